@@ -1,0 +1,223 @@
+//! What the agent tells the kernel side: which processes, which interpreter images, which variables, where the probes sit.
+
+use crate::{MAX_NAME, MAX_SLOTS};
+
+/// Offsets and distances inside one interpreter image. Addresses are link-time virtual addresses; the load bias is added per process.
+///
+/// Layout facts come from the tables of the agent's `runtime::cpython::layout`, one per CPython minor version.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Address of a pointer to the current thread state, when it is a constant of the image (up to 3.11); else 0.
+    pub tstate_current: u64,
+    /// Address of the pointer to the main interpreter (`_PyRuntime.interpreters.main`), from 3.12 on.
+    pub interpreter_main: u64,
+    /// `_Py_NoneStruct`.
+    pub none: u64,
+    /// `PyUnicode_Type`.
+    pub str_type: u64,
+    /// `PyLong_Type`.
+    pub int_type: u64,
+    /// `PyBytes_Type`.
+    pub bytes_type: u64,
+    /// `PyContext_Type`.
+    pub context_type: u64,
+    /// `PyCFunction_Type`.
+    pub cfunction_type: u64,
+    /// `_PyHamt_BitmapNode_Type`.
+    pub hamt_bitmap_type: u64,
+    /// `_PyHamt_ArrayNode_Type`.
+    pub hamt_array_type: u64,
+    /// `_PyHamt_CollisionNode_Type`.
+    pub hamt_collision_type: u64,
+    /// `PyInterpreterState.ceval.gil` (a pointer), from 3.12 on.
+    pub interp_gil: u32,
+    /// `_gil_runtime_state.last_holder`, from 3.12 on.
+    pub gil_last_holder: u32,
+    /// `PyThreadState.thread_id`.
+    pub tstate_thread_id: u32,
+    /// `PyThreadState.context`.
+    pub tstate_context: u32,
+    /// `PyThreadState.cframe` (3.11, 3.12) or `current_frame` (3.13+).
+    pub tstate_frame: u32,
+    /// `_PyCFrame.current_frame` when `tstate_frame` is a `cframe`; else `u32::MAX`.
+    pub cframe_current: u32,
+    /// `_PyInterpreterFrame`: the code object.
+    pub frame_code: u32,
+    /// `_PyInterpreterFrame.previous`.
+    pub frame_previous: u32,
+    /// `_PyInterpreterFrame.prev_instr` or `instr_ptr`.
+    pub frame_instr: u32,
+    /// `_PyInterpreterFrame.owner`.
+    pub frame_owner: u32,
+    /// First character of a compact ASCII `str`.
+    pub ascii_data: u32,
+    /// First character of a compact non-ASCII `str`.
+    pub compact_data: u32,
+    /// How a `_WorkItem`'s attributes are stored; one of [`attributes`].
+    pub attributes: u32,
+    /// CPython's minor version (12 for 3.12).
+    pub minor: u32,
+}
+
+/// How instances of ordinary Python classes keep their attributes ([`Image::attributes`]).
+pub mod attributes {
+    /// 3.12: a tagged pointer 24 bytes before the object; odd means an array of values one byte further on.
+    pub const TAGGED_VALUES: u32 = 1;
+    /// 3.13+: inline, 8 bytes after the type's basic size.
+    pub const INLINE_VALUES: u32 = 2;
+}
+
+/// A watched variable that was found in a target.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotVar {
+    /// Address of the ContextVar; 0 when the slot is free.
+    pub var: u64,
+    /// Its `var_hash`.
+    pub hash: u64,
+    /// Number of the watched name.
+    pub name: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// One traced process, keyed by its tgid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Load bias of the image: what is added to a link-time address.
+    pub bias: u64,
+    /// Address of the pointer to the current thread state; found on the first hit, 0 before.
+    pub tstate_slot: u64,
+    /// Records that could not be sent so far.
+    pub lost: u64,
+    /// Index of the image; [`NO_IMAGE`] until an interpreter is known.
+    pub image: u32,
+    /// Number of the set of names that is watched in this process.
+    pub names: u32,
+    /// Bits of [`target_flag`].
+    pub flags: u32,
+    /// Slot whose name has the role `request`, as found so far; else `u32::MAX`.
+    pub request_slot: u32,
+    /// The variables found so far.
+    pub slots: [SlotVar; MAX_SLOTS],
+}
+
+/// [`Target::image`] before an interpreter is known.
+pub const NO_IMAGE: u32 = u32::MAX;
+
+/// Bits of [`Target::flags`].
+pub mod target_flag {
+    /// Stop the process and its descendants at exec until the agent lets them go on.
+    pub const HOLD_AT_EXEC: u32 = 1 << 0;
+}
+
+/// Key of the names map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameKey {
+    /// The set that the name belongs to.
+    pub set: u32,
+    /// Its whole length in bytes.
+    pub len: u32,
+    /// Its first bytes; the rest is 0.
+    pub bytes: [u8; MAX_NAME],
+}
+
+/// Value of the names map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Number of the name within its set, or a [`crate::record::marker`].
+    pub number: u32,
+    /// 1 when its role is `request`.
+    pub request: u32,
+}
+
+/// Key of the variables map: what is known about a ContextVar's address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VarKey {
+    /// Address of the ContextVar.
+    pub var: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Value of the variables map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Var {
+    /// `var_hash` when it was looked at: another one means that the address was reused.
+    pub hash: u64,
+    /// Its slot, a marker, or [`crate::record::NO_SLOT`] when it is not watched.
+    pub slot: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Key of the scopes map: a context object that a record has named.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScopeKey {
+    /// Address of the context object.
+    pub scope: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// One probe point; the attach cookie is its index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Point {
+    /// Link-time address of the probed instruction.
+    pub vaddr: u64,
+    /// Image that it belongs to, or [`NO_IMAGE`] for a point in an extension module.
+    pub image: u32,
+    /// Convention of a method's arguments; one of [`arguments`].
+    pub arguments: u32,
+}
+
+/// Where a method finds its first argument, by its `ml_flags` (CPython `Include/methodobject.h`).
+pub mod arguments {
+    /// `METH_NOARGS`, or not a method.
+    pub const NONE: u32 = 0;
+    /// `METH_O`: the second register.
+    pub const OBJECT: u32 = 1;
+    /// `METH_FASTCALL`, with or without keywords: an array in the second register.
+    pub const FAST: u32 = 2;
+    /// `METH_METHOD | METH_FASTCALL | METH_KEYWORDS`: an array in the third register.
+    pub const METHOD_FAST: u32 = 3;
+    /// `METH_VARARGS`, with or without keywords: a tuple in the second register.
+    pub const TUPLE: u32 = 4;
+}
+
+/// Values of the object's `.rodata`, set at load.
+pub mod global {
+    /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
+    pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
+    /// `u32`: offset of `pid` in `task_struct`.
+    pub const PID_OFFSET: &str = "PID_OFFSET";
+    /// `u32`: offset of `tgid` in `task_struct`.
+    pub const TGID_OFFSET: &str = "TGID_OFFSET";
+    /// `u32`: offset of `signal` in `task_struct`.
+    pub const SIGNAL_OFFSET: &str = "SIGNAL_OFFSET";
+    /// `u32`: offset of `live` in `signal_struct`.
+    pub const LIVE_OFFSET: &str = "LIVE_OFFSET";
+}
+
+const _: () = {
+    assert!(size_of::<Image>() == 88 + 14 * 4);
+    assert!(size_of::<SlotVar>() == 24);
+    assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
+    assert!(size_of::<NameKey>() == 64);
+    assert!(size_of::<VarKey>() == 16);
+    assert!(size_of::<Var>() == 16);
+    assert!(size_of::<ScopeKey>() == 16);
+    assert!(size_of::<Point>() == 16);
+};

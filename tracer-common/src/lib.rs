@@ -1,0 +1,25 @@
+//! The contract between bleedtrace's kernel side (`tracer-ebpf`) and its agent (`tracer-user`).
+//!
+//! Every struct here crosses the boundary as plain bytes: through the ring buffer ([`record`]), or as the key or value of a
+//! BPF map ([`config`], [`stats`]). All of it is `repr(C)`, without implicit padding, and its sizes are asserted at compile time.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod record;
+pub mod stats;
+
+/// Watched variables of one target.
+pub const MAX_SLOTS: usize = 8;
+/// Python frames that travel with one record.
+pub const MAX_FRAMES: usize = 8;
+/// Bytes of a value that travel with one record.
+pub const MAX_TEXT: usize = 64;
+/// Bytes of a variable's name that are compared in the kernel; of a longer one the length is compared as well.
+pub const MAX_NAME: usize = 56;
+/// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
+pub const MAX_IMAGES: u32 = 64;
+/// Probe points over all images.
+pub const MAX_POINTS: u32 = 4096;
+/// Processes that can be traced at once.
+pub const MAX_TARGETS: u32 = 4096;

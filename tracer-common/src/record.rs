@@ -1,0 +1,216 @@
+//! What the kernel side says happened: one [`Record`] per event, followed in memory by as many [`RawValue`]s as it announces.
+
+use crate::{MAX_FRAMES, MAX_SLOTS, MAX_TEXT};
+
+/// Kinds of record. The numbers are the wire format between the two halves of one build.
+pub mod kind {
+    /// A watched variable was seen for the first time in a target; `object` is the variable, `slot` the number it got, `text` its name,
+    /// value 0 its default (unset when it has none).
+    pub const VAR: u16 = 1;
+    /// `PyContextVar_Get`: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot.
+    pub const READ: u16 = 2;
+    /// `PyContextVar_Set`: value 0 is what is written; value 2 as for [`READ`].
+    pub const BIND: u16 = 3;
+    /// `PyContextVar_Reset` that will succeed: value 0 is what the slot holds afterwards; value 2 as for [`READ`].
+    pub const UNBIND: u16 = 4;
+    /// `SimpleQueue.put`: `object` is the item, `queue` the queue; values by slot.
+    pub const PUT: u16 = 5;
+    /// Entry of `SimpleQueue.get` or `get_nowait`: `queue`; values by slot.
+    pub const TAKE_BEGIN: u16 = 6;
+    /// Return of the same with an item: `object` is the item (never null); values by slot.
+    pub const TAKE_END: u16 = 7;
+    /// `_thread.start_new_thread` or `start_joinable_thread`: `callable` is what the thread will run; values by slot.
+    pub const THREAD_START: u16 = 8;
+    /// `os.urandom`; values by slot.
+    pub const RANDOM: u16 = 9;
+    /// A reserved variable (`bleedtrace.*`) was set: `slot` is its [`super::marker`], value 0 the payload.
+    pub const MARK: u16 = 10;
+    /// A context object whose address appeared in an earlier record is being freed: `scope`.
+    pub const SCOPE_END: u16 = 11;
+    /// A thread of a target was created by `tid`: `child_tgid` equals `tgid`, `child_tid` is the new thread.
+    pub const THREAD_CREATED: u16 = 12;
+    /// A target forked: `child_tgid` is the new process, already a target.
+    pub const FORKED: u16 = 13;
+    /// A target replaced its image. With `flag::HELD` it was stopped and waits for SIGCONT.
+    pub const EXECED: u16 = 14;
+    /// A thread of a target ended; with `flag::LAST` it was the process's last.
+    pub const EXITED: u16 = 15;
+    /// An interpreter is about to be initialised in a target.
+    pub const INTERPRETER_START: u16 = 16;
+}
+
+/// Bits of [`Record::flags`].
+pub mod flag {
+    /// The interpreter's state could not be read: `scope` and all values mean nothing.
+    pub const UNREADABLE: u16 = 1 << 0;
+    /// `scope` is inside `Context.run` (`ctx_entered` is not 0).
+    pub const ENTERED: u16 = 1 << 1;
+    /// The stack goes on beyond the last frame that travelled.
+    pub const MORE_FRAMES: u16 = 1 << 2;
+    /// A frame could not be read; the stack ends before it.
+    pub const TORN_STACK: u16 = 1 << 3;
+    /// EXECED: the process is stopped until the agent lets it go on.
+    pub const HELD: u16 = 1 << 4;
+    /// EXITED: no thread of the process is left.
+    pub const LAST: u16 = 1 << 5;
+    /// The callable of an item could not be read: what it brings along is unknown.
+    pub const OPAQUE_ITEM: u16 = 1 << 6;
+    /// READ: the caller passed a default, value 1.
+    pub const HAS_DEFAULT: u16 = 1 << 7;
+}
+
+/// What kind of work a PUT hands over ([`Record::work`]).
+pub mod work {
+    /// An object that is not work: never judged.
+    pub const DATA: u8 = 0;
+    /// A `concurrent.futures.thread._WorkItem`.
+    pub const WORK_ITEM: u8 = 1;
+}
+
+/// Reserved variables, as `slot` of a MARK.
+pub mod marker {
+    /// `bleedtrace.task_minted`.
+    pub const TASK_MINTED: u8 = 16;
+}
+
+/// [`Record::slot`] when the record is about no slot.
+pub const NO_SLOT: u8 = 0xff;
+
+/// States of a [`RawValue`].
+pub mod found {
+    /// The memory could not be read.
+    pub const UNREADABLE: u8 = 0;
+    /// The context has no binding for the variable.
+    pub const UNSET: u8 = 1;
+    /// There is an object.
+    pub const OBJECT: u8 = 2;
+}
+
+/// How [`RawValue::text`] is to be read.
+pub mod repr {
+    /// Some object, known by its address only.
+    pub const OPAQUE: u8 = 0;
+    /// `None`.
+    pub const NONE: u8 = 1;
+    /// `str` of one-byte characters (ASCII or Latin-1); `len` counts characters.
+    pub const STR1: u8 = 2;
+    /// `str` of two-byte characters.
+    pub const STR2: u8 = 3;
+    /// `str` of four-byte characters.
+    pub const STR4: u8 = 4;
+    /// `bytes`.
+    pub const BYTES: u8 = 5;
+    /// Non-negative `int`: little-endian 32-bit digits of 30 bits each; `len` counts digits.
+    pub const INT: u8 = 6;
+    /// Negative `int`: the same, of the magnitude.
+    pub const NEGATIVE_INT: u8 = 7;
+}
+
+/// One Python frame, innermost first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Address of the code object.
+    pub code: u64,
+    /// Instruction pointer inside the code object's bytecode (`prev_instr` up to 3.12, `instr_ptr` from 3.13).
+    pub instr: u64,
+    /// Address of the interpreter frame: tells two activations of one function apart while both are alive.
+    pub frame: u64,
+}
+
+/// One value of a variable, as found in memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawValue {
+    /// Address of the object.
+    pub object: u64,
+    /// Address of its type.
+    pub type_object: u64,
+    /// Characters, bytes or digits, by `repr`.
+    pub len: u64,
+    /// Hash over `text`, `len` and `repr`, made in the kernel.
+    pub hash: u64,
+    /// One of [`found`].
+    pub state: u8,
+    /// One of [`repr`].
+    pub repr: u8,
+    /// Bytes of `text` that are in use.
+    pub text_len: u8,
+    /// Always 0.
+    pub pad: [u8; 5],
+    /// The value's first bytes; the rest is 0.
+    pub text: [u8; MAX_TEXT],
+}
+
+/// The fixed part of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Slot that the record is about, a [`marker`], or [`NO_SLOT`].
+    pub slot: u8,
+    /// [`RawValue`]s that follow.
+    pub values: u8,
+    /// Frames in use.
+    pub frames: u8,
+    /// One of [`work`].
+    pub work: u8,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// Process, as the initial PID namespace numbers it.
+    pub tgid: u32,
+    /// Thread, likewise.
+    pub tid: u32,
+    /// Records of this process that could not be sent so far, this one excluded.
+    pub lost: u64,
+    /// Address of the current context; 0 when the thread has none yet.
+    pub scope: u64,
+    /// The object of the event; see [`kind`].
+    pub object: u64,
+    /// Address of the queue.
+    pub queue: u64,
+    /// Address of the innermost callable of an item or a thread (through `functools.partial`).
+    pub callable: u64,
+    /// Address of the context that an item runs in (its callable is that context's `run`); 0 when it brings none.
+    pub brings: u64,
+    /// Process of a new thread or child.
+    pub child_tgid: u32,
+    /// The new thread.
+    pub child_tid: u32,
+    /// VAR: length of the variable's name in bytes, which may exceed what `text` holds.
+    pub text_len: u32,
+    /// VAR: number of the watched name that matched.
+    pub name: u32,
+    /// The Python stack.
+    pub stack: [RawFrame; MAX_FRAMES],
+}
+
+/// A record with room for all values that can follow it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FullRecord {
+    /// The fixed part.
+    pub head: Record,
+    /// Values; `head.values` of them travel.
+    pub values: [RawValue; MAX_SLOTS],
+}
+
+/// Index of the value that a READ, BIND or UNBIND is about.
+pub const VALUE_FOUND: usize = 0;
+/// Index of the default that a READ's caller passed.
+pub const VALUE_CALL_DEFAULT: usize = 1;
+/// Index of the `request` slot's value.
+pub const VALUE_REQUEST: usize = 2;
+/// Values that travel with a READ, BIND or UNBIND.
+pub const SLOT_EVENT_VALUES: usize = 3;
+
+const _: () = {
+    assert!(size_of::<RawFrame>() == 24);
+    assert!(size_of::<RawValue>() == 104);
+    assert!(size_of::<Record>() == 88 + 24 * MAX_FRAMES);
+    assert!(size_of::<FullRecord>() == size_of::<Record>() + 104 * MAX_SLOTS);
+    assert!(SLOT_EVENT_VALUES <= MAX_SLOTS);
+};

@@ -1,0 +1,96 @@
+//! Counters that the kernel side keeps, one [`ProbeStats`] per program and CPU.
+
+/// Programs, as indices of the statistics map. Their names are the program names in the object and the `probe` label of the metrics.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Probe {
+    /// `PyContextVar_Get`.
+    ContextGet = 0,
+    /// `PyContextVar_Set`.
+    ContextSet = 1,
+    /// `PyContextVar_Reset`.
+    ContextReset = 2,
+    /// Deallocation of a context object.
+    ContextFree = 3,
+    /// `SimpleQueue.put`, `put_nowait`.
+    QueuePut = 4,
+    /// Entry of `SimpleQueue.get`, `get_nowait`.
+    QueueGet = 5,
+    /// Return of the same.
+    QueueGot = 6,
+    /// `_thread.start_new_thread`, `start_joinable_thread`.
+    ThreadStart = 7,
+    /// `os.urandom`.
+    Random = 8,
+    /// `Py_InitializeFromConfig`.
+    InterpreterStart = 9,
+    /// `sched_process_fork`.
+    Fork = 10,
+    /// `sched_process_exec`.
+    Exec = 11,
+    /// `sched_process_exit`.
+    Exit = 12,
+}
+
+impl Probe {
+    /// Every probe, in order of its number.
+    pub const ALL: [Self; 13] = [
+        Self::ContextGet,
+        Self::ContextSet,
+        Self::ContextReset,
+        Self::ContextFree,
+        Self::QueuePut,
+        Self::QueueGet,
+        Self::QueueGot,
+        Self::ThreadStart,
+        Self::Random,
+        Self::InterpreterStart,
+        Self::Fork,
+        Self::Exec,
+        Self::Exit,
+    ];
+
+    /// Name of the program in the object and of the probe in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ContextGet => "context_get",
+            Self::ContextSet => "context_set",
+            Self::ContextReset => "context_reset",
+            Self::ContextFree => "context_free",
+            Self::QueuePut => "queue_put",
+            Self::QueueGet => "queue_get",
+            Self::QueueGot => "queue_got",
+            Self::ThreadStart => "thread_start",
+            Self::Random => "random",
+            Self::InterpreterStart => "interpreter_start",
+            Self::Fork => "process_fork",
+            Self::Exec => "process_exec",
+            Self::Exit => "process_exit",
+        }
+    }
+}
+
+/// Number of programs.
+pub const PROBES: u32 = Probe::ALL.len() as u32;
+
+/// What one program did on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeStats {
+    /// Times the program ran.
+    pub hits: u64,
+    /// Runs that concerned no target or no watched variable.
+    pub filtered: u64,
+    /// Records sent.
+    pub sent: u64,
+    /// Records lost because the ring was full.
+    pub lost_ring: u64,
+    /// Records lost because a map that they need was full.
+    pub lost_map: u64,
+    /// Watched variables that found no free slot.
+    pub lost_slot: u64,
+    /// Records sent with [`crate::record::flag::UNREADABLE`]: the thread state or the context could not be read.
+    pub unreadable: u64,
+}
+
+const _: () = assert!(size_of::<ProbeStats>() == 56);

@@ -1,0 +1,332 @@
+//! What the engine is told. A runtime's front end translates its observations into these; the engine knows nothing else.
+
+use std::sync::Arc;
+
+use super::value::{Found, Held};
+
+/// A traced process, numbered by the agent; never reused within a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(pub u32);
+
+/// What runs code and can hold ambient identity: for CPython an OS thread, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Carrier(pub u32);
+
+/// A context object, by its address. It stays the same object until [`What::ScopeEnd`]. 0 is a carrier's base that does not exist yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(pub u64);
+
+/// A unit of work, by the address of its object: reused as soon as it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemKey(pub u64);
+
+/// A queue, by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueKey(pub u64);
+
+/// A watched variable of one target, by its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u8);
+
+/// What a watched variable is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Who the request is for: a tenant, a principal.
+    Identity,
+    /// Which request it is.
+    Request,
+    /// A pinned digest.
+    Digest,
+}
+
+/// How work is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Primitive {
+    /// `loop.run_in_executor`.
+    RunInExecutor,
+    /// `Executor.submit`.
+    Submit,
+    /// `asyncio.to_thread`.
+    ToThread,
+    /// `copy_context().run` handed to either of the first two.
+    CopyContext,
+    /// A bare `threading.Thread`.
+    Thread,
+    /// Anything else.
+    Unknown,
+}
+
+impl Primitive {
+    /// Every primitive.
+    pub const ALL: [Self; 6] =
+        [Self::RunInExecutor, Self::Submit, Self::ToThread, Self::CopyContext, Self::Thread, Self::Unknown];
+
+    /// Its name in output and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RunInExecutor => "run_in_executor",
+            Self::Submit => "submit",
+            Self::ToThread => "to_thread",
+            Self::CopyContext => "copy_context",
+            Self::Thread => "thread",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A place in the target's source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Site {
+    /// Qualified name of the function.
+    pub function: Arc<str>,
+    /// File that it was compiled from.
+    pub file: Arc<str>,
+    /// Line; 0 when it is not known.
+    pub line: u32,
+}
+
+/// What a function is configured to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Named {
+    /// It mints task handles.
+    Mint,
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Where it stands.
+    pub site: Site,
+    /// What its function is configured to be.
+    pub named: Option<Named>,
+    /// Address of the activation: tells two activations of one function apart while both are alive.
+    pub activation: u64,
+    /// Offset of the instruction in the function's bytecode.
+    pub offset: u64,
+    /// Whether it belongs to the machinery of the hop (the standard library's executors and threads), not to the program.
+    pub machinery: bool,
+}
+
+/// A Python stack, innermost frame first, as deep as it travelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// The frames.
+    pub frames: Vec<Frame>,
+}
+
+impl Stack {
+    /// The program's own place: the innermost frame outside the machinery, else the innermost.
+    pub fn site(&self) -> Option<&Site> {
+        self.frames.iter().find(|f| !f.machinery).or_else(|| self.frames.first()).map(|f| &f.site)
+    }
+
+    /// The outermost frame whose function is configured as `named`.
+    pub fn outermost(&self, named: Named) -> Option<&Frame> {
+        self.frames.iter().rev().find(|f| f.named == Some(named))
+    }
+}
+
+/// What an item brings along, as its callable says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brings {
+    /// Nothing: it runs in the worker's base scope.
+    Nothing,
+    /// It runs in this copied context.
+    Scope(Scope),
+    /// Its callable could not be read.
+    Unknown,
+}
+
+/// What kind of work is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// An executor's work item.
+    Item,
+    /// A thread; the item lasts as long as it does. `pool` says that an executor starts it as a worker.
+    Thread {
+        /// The thread is a pool's worker: its start hands over nothing.
+        pool: bool,
+    },
+    /// Some object that is not work.
+    Data,
+}
+
+/// What a carrier was doing when the agent attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// A pool's worker inside an item whose take nobody saw.
+    UnseenItem,
+    /// A pool's worker that waits for work.
+    Waiting,
+    /// Anything else: a main thread, a loop, a bare thread.
+    Other,
+}
+
+/// One event, in the order of the target's interpreter lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    /// The process.
+    pub target: TargetId,
+    /// The carrier; of [`What::Gap`] and [`What::Exit`] the process's first thread.
+    pub carrier: Carrier,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The target is traced from here on. `from_start` says that nothing ran before.
+    Attach {
+        /// No Python code ran before.
+        from_start: bool,
+        /// For a fork: the parent, whose slots and forking carrier's state the child starts with.
+        forked_from: Option<(TargetId, Carrier)>,
+    },
+    /// At attach: a carrier that exists already and what its current scope holds.
+    Existing {
+        /// What it does.
+        doing: Doing,
+        /// Its current scope.
+        scope: Scope,
+        /// What that holds.
+        held: Held,
+    },
+    /// A watched variable was seen for the first time. Slots are numbered in this order.
+    Variable {
+        /// Its number.
+        slot: Slot,
+        /// Its name, made unique within the target.
+        name: Arc<str>,
+        /// What it is for.
+        role: Role,
+        /// Its default.
+        default: Option<super::value::Value>,
+    },
+    /// A thread was created by `parent`, by the `Submit` of a thread that is its last.
+    Begin {
+        /// Who created it.
+        parent: Carrier,
+    },
+    /// The carrier ended.
+    End,
+    /// A context object ended; its address may be reused from here on.
+    ScopeEnd {
+        /// The context.
+        scope: Scope,
+    },
+    /// Work is handed over.
+    Submit {
+        /// The item; of a thread the address of what it runs.
+        item: ItemKey,
+        /// What kind of work.
+        work: Work,
+        /// How.
+        primitive: Primitive,
+        /// What the item brings along.
+        brings: Brings,
+        /// The submitter's current scope.
+        scope: Scope,
+        /// What it holds.
+        held: Held,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// The carrier tries to dequeue.
+    Idle {
+        /// From which queue.
+        queue: QueueKey,
+        /// Its current scope.
+        scope: Scope,
+        /// What it holds.
+        held: Held,
+    },
+    /// The carrier dequeued something.
+    Take {
+        /// What.
+        item: ItemKey,
+        /// From which queue.
+        queue: QueueKey,
+        /// Its current scope: its base, if this is an item.
+        scope: Scope,
+        /// What it holds.
+        held: Held,
+    },
+    /// A variable was read.
+    Read {
+        /// Which.
+        slot: Slot,
+        /// The current scope.
+        scope: Scope,
+        /// Whether the scope was entered through `Context.run`.
+        entered: bool,
+        /// What it holds.
+        found: Found,
+        /// The default that the caller passed.
+        call_default: Option<super::value::Value>,
+        /// The value of the `request` slot.
+        request: Option<super::value::Value>,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// A variable was bound.
+    Bind {
+        /// Which.
+        slot: Slot,
+        /// The current scope; 0 when this bind creates the carrier's base.
+        scope: Scope,
+        /// Whether the scope was entered through `Context.run`.
+        entered: bool,
+        /// The new value.
+        value: Found,
+        /// The value of the `request` slot.
+        request: Option<super::value::Value>,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// A variable was reset by its token.
+    Unbind {
+        /// Which.
+        slot: Slot,
+        /// The current scope.
+        scope: Scope,
+        /// Whether the scope was entered through `Context.run`.
+        entered: bool,
+        /// What it holds afterwards.
+        restored: Found,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// A random id was drawn under a function that mints.
+    Random {
+        /// The current scope.
+        scope: Scope,
+        /// The value of the `request` slot.
+        request: Option<super::value::Value>,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// The program announced that it minted a task.
+    TaskMinted {
+        /// The current scope.
+        scope: Scope,
+        /// The value of the `request` slot.
+        request: Option<super::value::Value>,
+        /// What it said: the task's id, and perhaps its owner after a `|`.
+        payload: Found,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// Events of this target were lost, or its state could not be read, between its event before and its next.
+    Gap {
+        /// How many events, if they could be counted.
+        lost: u64,
+    },
+    /// The target ended, or is let go. `detached` says that it goes on running.
+    Exit {
+        /// It still runs.
+        detached: bool,
+    },
+}

@@ -1,0 +1,126 @@
+//! What the engine lets out: findings, and the counts that give them a denominator.
+
+use super::{
+    event::{Primitive, Slot, TargetId},
+    finding::{Finding, names},
+};
+
+/// How a read was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReadResult {
+    /// The reader's own identity.
+    Own,
+    /// Somebody else's.
+    Foreign,
+    /// Nothing.
+    Empty,
+    /// The memory could not be read.
+    Unreadable,
+    /// It cannot be judged.
+    Unjudged,
+}
+
+/// Where a bind was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Outside items: on a loop, a main thread.
+    Request,
+    /// In an item, in its worker's base scope.
+    WorkerBase,
+    /// In an item, in an entered scope.
+    WorkerEntered,
+}
+
+/// What a worker carried when it took an item; of several slots the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Carried {
+    /// Somebody else's identity.
+    Foreign,
+    /// The identity of the request that started the thread.
+    Inherited,
+    /// The hop value.
+    Own,
+    /// Nothing.
+    None,
+    /// Whatever the item brought along.
+    Copied,
+}
+
+/// Whose a minted task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Attribution {
+    /// Its request's own.
+    Attributed,
+    /// Nobody's.
+    Unattributed,
+    /// Somebody else's.
+    Misattributed,
+    /// No identity was read.
+    Unknown,
+}
+
+/// Tables of bounded size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Items that were submitted and not taken.
+    Submits,
+    /// Carriers.
+    Carriers,
+    /// Scopes that wait for a bind to come back.
+    Returns,
+    /// Requests.
+    Requests,
+}
+
+names!(ReadResult { Own => "own", Foreign => "foreign", Empty => "empty", Unreadable => "unreadable", Unjudged => "unjudged" });
+names!(Place { Request => "request", WorkerBase => "worker_base", WorkerEntered => "worker_entered" });
+names!(Carried { Foreign => "foreign", Inherited => "inherited", Own => "own", None => "none", Copied => "copied" });
+names!(Attribution {
+    Attributed => "attributed",
+    Unattributed => "unattributed",
+    Misattributed => "misattributed",
+    Unknown => "unknown",
+});
+names!(Table { Submits => "submits", Carriers => "carriers", Returns => "returns", Requests => "requests" });
+
+/// One fact about one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// The process.
+    pub target: TargetId,
+    /// What is so.
+    pub what: FactKind,
+}
+
+/// What is so.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FactKind {
+    /// A finding.
+    Finding(Box<Finding>),
+    /// A watched variable is in use.
+    SlotSeen(Slot),
+    /// A read was judged.
+    Read(Slot, ReadResult),
+    /// A bind was made.
+    Bind(Slot, Place),
+    /// A handoff's two ends were paired: it is coverage.
+    Handoff(Primitive, Carried),
+    /// An object that is not work went through a queue.
+    Data,
+    /// Nanoseconds from a submit to its take.
+    Wait(u64),
+    /// Nanoseconds that an item ran.
+    Busy(u64),
+    /// Nanoseconds from a bind to a foreign read of it.
+    BleedAge(u64),
+    /// A task was minted.
+    Mint(Attribution),
+    /// Pool workers whose base scope holds an identity, from now on.
+    Squatting(u64),
+    /// Entries of a table, from now on.
+    Entries(Table, u64),
+    /// Entries of a table were dropped to stay within its bound.
+    Evicted(Table, u64),
+    /// Events were lost.
+    Gap(u64),
+}

@@ -1,0 +1,188 @@
+//! What the engine concludes: findings, with the facts that they rest on.
+
+use std::sync::Arc;
+
+use super::{
+    event::{Carrier, Primitive, Site, Slot, Stack, TargetId},
+    value::Value,
+};
+
+/// Kinds of finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A worker read a value that is neither its item's own nor the hop value.
+    Bleed,
+    /// An item left a bind in its worker's base scope.
+    Squat,
+    /// A worker read nothing although the hop value was bound.
+    BlackHoleRead,
+    /// An item's bind did not come back to the scope that submitted it.
+    BlackHoleReturn,
+    /// A task was minted after its request's last identity read found nothing.
+    UnattributedTask,
+    /// A task was minted after its request's last identity read was foreign.
+    MisattributedTask,
+}
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Should be mended.
+    Warning,
+    /// Identities are mixed up or missing where they decide.
+    Critical,
+}
+
+/// How sure the finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Confidence {
+    /// Everything that it says was compared.
+    Confirmed,
+    /// Part of it could not be compared.
+    Suspected,
+}
+
+/// Where the evidence comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// Read from memory.
+    Observed,
+    /// Announced by the program.
+    Claimed,
+    /// Concluded.
+    Inferred,
+}
+
+/// Where a bled value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// An earlier item's bind.
+    Residue,
+    /// Bound before the worker's first take.
+    Initializer,
+    /// It was there when the agent attached.
+    BeforeAttach,
+}
+
+macro_rules! names {
+    ($type:ty { $($variant:ident => $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its name in output, metrics, documentation and alerts.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+pub(crate) use names;
+
+names!(Kind {
+    Bleed => "bleed",
+    Squat => "squat",
+    BlackHoleRead => "black_hole_read",
+    BlackHoleReturn => "black_hole_return",
+    UnattributedTask => "unattributed_task",
+    MisattributedTask => "misattributed_task",
+});
+names!(Severity { Warning => "warning", Critical => "critical" });
+names!(Confidence { Confirmed => "confirmed", Suspected => "suspected" });
+names!(Evidence { Observed => "observed", Claimed => "claimed", Inferred => "inferred" });
+names!(Source { Residue => "residue", Initializer => "initializer", BeforeAttach => "before_attach" });
+
+impl Kind {
+    /// How much it matters.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::Bleed | Self::UnattributedTask | Self::MisattributedTask => Severity::Critical,
+            Self::Squat | Self::BlackHoleRead | Self::BlackHoleReturn => Severity::Warning,
+        }
+    }
+}
+
+/// The handoff that a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// How.
+    pub primitive: Primitive,
+    /// Where.
+    pub site: Option<Site>,
+    /// Who handed over.
+    pub submitter: Carrier,
+    /// Nanoseconds from the submit to the take; unknown while it was not taken.
+    pub wait: Option<u64>,
+}
+
+/// The bind that a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Where.
+    pub site: Option<Site>,
+    /// Who.
+    pub carrier: Carrier,
+    /// Number of the item that bound, in its target; none for an initialiser.
+    pub item: Option<u64>,
+    /// Nanoseconds from the bind to the finding.
+    pub age: u64,
+}
+
+/// The read that a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where.
+    pub site: Option<Site>,
+    /// The whole stack.
+    pub stack: Arc<Stack>,
+}
+
+/// The mint that a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mint {
+    /// Where.
+    pub site: Option<Site>,
+    /// What the program announced: the task's id.
+    pub announced: Option<Value>,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Number in its run, from 1.
+    pub number: u64,
+    /// What.
+    pub kind: Kind,
+    /// How sure.
+    pub confidence: Confidence,
+    /// From what.
+    pub evidence: Evidence,
+    /// Nanoseconds of the monotonic clock: of the read, the dequeue attempt or the mint.
+    pub time: u64,
+    /// The process.
+    pub target: TargetId,
+    /// The carrier that read, left the bind, or minted.
+    pub carrier: Carrier,
+    /// The variable.
+    pub slot: Slot,
+    /// Its name.
+    pub slot_name: Arc<str>,
+    /// The item's number in its target; none outside items.
+    pub item: Option<u64>,
+    /// What should have been found.
+    pub expected: Option<Value>,
+    /// What was found, or left.
+    pub found: Option<Value>,
+    /// Of a bleed: where the value comes from.
+    pub source: Option<Source>,
+    /// The handoff.
+    pub hop: Option<Hop>,
+    /// The bind.
+    pub bind: Option<Bind>,
+    /// The read.
+    pub read: Option<Read>,
+    /// The mint.
+    pub mint: Option<Mint>,
+    /// No event was lost between the first evidence and the last.
+    pub window_complete: bool,
+}

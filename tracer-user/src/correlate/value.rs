@@ -1,0 +1,139 @@
+//! Identities as values: what a slot holds, when two of them are the same, and when one is empty.
+
+use std::{fmt, sync::Arc};
+
+/// A value of a watched variable, as read from the target's memory.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Address of the object.
+    pub object: u64,
+    /// Address of its type.
+    pub type_object: u64,
+    /// Name of its type, when it could be read.
+    pub type_name: Option<Arc<str>>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// The content of a value, as far as it can be compared.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// `None`.
+    None,
+    /// A `str`: the characters that travelled.
+    Str(Prefix<str>),
+    /// A `bytes`.
+    Bytes(Prefix<[u8]>),
+    /// An `int`: its little-endian 30-bit digits that travelled.
+    Int {
+        /// Whether it is below zero.
+        negative: bool,
+        /// The magnitude.
+        digits: Prefix<[u32]>,
+    },
+    /// Any other type: known by its address only.
+    Opaque,
+}
+
+/// The part of a long value that travelled.
+#[derive(PartialEq, Eq, Hash)]
+pub struct Prefix<T: ?Sized> {
+    /// What travelled.
+    pub shown: Arc<T>,
+    /// Units (characters, bytes, digits) of the whole.
+    pub len: u64,
+    /// Whether `shown` is all of it.
+    pub whole: bool,
+}
+
+impl<T: ?Sized> Clone for Prefix<T> {
+    fn clone(&self) -> Self {
+        Self { shown: Arc::clone(&self.shown), len: self.len, whole: self.whole }
+    }
+}
+
+/// The outcome of comparing two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sameness {
+    /// They are one identity.
+    Same,
+    /// They are different identities.
+    Different,
+    /// Different objects, but their content cannot be compared: two of them may be equal.
+    Unknown,
+}
+
+impl Value {
+    /// Compares two values by the rule of equality: the same object, or, for `str`, `bytes` and `int`, the same content.
+    ///
+    /// Beyond what travelled of a long value only the same object is the same. Every other type compares by its address.
+    pub fn compare(&self, other: &Self) -> Sameness {
+        if self.object == other.object && self.type_object == other.type_object {
+            return Sameness::Same;
+        }
+        match (&self.content, &other.content) {
+            (Content::None, Content::None) => Sameness::Same,
+            (Content::Str(a), Content::Str(b)) => a.compare(b),
+            (Content::Bytes(a), Content::Bytes(b)) => a.compare(b),
+            (Content::Int { negative: m, digits: a }, Content::Int { negative: n, digits: b }) => {
+                if m == n {
+                    a.compare(b)
+                } else {
+                    Sameness::Different
+                }
+            }
+            (Content::Opaque, _) | (_, Content::Opaque) => Sameness::Unknown,
+            _ => Sameness::Different,
+        }
+    }
+
+    /// Whether [`Self::compare`] finds the two to be one identity.
+    pub fn same(&self, other: &Self) -> bool {
+        self.compare(other) == Sameness::Same
+    }
+}
+
+impl<T: ?Sized + PartialEq> Prefix<T> {
+    fn compare(&self, other: &Self) -> Sameness {
+        if self.len != other.len || self.shown != other.shown {
+            Sameness::Different
+        } else if self.whole {
+            Sameness::Same
+        } else {
+            Sameness::Unknown
+        }
+    }
+}
+
+// Identities must not reach a log by accident: Debug shows the shape, never the content.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({:?} @{:#x})", self.content, self.object)
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Str(p) => write!(f, "str[{}]", p.len),
+            Self::Bytes(p) => write!(f, "bytes[{}]", p.len),
+            Self::Int { digits, .. } => write!(f, "int[{}]", digits.len),
+            Self::Opaque => f.write_str("object"),
+        }
+    }
+}
+
+/// What a slot holds in some scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The memory could not be read; this says nothing about the slot.
+    Unreadable,
+    /// No binding.
+    Unset,
+    /// A value, which may still count as empty.
+    Value(Value),
+}
+
+/// What every slot of a target holds in some scope, by slot number. Slots that were not seen yet are missing at the end.
+pub type Held = Vec<Found>;
