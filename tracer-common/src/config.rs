@@ -7,6 +7,7 @@ use crate::{MAX_NAME, MAX_SLOTS};
 /// Layout facts come from the tables of the agent's `runtime::cpython::layout`, one per CPython minor version.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Image {
     /// Address of a pointer to the current thread state, when it is a constant of the image (up to 3.11); else 0.
     pub tstate_current: u64,
@@ -71,6 +72,7 @@ pub mod attributes {
 /// A watched variable that was found in a target.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct SlotVar {
     /// Address of the ContextVar; 0 when the slot is free.
     pub var: u64,
@@ -85,6 +87,7 @@ pub struct SlotVar {
 /// One traced process, keyed by its tgid.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Target {
     /// Load bias of the image: what is added to a link-time address.
     pub bias: u64,
@@ -116,6 +119,7 @@ pub mod target_flag {
 /// Key of the names map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct NameKey {
     /// The set that the name belongs to.
     pub set: u32,
@@ -128,6 +132,7 @@ pub struct NameKey {
 /// Value of the names map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Name {
     /// Number of the name within its set, or a [`crate::record::marker`].
     pub number: u32,
@@ -138,6 +143,7 @@ pub struct Name {
 /// Key of the variables map: what is known about a ContextVar's address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct VarKey {
     /// Address of the ContextVar.
     pub var: u64,
@@ -150,6 +156,7 @@ pub struct VarKey {
 /// Value of the variables map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Var {
     /// `var_hash` when it was looked at: another one means that the address was reused.
     pub hash: u64,
@@ -162,6 +169,7 @@ pub struct Var {
 /// Key of the scopes map: a context object that a record has named.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct ScopeKey {
     /// Address of the context object.
     pub scope: u64,
@@ -174,6 +182,7 @@ pub struct ScopeKey {
 /// One probe point; the attach cookie is its index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Point {
     /// Link-time address of the probed instruction.
     pub vaddr: u64,

@@ -109,6 +109,7 @@ pub mod repr {
 /// One Python frame, innermost first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct RawFrame {
     /// Address of the code object.
     pub code: u64,
@@ -121,6 +122,7 @@ pub struct RawFrame {
 /// One value of a variable, as found in memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct RawValue {
     /// Address of the object.
     pub object: u64,
@@ -145,6 +147,7 @@ pub struct RawValue {
 /// The fixed part of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Record {
     /// One of [`kind`].
     pub kind: u16,
@@ -191,6 +194,7 @@ pub struct Record {
 /// A record with room for all values that can follow it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct FullRecord {
     /// The fixed part.
     pub head: Record,

@@ -76,6 +76,7 @@ pub const PROBES: u32 = Probe::ALL.len() as u32;
 /// What one program did on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct ProbeStats {
     /// Times the program ran.
     pub hits: u64,

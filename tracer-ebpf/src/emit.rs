@@ -1,0 +1,197 @@
+//! Putting a record together and sending it; counting what was lost.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+};
+use tracer_common::{
+    MAX_FRAMES, MAX_SLOTS,
+    config::{ScopeKey, Target},
+    record::{FullRecord, NO_SLOT, RawValue, Record, flag},
+    stats::{Probe, ProbeStats},
+};
+
+use crate::{
+    maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS},
+    stack,
+    state::{Hit, State},
+};
+
+/// Pending bytes at which the agent is woken.
+const WAKE_AT: u64 = 64 << 10;
+/// `BPF_RB_AVAIL_DATA`.
+const PENDING: u64 = 0;
+
+/// Whether the Python stack travels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Frames {
+    With,
+    Without,
+}
+
+/// Takes this thread's record and fills in what every record has.
+#[inline(always)]
+pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut FullRecord, Option<State>)> {
+    let Some(record) = scratch(hit.tid) else {
+        count(hit.probe, |s| &raw mut s.lost_map);
+        mark_lost(hit.target);
+        return None;
+    };
+    let head = &mut record.head;
+    *head = blank(kind, hit.tgid, hit.tid);
+    head.lost = hit.target().lost;
+    let state = hit.state().ok();
+    match &state {
+        Some(state) => {
+            head.scope = state.context;
+            if state.entered {
+                head.flags |= flag::ENTERED;
+            }
+            if frames == Frames::With {
+                stack::walk(hit, state.tstate, record);
+            }
+        }
+        None => {
+            head.flags |= flag::UNREADABLE;
+            count(hit.probe, |s| &raw mut s.unreadable);
+        }
+    }
+    Some((record, state))
+}
+
+/// Sends a record with its values.
+#[inline(always)]
+pub fn send(hit: &Hit, record: &mut FullRecord) {
+    if record.head.scope != 0 && !remember_scope(hit.tgid, record.head.scope) {
+        count(hit.probe, |s| &raw mut s.lost_map);
+        mark_lost(hit.target);
+        return;
+    }
+    let fresh = record.head.frames > 0 && is_new_stack(&record.head);
+    record.head.time = now();
+    let values = u64::from(record.head.values).min(MAX_SLOTS as u64);
+    let size = (size_of::<Record>() as u64) + values * (size_of::<RawValue>() as u64);
+    output(hit.probe, Some(hit.target), (&raw mut *record).cast(), size, fresh);
+}
+
+/// Sends a record that has no values.
+#[inline(always)]
+pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, wake: bool) {
+    head.time = now();
+    output(probe, target, (&raw mut *head).cast(), size_of::<Record>() as u64, wake);
+}
+
+/// The fixed part of a record that is about nothing yet.
+#[inline(always)]
+pub fn blank(kind: u16, tgid: u32, tid: u32) -> Record {
+    Record {
+        kind,
+        flags: 0,
+        slot: NO_SLOT,
+        values: 0,
+        frames: 0,
+        work: 0,
+        time: 0,
+        tgid,
+        tid,
+        lost: 0,
+        scope: 0,
+        object: 0,
+        queue: 0,
+        callable: 0,
+        brings: 0,
+        child_tgid: 0,
+        child_tid: 0,
+        text_len: 0,
+        name: 0,
+        stack: [tracer_common::record::RawFrame { code: 0, instr: 0, frame: 0 }; MAX_FRAMES],
+    }
+}
+
+#[inline(always)]
+fn output(probe: Probe, target: Option<*mut Target>, data: *mut core::ffi::c_void, size: u64, wake: bool) {
+    let flags = if wake || EVENTS.query(PENDING) > WAKE_AT { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    // SAFETY: `data` points to at least `size` bytes, which the verifier checks again.
+    let code = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), data, size, u64::from(flags))
+    };
+    if code == 0 {
+        count(probe, |s| &raw mut s.sent);
+    } else {
+        count(probe, |s| &raw mut s.lost_ring);
+        if let Some(target) = target {
+            mark_lost(target);
+        }
+    }
+}
+
+/// Notes in the target itself that a record of it is missing; its next record says so.
+#[inline(always)]
+pub fn mark_lost(target: *mut Target) {
+    // SAFETY: `target` comes from the map and lives as long as this program runs.
+    add(unsafe { &raw mut (*target).lost });
+}
+
+#[inline(always)]
+fn scratch(tid: u32) -> Option<&'static mut FullRecord> {
+    if SCRATCH.get_ptr_mut(tid).is_none() {
+        let blank = BLANK.get(0)?;
+        SCRATCH.insert(tid, blank, 0).ok()?;
+    }
+    // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
+    SCRATCH.get_ptr_mut(tid).map(|p| unsafe { &mut *p })
+}
+
+/// Notes that a record names this context, so that its end is told, too.
+#[inline(always)]
+fn remember_scope(tgid: u32, scope: u64) -> bool {
+    let key = ScopeKey { scope, tgid, pad: 0 };
+    SCOPES.get_ptr(key).is_some() || SCOPES.insert(key, 1, 0).is_ok()
+}
+
+#[inline(always)]
+fn is_new_stack(head: &Record) -> bool {
+    let mut hash = u64::from(head.tgid);
+    for frame in &head.stack {
+        hash = (hash ^ frame.code ^ frame.instr.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 31;
+    }
+    if STACKS.get_ptr(hash).is_some() {
+        return false;
+    }
+    // A failed insert only means another wake-up.
+    let _ = STACKS.insert(hash, 1, 0);
+    true
+}
+
+fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+pub fn count_hit(probe: Probe) {
+    count(probe, |s| &raw mut s.hits);
+}
+
+#[inline(always)]
+pub fn count_filtered(probe: Probe) {
+    count(probe, |s| &raw mut s.filtered);
+}
+
+/// Counts one in a field of this program's statistics.
+#[inline(always)]
+pub fn count(probe: Probe, field: impl FnOnce(&mut ProbeStats) -> *mut u64) {
+    if let Some(stats) = STATS.get_ptr_mut(probe as u32) {
+        // SAFETY: the map's element lives for ever.
+        add(field(unsafe { &mut *stats }));
+    }
+}
+
+/// Not atomic: the target has no atomic addition in stable Rust. A program that is overtaken on its CPU may swallow a
+/// count, but never the first one, so that "nothing was lost" stays true.
+#[inline(always)]
+fn add(counter: *mut u64) {
+    // SAFETY: the counter is aligned and lives in a map.
+    unsafe { counter.write_volatile(counter.read_volatile() + 1) };
+}

@@ -1,0 +1,96 @@
+//! What is handed over: whether it is work, what it will call, and which context it brings along.
+
+use tracer_common::{
+    config::attributes,
+    record::{FullRecord, flag, work},
+};
+
+use crate::{
+    read::{self, Unreadable},
+    state::Hit,
+};
+
+/// Bytes of a type's name that are compared.
+const NAME: usize = 24;
+/// `functools.partial` in `functools.partial`: more is not looked through.
+const MAX_PARTIALS: u32 = 3;
+
+/// Describes the object that is put into a queue.
+#[inline(always)]
+pub fn describe(hit: &Hit, item: u64, record: &mut FullRecord) {
+    record.head.work = work::DATA;
+    record.head.object = item;
+    match has_type(item, b"_WorkItem") {
+        Ok(true) => record.head.work = work::WORK_ITEM,
+        Ok(false) => return,
+        Err(Unreadable) => {
+            record.head.flags |= flag::UNREADABLE;
+            return;
+        }
+    }
+    match callable_of(hit, item).and_then(|callable| follow(hit, callable, record)) {
+        Ok(()) => {}
+        Err(Unreadable) => record.head.flags |= flag::OPAQUE_ITEM,
+    }
+}
+
+/// The attribute `fn`, second in `_WorkItem.__init__` (Lib/concurrent/futures/thread.py).
+#[inline(always)]
+fn callable_of(hit: &Hit, item: u64) -> Result<u64, Unreadable> {
+    let values = match hit.image.attributes {
+        attributes::TAGGED_VALUES => {
+            let tagged = read::pointer(item - 24)?;
+            if tagged & 1 == 0 {
+                return Err(Unreadable);
+            }
+            tagged + 1
+        }
+        attributes::INLINE_VALUES => item + 24,
+        _ => return Err(Unreadable),
+    };
+    match read::pointer(values + 8)? {
+        0 => Err(Unreadable),
+        callable => Ok(callable),
+    }
+}
+
+/// Looks through `functools.partial` for the `run` of a context.
+#[inline(always)]
+fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), Unreadable> {
+    for _ in 0..MAX_PARTIALS {
+        if !has_type(callable, b"functools.partial")? {
+            break;
+        }
+        // partialobject.fn is at 16 (Modules/_functoolsmodule.c).
+        callable = read::pointer(callable + 16)?;
+    }
+    record.head.callable = callable;
+    if read::pointer(callable + 8)? != hit.address(hit.image.cfunction_type) {
+        return Ok(());
+    }
+    // PyCFunctionObject: m_ml 16, m_self 24 (Include/cpython/methodobject.h).
+    let [method, owner] = read::user::<[u64; 2]>(callable + 16)?;
+    if owner == 0 || read::pointer(owner + 8)? != hit.address(hit.image.context_type) {
+        return Ok(());
+    }
+    if read::user::<[u8; 4]>(read::pointer(method)?)? == *b"run\0" {
+        record.head.brings = owner;
+    }
+    Ok(())
+}
+
+/// Whether the object's type has this name, as its `tp_name` says.
+#[inline(always)]
+fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
+    // PyTypeObject.tp_name is at 24.
+    let start = read::pointer(read::pointer(object + 8)? + 24)?;
+    let mut found = [0u8; NAME];
+    // N + 1 bytes: the terminating zero tells a name from a longer one.
+    read::user_into(found.as_mut_ptr(), N as u32 + 1, start)?;
+    for i in 0..N {
+        if found[i] != name[i] {
+            return Ok(false);
+        }
+    }
+    Ok(found[N] == 0)
+}

@@ -1,0 +1,88 @@
+//! Maps and load-time constants.
+
+use aya_ebpf::{
+    Global,
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{
+    MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
+    config::{Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey},
+    record::FullRecord,
+    stats::{PROBES, ProbeStats},
+};
+
+/// Records on their way to the agent, which sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Traced processes, by tgid.
+#[map]
+pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
+
+/// Interpreter images.
+#[map]
+pub static IMAGES: Array<Image> = Array::with_max_entries(MAX_IMAGES, 0);
+
+/// Probe points; the attach cookie is the index.
+#[map]
+pub static POINTS: Array<Point> = Array::with_max_entries(MAX_POINTS, 0);
+
+/// Watched names.
+#[map]
+pub static NAMES: HashMap<NameKey, Name> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// What is known of each ContextVar's address. The least used are forgotten: they are looked at anew.
+#[map]
+pub static VARS: LruHashMap<VarKey, Var> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Context objects that records have named and that are still alive.
+#[map]
+pub static SCOPES: HashMap<ScopeKey, u8> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+
+/// Stacks that were sent before: a new one wakes the agent, which wants to read its code objects while they live.
+#[map]
+pub static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Where each thread puts its record together. Per thread, not per CPU: a program that sleeps may be overtaken on its CPU.
+#[map]
+pub static SCRATCH: HashMap<u32, FullRecord> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// What a new entry of [`SCRATCH`] is copied from; all zero.
+#[map]
+pub static BLANK: Array<FullRecord> = Array::with_max_entries(1, 0);
+
+/// Counters by program.
+#[map]
+pub static STATS: PerCpuArray<ProbeStats> = PerCpuArray::with_max_entries(PROBES, 0);
+
+#[unsafe(no_mangle)]
+static FSBASE_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PID_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TGID_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SIGNAL_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static LIVE_OFFSET: Global<u32> = Global::new(0);
+
+/// Offsets inside the kernel's own structs, from its BTF.
+pub mod kernel {
+    pub fn fsbase() -> u64 {
+        u64::from(super::FSBASE_OFFSET.load())
+    }
+    pub fn pid() -> u64 {
+        u64::from(super::PID_OFFSET.load())
+    }
+    pub fn tgid() -> u64 {
+        u64::from(super::TGID_OFFSET.load())
+    }
+    pub fn signal() -> u64 {
+        u64::from(super::SIGNAL_OFFSET.load())
+    }
+    pub fn live() -> u64 {
+        u64::from(super::LIVE_OFFSET.load())
+    }
+}

@@ -1,0 +1,114 @@
+//! Lives of processes and threads.
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_task, bpf_send_signal},
+    },
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use tracer_common::{
+    config::{NO_IMAGE, target_flag},
+    record::{flag, kind},
+    stats::Probe,
+};
+
+use crate::{
+    emit,
+    maps::{SCRATCH, TARGETS, kernel},
+    read::{self, Unreadable},
+    state::forget,
+};
+
+const SIGSTOP: u32 = 19;
+
+/// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    let (tgid, tid) = current();
+    let Some(parent) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    emit::count_hit(Probe::Fork);
+    let child: u64 = ctx.arg(1);
+    let (Ok(child_tgid), Ok(child_tid)) =
+        (read::kernel::<u32>(child + kernel::tgid()), read::kernel::<u32>(child + kernel::pid()))
+    else {
+        emit::mark_lost(parent);
+        return 0;
+    };
+    let thread = child_tgid == tgid;
+    // SAFETY: `parent` comes from the map and lives as long as this program runs.
+    if !thread && TARGETS.insert(child_tgid, unsafe { &*parent }, 0).is_err() {
+        emit::count(Probe::Fork, |s| &raw mut s.lost_map);
+        emit::mark_lost(parent);
+        return 0;
+    }
+    let mut head = emit::blank(if thread { kind::THREAD_CREATED } else { kind::FORKED }, tgid, tid);
+    head.child_tgid = child_tgid;
+    head.child_tid = child_tid;
+    // SAFETY: as above.
+    head.lost = unsafe { (*parent).lost };
+    emit::send_head(Probe::Fork, Some(parent), &mut head, !thread);
+    0
+}
+
+/// `sched_process_exec`: the old image is gone. A held process stops here, before its first instruction.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
+    let (tgid, tid) = current();
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    emit::count_hit(Probe::Exec);
+    let mut head = emit::blank(kind::EXECED, tgid, tid);
+    // SAFETY: the entry lives as long as this program runs; the process has one thread at this moment.
+    let state = unsafe { &mut *target };
+    state.image = NO_IMAGE;
+    state.bias = 0;
+    forget(state);
+    head.lost = state.lost;
+    // SAFETY: a plain helper call.
+    if state.flags & target_flag::HOLD_AT_EXEC != 0 && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
+        head.flags |= flag::HELD;
+    }
+    emit::send_head(Probe::Exec, Some(target), &mut head, true);
+    0
+}
+
+/// `sched_process_exit`: a thread ends.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    let (tgid, tid) = current();
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    emit::count_hit(Probe::Exit);
+    // Most threads of a target never had a record.
+    let _ = SCRATCH.remove(tid);
+    let mut head = emit::blank(kind::EXITED, tgid, tid);
+    // SAFETY: the entry lives as long as this program runs.
+    head.lost = unsafe { (*target).lost };
+    let last = is_last();
+    if last {
+        head.flags |= flag::LAST;
+    }
+    emit::send_head(Probe::Exit, Some(target), &mut head, last);
+    if last {
+        // The number may be given to another process at once.
+        let _ = TARGETS.remove(tgid);
+    }
+    0
+}
+
+/// Whether no thread of the process is left: `do_exit` has counted this one out before the tracepoint.
+#[inline(always)]
+fn is_last() -> bool {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let live = || -> Result<u32, Unreadable> {
+        read::kernel::<u32>(read::kernel::<u64>(task + kernel::signal())? + kernel::live())
+    };
+    live().is_ok_and(|live| live == 0)
+}
+
+#[inline(always)]
+fn current() -> (u32, u32) {
+    let id = bpf_get_current_pid_tgid();
+    ((id >> 32) as u32, id as u32)
+}

@@ -1,0 +1,93 @@
+//! `_queue.SimpleQueue`: what executors hand work over with.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use tracer_common::{
+    config::arguments,
+    record::{kind, work},
+    stats::Probe,
+};
+
+use crate::{
+    emit::{self, Frames},
+    item, read,
+    maps::{IMAGES, POINTS, TARGETS},
+    state::Hit,
+    vars,
+};
+
+/// `SimpleQueue.put(item)`, `put_nowait(item)`.
+#[uprobe(sleepable)]
+pub fn queue_put(ctx: ProbeContext) -> u32 {
+    let Some(mut hit) = Hit::new(&ctx, Probe::QueuePut) else { return 0 };
+    let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
+    let Some(first) = first_argument(&ctx, hit.point.arguments) else {
+        emit::count(hit.probe, |s| &raw mut s.unreadable);
+        emit::mark_lost(hit.target);
+        return 0;
+    };
+    let Some((record, state)) = emit::begin(&mut hit, kind::PUT, Frames::With) else { return 0 };
+    record.head.queue = queue;
+    item::describe(&hit, first, record);
+    if record.head.work == work::DATA {
+        record.head.frames = 0;
+    } else {
+        record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+    }
+    emit::send(&hit, record);
+    0
+}
+
+/// Entry of `SimpleQueue.get`, `get_nowait`: the work before has ended.
+#[uprobe(sleepable)]
+pub fn queue_get(ctx: ProbeContext) -> u32 {
+    let Some(mut hit) = Hit::new(&ctx, Probe::QueueGet) else { return 0 };
+    let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_BEGIN, Frames::Without) else { return 0 };
+    record.head.queue = queue;
+    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+    emit::send(&hit, record);
+    0
+}
+
+/// Return of the same. Null means that there was nothing, or an exception.
+#[uretprobe(sleepable)]
+pub fn queue_got(ctx: RetProbeContext) -> u32 {
+    emit::count_hit(Probe::QueueGot);
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let taken: u64 = ctx.ret();
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else {
+        emit::count_filtered(Probe::QueueGot);
+        return 0;
+    };
+    if taken == 0 {
+        emit::count_filtered(Probe::QueueGot);
+        return 0;
+    }
+    // SAFETY: `target` comes from the map and lives as long as this program runs.
+    let (Some(image), Some(point)) = (IMAGES.get(unsafe { (*target).image }), POINTS.get(0)) else { return 0 };
+    let mut hit = Hit { tgid, tid, probe: Probe::QueueGot, target, image, point };
+    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else { return 0 };
+    record.head.object = taken;
+    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+    emit::send(&hit, record);
+    0
+}
+
+/// A method's first argument, by its calling convention.
+#[inline(always)]
+pub fn first_argument(ctx: &ProbeContext, convention: u32) -> Option<u64> {
+    let address = match convention {
+        arguments::OBJECT => return ctx.arg(1),
+        arguments::FAST => ctx.arg::<u64>(1)?,
+        arguments::METHOD_FAST => ctx.arg::<u64>(2)?,
+        // PyTupleObject.ob_item is at 24.
+        arguments::TUPLE => ctx.arg::<u64>(1)? + 24,
+        _ => return None,
+    };
+    read::pointer(address).ok().filter(|object| *object != 0)
+}

@@ -1,0 +1,145 @@
+//! From a probe hit to the interpreter's state: which target, which image, which thread state, which context.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_attach_cookie, bpf_get_current_task},
+    },
+    programs::ProbeContext,
+};
+use tracer_common::{
+    MAX_SLOTS,
+    config::{Image, NO_IMAGE, Point, SlotVar, Target},
+    stats::Probe,
+};
+
+use crate::{
+    emit,
+    maps::{IMAGES, POINTS, TARGETS, kernel},
+    read::{self, Unreadable},
+};
+
+/// A hit in a traced process whose interpreter image is known.
+pub struct Hit {
+    pub tgid: u32,
+    pub tid: u32,
+    pub probe: Probe,
+    pub target: *mut Target,
+    pub image: &'static Image,
+    pub point: &'static Point,
+}
+
+/// The interpreter's state on the current thread.
+pub struct State {
+    pub tstate: u64,
+    /// The current context object; 0 when the thread has none.
+    pub context: u64,
+    /// Its variables; 0 when there is no context.
+    pub vars: u64,
+    pub entered: bool,
+}
+
+impl Hit {
+    /// Filters by process, first of all.
+    #[inline(always)]
+    pub fn new(ctx: &ProbeContext, probe: Probe) -> Option<Self> {
+        emit::count_hit(probe);
+        let id = bpf_get_current_pid_tgid();
+        let (tgid, tid) = ((id >> 32) as u32, id as u32);
+        let Some(target) = TARGETS.get_ptr_mut(tgid) else {
+            emit::count_filtered(probe);
+            return None;
+        };
+        // SAFETY: the context is the one that this program was called with.
+        let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
+        let point = POINTS.get(cookie)?;
+        // SAFETY: the registers are those of this hit.
+        adopt_image(target, point, unsafe { (*ctx.regs).rip });
+        // SAFETY: `target` comes from the map and lives as long as this program runs.
+        let image = IMAGES.get(unsafe { (*target).image })?;
+        Some(Self { tgid, tid, probe, target, image, point })
+    }
+
+    #[inline(always)]
+    pub fn target(&self) -> &Target {
+        // SAFETY: the entry lives as long as this program runs; the interpreter's lock keeps other writers of this target away.
+        unsafe { &*self.target }
+    }
+
+    #[inline(always)]
+    pub fn target_mut(&mut self) -> &mut Target {
+        // SAFETY: as above.
+        unsafe { &mut *self.target }
+    }
+
+    /// A link-time address of the image, as it is in this process.
+    #[inline(always)]
+    pub fn address(&self, link_time: u64) -> u64 {
+        link_time + self.target().bias
+    }
+
+    /// Reads the thread state and the current context. Right only on the thread that holds the interpreter's lock, which is checked.
+    #[inline(always)]
+    pub fn state(&mut self) -> Result<State, Unreadable> {
+        let tstate = read::pointer(self.tstate_slot()?)?;
+        let thread_id = read::pointer(tstate + u64::from(self.image.tstate_thread_id))?;
+        // SAFETY: no arguments.
+        let task = unsafe { bpf_get_current_task() };
+        if thread_id != read::kernel::<u64>(task + kernel::fsbase())? {
+            return Err(Unreadable);
+        }
+        let context = read::pointer(tstate + u64::from(self.image.tstate_context))?;
+        if context == 0 {
+            return Ok(State { tstate, context, vars: 0, entered: false });
+        }
+        // PyContext: ctx_prev 16, ctx_vars 24, ctx_weakreflist 32, ctx_entered 40 (Include/internal/pycore_context.h, 3.8 to 3.15).
+        let [vars, _, entered] = read::user::<[u64; 3]>(context + 24)?;
+        Ok(State { tstate, context, vars, entered: entered as u32 != 0 })
+    }
+
+    /// Where the pointer to the current thread state is. Found once per process.
+    #[inline(always)]
+    fn tstate_slot(&mut self) -> Result<u64, Unreadable> {
+        let known = self.target().tstate_slot;
+        if known != 0 {
+            return Ok(known);
+        }
+        let slot = if self.image.tstate_current == 0 {
+            let interpreter = read::pointer(self.address(self.image.interpreter_main))?;
+            let gil = read::pointer(interpreter + u64::from(self.image.interp_gil))?;
+            if gil == 0 {
+                return Err(Unreadable);
+            }
+            gil + u64::from(self.image.gil_last_holder)
+        } else {
+            self.address(self.image.tstate_current)
+        };
+        self.target_mut().tstate_slot = slot;
+        Ok(slot)
+    }
+}
+
+/// A process that has not told its image yet is known by the first hit in an image: the load bias follows from where it was hit.
+#[inline(always)]
+pub fn adopt_image(target: *mut Target, point: &Point, ip: u64) {
+    if point.image == NO_IMAGE {
+        return;
+    }
+    // SAFETY: `target` comes from the map and lives as long as this program runs.
+    let target = unsafe { &mut *target };
+    let bias = ip.wrapping_sub(point.vaddr);
+    if target.image != point.image || target.bias != bias {
+        target.image = point.image;
+        target.bias = bias;
+        forget(target);
+    }
+}
+
+/// Forgets what belonged to an earlier image or an earlier life of the interpreter.
+#[inline(always)]
+pub fn forget(target: &mut Target) {
+    target.tstate_slot = 0;
+    target.request_slot = u32::MAX;
+    target.slots = [SlotVar { var: 0, hash: 0, name: 0, pad: 0 }; MAX_SLOTS];
+}

@@ -1,0 +1,63 @@
+//! Threads that Python starts, ids that it draws, interpreters that it brings up.
+
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
+use tracer_common::{record::kind, stats::Probe};
+
+use crate::{
+    emit::{self, Frames},
+    queue::first_argument,
+    state::{Hit, adopt_image, forget},
+    maps::{POINTS, TARGETS},
+    vars,
+};
+
+/// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
+#[uprobe(sleepable)]
+pub fn thread_start(ctx: ProbeContext) -> u32 {
+    let Some(mut hit) = Hit::new(&ctx, Probe::ThreadStart) else { return 0 };
+    let callable = first_argument(&ctx, hit.point.arguments).unwrap_or(0);
+    let Some((record, state)) = emit::begin(&mut hit, kind::THREAD_START, Frames::With) else { return 0 };
+    record.head.callable = callable;
+    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+    emit::send(&hit, record);
+    0
+}
+
+/// `os.urandom(size)`, which `uuid.uuid4` and `secrets` draw from.
+#[uprobe(sleepable)]
+pub fn random(ctx: ProbeContext) -> u32 {
+    let Some(mut hit) = Hit::new(&ctx, Probe::Random) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else { return 0 };
+    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+    emit::send(&hit, record);
+    0
+}
+
+/// `Py_InitializeFromConfig`: an interpreter comes up; nothing of an earlier one holds any more.
+#[uprobe(sleepable)]
+pub fn interpreter_start(ctx: ProbeContext) -> u32 {
+    emit::count_hit(Probe::InterpreterStart);
+    let id = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else {
+        emit::count_filtered(Probe::InterpreterStart);
+        return 0;
+    };
+    // SAFETY: the context is the one that this program was called with.
+    let cookie = unsafe {
+        aya_ebpf::helpers::generated::bpf_get_attach_cookie(aya_ebpf::EbpfContext::as_ptr(&ctx))
+    };
+    let Some(point) = POINTS.get(cookie as u32) else { return 0 };
+    // SAFETY: the registers are those of this hit; the target's entry lives as long as this program runs.
+    let target_ref = unsafe {
+        adopt_image(target, point, (*ctx.regs).rip);
+        &mut *target
+    };
+    forget(target_ref);
+    let mut head = emit::blank(kind::INTERPRETER_START, tgid, tid);
+    head.object = target_ref.bias;
+    head.name = target_ref.image;
+    head.lost = target_ref.lost;
+    emit::send_head(Probe::InterpreterStart, Some(target), &mut head, true);
+    0
+}

@@ -1,0 +1,108 @@
+//! Describing an object: its type, and of `str`, `bytes` and `int` the first bytes of its content.
+
+use tracer_common::{
+    MAX_TEXT,
+    record::{RawValue, found, repr},
+};
+
+use crate::{
+    read::{self, Unreadable},
+    state::Hit,
+};
+
+/// Marks `value` as not readable.
+#[inline(always)]
+pub fn unreadable(value: &mut RawValue) {
+    blank(value, found::UNREADABLE);
+}
+
+/// Marks `value` as not bound.
+#[inline(always)]
+pub fn unset(value: &mut RawValue) {
+    blank(value, found::UNSET);
+}
+
+/// Describes the object at `object`.
+#[inline(always)]
+pub fn describe(hit: &Hit, object: u64, value: &mut RawValue) {
+    blank(value, found::OBJECT);
+    value.object = object;
+    if fill(hit, object, value).is_err() {
+        unreadable(value);
+    }
+}
+
+#[inline(always)]
+fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> {
+    if object == hit.address(hit.image.none) {
+        value.repr = repr::NONE;
+        return Ok(());
+    }
+    value.type_object = read::pointer(object + 8)?;
+    let (source, unit) = if value.type_object == hit.address(hit.image.str_type) {
+        // PyASCIIObject: length 16, hash 24, state 32 (Include/cpython/unicodeobject.h).
+        let [len, _, state] = read::user::<[u64; 3]>(object + 16)?;
+        let (kind, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
+        if !compact {
+            return Ok(());
+        }
+        value.len = len;
+        value.repr = match kind {
+            1 => repr::STR1,
+            2 => repr::STR2,
+            4 => repr::STR4,
+            _ => return Err(Unreadable),
+        };
+        let data = if ascii { hit.image.ascii_data } else { hit.image.compact_data };
+        (object + u64::from(data), kind)
+    } else if value.type_object == hit.address(hit.image.bytes_type) {
+        // PyBytesObject: ob_size 16, ob_shash 24, ob_sval 32.
+        value.len = read::pointer(object + 16)?;
+        value.repr = repr::BYTES;
+        (object + 32, 1)
+    } else if value.type_object == hit.address(hit.image.int_type) {
+        // PyLongObject from 3.12 on: lv_tag 16 (digits << 3 | sign, sign 2 is negative), ob_digit 24.
+        let tag = read::pointer(object + 16)?;
+        value.len = tag >> 3;
+        value.repr = if tag & 3 == 2 { repr::NEGATIVE_INT } else { repr::INT };
+        (object + 24, 4)
+    } else {
+        return Ok(());
+    };
+    let units = if value.len > MAX_TEXT as u64 { MAX_TEXT as u64 } else { value.len };
+    let bytes = if units * unit > MAX_TEXT as u64 { MAX_TEXT as u32 } else { (units * unit) as u32 };
+    if bytes > 0 {
+        read::user_into(value.text.as_mut_ptr(), bytes & 0x7f, source)?;
+    }
+    value.text_len = bytes as u8;
+    value.hash = digest(value);
+    Ok(())
+}
+
+/// A hash over content, length and representation: equal content gives equal hashes in every process.
+#[inline(always)]
+fn digest(value: &RawValue) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = value.len.wrapping_mul(FACTOR) ^ u64::from(value.repr);
+    let words = value.text.as_ptr().cast::<u64>();
+    for i in 0..MAX_TEXT / 8 {
+        // SAFETY: `text` has MAX_TEXT bytes; RawValue keeps it aligned to 8.
+        let word = unsafe { words.add(i).read() };
+        hash = (hash ^ word).wrapping_mul(FACTOR);
+        hash ^= hash >> 29;
+    }
+    hash
+}
+
+#[inline(always)]
+fn blank(value: &mut RawValue, state: u8) {
+    value.object = 0;
+    value.type_object = 0;
+    value.len = 0;
+    value.hash = 0;
+    value.state = state;
+    value.repr = repr::OPAQUE;
+    value.text_len = 0;
+    value.pad = [0; 5];
+    value.text = [0; MAX_TEXT];
+}

@@ -1,0 +1,170 @@
+//! Which ContextVars are watched: found by name on first sight, then known by address.
+
+use tracer_common::{
+    MAX_NAME, MAX_SLOTS,
+    config::{Name, NameKey, SlotVar, Var, VarKey},
+    record::{NO_SLOT, RawValue, VALUE_REQUEST, kind, marker},
+    stats::Probe,
+};
+
+use crate::{
+    emit::{self, Frames},
+    lookup,
+    maps::{NAMES, VARS},
+    read::{self, Unreadable},
+    state::{Hit, State},
+    value,
+};
+
+/// What a variable is to the agent.
+#[derive(Clone, Copy)]
+pub enum Watched {
+    /// Nothing.
+    No,
+    /// One of the target's slots.
+    Slot(u32),
+    /// A reserved variable.
+    Marker(u8),
+}
+
+/// Says what the variable is.
+///
+/// The address of a dead variable can be reused: the answer that is kept counts only while `var_hash`, made from
+/// address and name, is the same (CPython `Python/context.c`).
+#[inline(always)]
+pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
+    // PyContextVar.var_hash is at 56 in every GIL build from 3.8 to 3.15.
+    let hash = read::pointer(var + 56)?;
+    let key = VarKey { var, tgid: hit.tgid, pad: 0 };
+    // SAFETY: the value is copied out at once; a torn one fails the comparison of hashes.
+    let slot = match unsafe { VARS.get(key) } {
+        Some(known) if known.hash == hash => known.slot,
+        _ => {
+            let slot = look_at(hit, var, hash)?;
+            // If the map is full of younger ones, the variable is looked at again next time.
+            let _ = VARS.insert(key, Var { hash, slot, pad: 0 }, 0);
+            slot
+        }
+    };
+    Ok(if slot < MAX_SLOTS as u32 {
+        Watched::Slot(slot)
+    } else if slot == u32::from(NO_SLOT) {
+        Watched::No
+    } else {
+        Watched::Marker(slot as u8)
+    })
+}
+
+/// Compares the variable's name with the watched ones and gives it a slot.
+#[inline(never)]
+fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
+    let Some(name) = name_of(hit, var)? else { return Ok(u32::from(NO_SLOT)) };
+    if name.number >= u32::from(marker::TASK_MINTED) {
+        return Ok(name.number);
+    }
+    let slots = &hit.target().slots;
+    let mut free = MAX_SLOTS;
+    for i in (0..MAX_SLOTS).rev() {
+        if slots[i].var == var && slots[i].hash == hash {
+            return Ok(i as u32);
+        }
+        if slots[i].var == 0 {
+            free = i;
+        }
+    }
+    if free >= MAX_SLOTS {
+        emit::count(hit.probe, |s| &raw mut s.lost_slot);
+        emit::mark_lost(hit.target);
+        return Ok(u32::from(NO_SLOT));
+    }
+    let target = hit.target_mut();
+    target.slots[free & (MAX_SLOTS - 1)] = SlotVar { var, hash, name: name.number, pad: 0 };
+    if name.request != 0 && target.request_slot == u32::MAX {
+        target.request_slot = free as u32;
+    }
+    announce(hit, var, free as u32, name.number);
+    Ok(free as u32)
+}
+
+/// Tells the agent about a slot, before the first event that uses it.
+#[inline(always)]
+fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
+    let Some((record, _)) = emit::begin(hit, kind::VAR, Frames::Without) else { return };
+    record.head.object = var;
+    record.head.slot = slot as u8;
+    record.head.name = name;
+    record.head.values = 1;
+    match read::pointer(var + 24) {
+        Ok(0) => value::unset(&mut record.values[0]),
+        Ok(default) => value::describe(hit, default, &mut record.values[0]),
+        Err(Unreadable) => value::unreadable(&mut record.values[0]),
+    }
+    emit::send(hit, record);
+}
+
+#[inline(always)]
+fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
+    let name = read::pointer(var + 16)?;
+    let [len, _, state] = read::user::<[u64; 3]>(name + 16)?;
+    // Watched names are ASCII; so is every compact string that can match one.
+    if state & 0x60 != 0x60 || len == 0 || len > u64::from(u16::MAX) {
+        return Ok(None);
+    }
+    let mut key = NameKey { set: hit.target().names, len: len as u32, bytes: [0; MAX_NAME] };
+    let bytes = if len > MAX_NAME as u64 { MAX_NAME as u32 } else { len as u32 };
+    read::user_into(key.bytes.as_mut_ptr(), bytes & 0x3f, name + u64::from(hit.image.ascii_data))?;
+    // SAFETY: names are written by the agent before any probe is attached.
+    Ok(unsafe { NAMES.get(key) }.copied())
+}
+
+/// Reads what the context holds for one slot.
+#[inline(always)]
+pub fn fill(hit: &Hit, state: &State, slot: u32, into: &mut RawValue) {
+    let Some(var) = hit.target().slots.get(slot as usize) else {
+        value::unset(into);
+        return;
+    };
+    if state.vars == 0 || var.var == 0 {
+        value::unset(into);
+        return;
+    }
+    match lookup::find(hit, state.vars, var.var, var.hash) {
+        Ok(Some(object)) => value::describe(hit, object, into),
+        Ok(None) => value::unset(into),
+        Err(Unreadable) => value::unreadable(into),
+    }
+}
+
+/// Reads what the context holds for the `request` slot.
+#[inline(always)]
+pub fn fill_request(hit: &Hit, state: &State, values: &mut [RawValue; MAX_SLOTS]) {
+    let slot = hit.target().request_slot;
+    if slot < MAX_SLOTS as u32 {
+        fill(hit, state, slot, &mut values[VALUE_REQUEST]);
+    } else {
+        value::unset(&mut values[VALUE_REQUEST]);
+    }
+}
+
+/// Reads what the context holds for every slot and returns how many there are.
+#[inline(always)]
+pub fn fill_all(hit: &Hit, state: Option<&State>, values: &mut [RawValue; MAX_SLOTS]) -> u8 {
+    let mut used = 0;
+    for slot in 0..MAX_SLOTS as u32 {
+        if hit.target().slots[slot as usize].var == 0 {
+            break;
+        }
+        match state {
+            Some(state) => fill(hit, state, slot, &mut values[slot as usize]),
+            None => value::unreadable(&mut values[slot as usize]),
+        }
+        used = slot + 1;
+    }
+    used as u8
+}
+
+/// Counts a hit on a variable that is not watched.
+#[inline(always)]
+pub fn pass_over(probe: Probe) {
+    emit::count_filtered(probe);
+}
