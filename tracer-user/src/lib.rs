@@ -2,4 +2,5 @@
 //!
 //! An event goes `tracer-ebpf -> tracer-common -> source -> correlate -> report`, and nothing goes back.
 
+pub mod attach;
 pub mod correlate;

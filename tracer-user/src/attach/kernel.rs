@@ -1,0 +1,80 @@
+//! Offsets inside the kernel's own structs, from the BTF that it publishes.
+
+use std::path::Path;
+
+use btf_rs::{Btf, Type};
+
+/// Where the kernel publishes its types.
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Offsets in bytes that the BPF programs need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelOffsets {
+    /// `task_struct.thread.fsbase`: the thread's TLS base, which is CPython's `thread_id`.
+    pub fsbase: u32,
+    /// `task_struct.pid`.
+    pub pid: u32,
+    /// `task_struct.tgid`.
+    pub tgid: u32,
+    /// `task_struct.signal`.
+    pub signal: u32,
+    /// `signal_struct.live`.
+    pub live: u32,
+}
+
+/// Why the offsets are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// There is no BTF, or it cannot be read.
+    #[error("failed to read the kernel's BTF at {BTF}: {0}")]
+    Btf(String),
+    /// The kernel's struct has no such member.
+    #[error("the kernel's BTF has no {0}")]
+    Missing(String),
+}
+
+impl KernelOffsets {
+    /// Reads them from the running kernel.
+    pub fn read() -> Result<Self, KernelError> {
+        let btf = Btf::from_file(Path::new(BTF)).map_err(|e| KernelError::Btf(e.to_string()))?;
+        Ok(Self {
+            fsbase: member(&btf, "task_struct", "thread")? + member(&btf, "thread_struct", "fsbase")?,
+            pid: member(&btf, "task_struct", "pid")?,
+            tgid: member(&btf, "task_struct", "tgid")?,
+            signal: member(&btf, "task_struct", "signal")?,
+            live: member(&btf, "signal_struct", "live")?,
+        })
+    }
+}
+
+/// Offset of a struct's member, in bytes.
+fn member(btf: &Btf, name: &str, member: &str) -> Result<u32, KernelError> {
+    let missing = || KernelError::Missing(format!("{name}.{member}"));
+    let types = btf.resolve_types_by_name(name).map_err(|_| missing())?;
+    let members = types
+        .iter()
+        .find_map(|t| if let Type::Struct(s) = t { Some(&s.members) } else { None })
+        .ok_or_else(missing)?;
+    members
+        .iter()
+        .find(|m| btf.resolve_name(*m).is_ok_and(|n| n == member))
+        .map(|m| m.bit_offset() / 8)
+        .ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_them() {
+        if !Path::new(BTF).exists() {
+            eprintln!("SKIP the_running_kernel_has_them: this kernel publishes no BTF");
+            return;
+        }
+        let offsets = KernelOffsets::read().expect("BTF of the running kernel");
+        // tgid follows pid since they exist; both are 32 bits.
+        assert_eq!(offsets.tgid, offsets.pid + 4);
+        assert!(offsets.fsbase > offsets.pid, "thread_struct is the last member of task_struct");
+    }
+}

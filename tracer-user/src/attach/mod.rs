@@ -1,0 +1,6 @@
+//! Attaching: the kernel side is loaded, configured and linked here.
+
+pub mod kernel;
+pub mod object;
+pub mod programs;
+pub mod sys;

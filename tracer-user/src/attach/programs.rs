@@ -1,0 +1,319 @@
+//! The kernel side, loaded: maps to configure it, programs to link, the ring to read from, counters to account for.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{ProgramError, RawTracePoint, loaded_programs},
+};
+use tracer_common::{
+    config::{Image, Name, NameKey, Point, Target, global},
+    stats::{PROBES, Probe, ProbeStats},
+};
+
+use super::{
+    kernel::{KernelError, KernelOffsets},
+    object::{BpfObject, ObjectError},
+    sys::{LoadError, Multi, Offset, Shared, UprobeBackend, When},
+};
+
+/// Why the kernel side could not be loaded, configured or linked.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel's structs are not known.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The object with the programs is not there.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// Maps could not be created.
+    #[error("failed to create the BPF maps: {0}")]
+    Maps(#[source] Box<aya::EbpfError>),
+    /// The object is not what this agent expects.
+    #[error("the BPF object does not fit this agent: {0}")]
+    Misfit(String),
+    /// A uprobe program was refused.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A tracepoint program was refused.
+    #[error("failed to attach to tracepoint {name}: {error}")]
+    Tracepoint {
+        /// The tracepoint.
+        name: &'static str,
+        /// The kernel's answer.
+        #[source]
+        error: Box<ProgramError>,
+    },
+    /// A map refused an entry.
+    #[error("failed to update BPF map {map}: {error}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// The kernel's answer.
+        #[source]
+        error: MapError,
+    },
+    /// A link was refused.
+    #[error("failed to link {probe} to {count} points: {error}")]
+    Link {
+        /// The program.
+        probe: &'static str,
+        /// How many points.
+        count: usize,
+        /// The kernel's answer.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl AttachError {
+    /// Whether the kernel refused for lack of privilege.
+    pub fn is_permission(&self) -> bool {
+        let io = match self {
+            Self::Load(e) => Some(&e.error),
+            Self::Link { error, .. } => Some(error),
+            Self::Maps(e) => {
+                let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&**e);
+                while let Some(error) = source {
+                    if let Some(io) = error.downcast_ref::<io::Error>() {
+                        return io.kind() == io::ErrorKind::PermissionDenied;
+                    }
+                    source = error.source();
+                }
+                None
+            }
+            _ => None,
+        };
+        io.is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// The programs that are linked to points in files, and whether at their return.
+const UPROBES: [(Probe, When); 10] = [
+    (Probe::ContextGet, When::Entry),
+    (Probe::ContextSet, When::Entry),
+    (Probe::ContextReset, When::Entry),
+    (Probe::ContextFree, When::Entry),
+    (Probe::QueuePut, When::Entry),
+    (Probe::QueueGet, When::Entry),
+    (Probe::QueueGot, When::Return),
+    (Probe::ThreadStart, When::Entry),
+    (Probe::Random, When::Entry),
+    (Probe::InterpreterStart, When::Entry),
+];
+
+/// The programs that follow processes.
+const TRACEPOINTS: [(Probe, &str); 3] = [
+    (Probe::Fork, "sched_process_fork"),
+    (Probe::Exec, "sched_process_exec"),
+    (Probe::Exit, "sched_process_exit"),
+];
+
+/// What a program has done so far, over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProgramTotals {
+    /// Its own counters.
+    pub stats: ProbeStats,
+    /// Seconds that it ran, as the kernel measured.
+    pub seconds: f64,
+}
+
+/// The loaded kernel side. Dropping it detaches everything.
+pub struct Programs {
+    links: Vec<OwnedFd>,
+    uprobes: BTreeMap<Probe, OwnedFd>,
+    ids: BTreeMap<u32, Probe>,
+    images: Array<MapData, Shared<Image>>,
+    points: Array<MapData, Shared<Point>>,
+    names: HashMap<MapData, Shared<NameKey>, Shared<Name>>,
+    targets: HashMap<MapData, u32, Shared<Target>>,
+    stats: PerCpuArray<MapData, Shared<ProbeStats>>,
+    ebpf: Ebpf,
+    _run_times: Option<OwnedFd>,
+}
+
+impl Programs {
+    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page).
+    pub fn load(object: &BpfObject, ring_bytes: u32) -> Result<Self, AttachError> {
+        let offsets = KernelOffsets::read()?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
+            .override_global(global::PID_OFFSET, &offsets.pid, true)
+            .override_global(global::TGID_OFFSET, &offsets.tgid, true)
+            .override_global(global::SIGNAL_OFFSET, &offsets.signal, true)
+            .override_global(global::LIVE_OFFSET, &offsets.live, true)
+            .map_max_entries("EVENTS", ring_bytes)
+            .load(object.bytes())
+            .map_err(|e| AttachError::Maps(Box::new(e)))?;
+        let uprobes = load_uprobes(object, &ebpf)?;
+        for (probe, name) in TRACEPOINTS {
+            let program: &mut RawTracePoint = ebpf
+                .program_mut(probe.name())
+                .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?
+                .try_into()
+                .map_err(|_| AttachError::Misfit(format!("program {} has another type", probe.name())))?;
+            let attached = program.load().and_then(|()| program.attach(name));
+            attached.map_err(|error| AttachError::Tracepoint { name, error: Box::new(error) })?;
+        }
+        let run_times = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+        let mut programs = Self {
+            links: Vec::new(),
+            ids: BTreeMap::new(),
+            images: take(&mut ebpf, "IMAGES")?,
+            points: take(&mut ebpf, "POINTS")?,
+            names: take(&mut ebpf, "NAMES")?,
+            targets: take(&mut ebpf, "TARGETS")?,
+            stats: take(&mut ebpf, "STATS")?,
+            uprobes,
+            ebpf,
+            _run_times: run_times,
+        };
+        programs.ids = programs.program_ids();
+        Ok(programs)
+    }
+
+    /// The ring that records arrive in. It can be taken once.
+    pub fn ring(&mut self) -> Result<RingBuf<MapData>, AttachError> {
+        take(&mut self.ebpf, "EVENTS")
+    }
+
+    /// Describes an interpreter image.
+    pub fn set_image(&mut self, index: u32, image: Image) -> Result<(), AttachError> {
+        let outcome = self.images.set(index, Shared(image), 0);
+        outcome.map_err(|error| AttachError::Map { map: "IMAGES", error })
+    }
+
+    /// Describes a probe point.
+    pub fn set_point(&mut self, index: u32, point: Point) -> Result<(), AttachError> {
+        let outcome = self.points.set(index, Shared(point), 0);
+        outcome.map_err(|error| AttachError::Map { map: "POINTS", error })
+    }
+
+    /// Watches a name.
+    pub fn add_name(&mut self, key: NameKey, name: Name) -> Result<(), AttachError> {
+        let outcome = self.names.insert(Shared(key), Shared(name), 0);
+        outcome.map_err(|error| AttachError::Map { map: "NAMES", error })
+    }
+
+    /// Traces a process from here on.
+    pub fn add_target(&mut self, tgid: u32, target: Target) -> Result<(), AttachError> {
+        let outcome = self.targets.insert(tgid, Shared(target), 0);
+        outcome.map_err(|error| AttachError::Map { map: "TARGETS", error })
+    }
+
+    /// What the kernel side knows of a process; none when it is not traced (any more).
+    pub fn target(&self, tgid: u32) -> Option<Target> {
+        self.targets.get(&tgid, 0).ok().map(|t| t.0)
+    }
+
+    /// Stops tracing a process.
+    pub fn remove_target(&mut self, tgid: u32) {
+        // It may have ended by itself.
+        let _ = self.targets.remove(&tgid);
+    }
+
+    /// Links a program to points of an opened file, in every process that maps it now or later.
+    pub fn link(&mut self, probe: Probe, file: &File, points: &[Offset]) -> Result<(), AttachError> {
+        let (_, when) = UPROBES
+            .into_iter()
+            .find(|(p, _)| *p == probe)
+            .ok_or_else(|| AttachError::Misfit(format!("program {} is no uprobe", probe.name())))?;
+        let link = Multi.link(self.uprobes[&probe].as_fd(), file.as_fd(), points, when);
+        let link = link.map_err(|error| AttachError::Link { probe: probe.name(), count: points.len(), error })?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// What every program has done so far.
+    pub fn totals(&self) -> BTreeMap<Probe, ProgramTotals> {
+        let mut totals: BTreeMap<Probe, ProgramTotals> = BTreeMap::new();
+        for (probe, index) in Probe::ALL.into_iter().zip(0..PROBES) {
+            let total = totals.entry(probe).or_default();
+            let Ok(per_cpu) = self.stats.get(&index, 0) else { continue };
+            for Shared(s) in per_cpu.iter() {
+                total.stats.hits += s.hits;
+                total.stats.filtered += s.filtered;
+                total.stats.sent += s.sent;
+                total.stats.lost_ring += s.lost_ring;
+                total.stats.lost_map += s.lost_map;
+                total.stats.lost_slot += s.lost_slot;
+                total.stats.unreadable += s.unreadable;
+            }
+        }
+        for program in loaded_programs().filter_map(Result::ok) {
+            if let Some(probe) = self.ids.get(&program.id()) {
+                totals.entry(*probe).or_default().seconds = program.run_time().as_secs_f64();
+            }
+        }
+        totals
+    }
+
+    /// Numbers of our programs in the kernel, to find their run times by.
+    fn program_ids(&self) -> BTreeMap<u32, Probe> {
+        let mut ids = BTreeMap::new();
+        for (probe, fd) in &self.uprobes {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+            let id = info.ok().and_then(|text| {
+                text.lines().find_map(|l| l.strip_prefix("prog_id:")).and_then(|id| id.trim().parse().ok())
+            });
+            if let Some(id) = id {
+                ids.insert(id, *probe);
+            }
+        }
+        for (probe, _) in TRACEPOINTS {
+            if let Some(info) = self.ebpf.program(probe.name()).and_then(|p| p.info().ok()) {
+                ids.insert(info.id(), probe);
+            }
+        }
+        ids
+    }
+}
+
+fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, AttachError> {
+    let map = ebpf.take_map(name).ok_or_else(|| AttachError::Misfit(format!("map {name} is missing")))?;
+    map.try_into().map_err(|_| AttachError::Misfit(format!("map {name} has another type")))
+}
+
+/// Loads the uprobe programs with the attach type that `uprobe_multi` wants: aya creates the maps, and its object parser
+/// prepares the instructions against them.
+fn load_uprobes(object: &BpfObject, ebpf: &Ebpf) -> Result<BTreeMap<Probe, OwnedFd>, AttachError> {
+    let misfit = |what: &dyn std::fmt::Display| AttachError::Misfit(what.to_string());
+    let mut parsed = aya_obj::Object::parse(object.bytes()).map_err(|e| misfit(&e))?;
+    let text: HashSet<usize> = parsed.functions.keys().map(|(section, _)| *section).collect();
+    let descriptors: BTreeMap<&str, i32> =
+        ebpf.maps().filter_map(|(name, map)| Some((name, descriptor(map)?))).collect();
+    let maps = parsed.maps.clone();
+    let located = maps.iter().filter_map(|(name, map)| Some((name.as_str(), *descriptors.get(name.as_str())?, map)));
+    parsed.relocate_maps(located, &text).map_err(|e| misfit(&e))?;
+    parsed.relocate_calls(&text).map_err(|e| misfit(&e))?;
+    parsed.sanitize_functions(aya::features());
+    let license = parsed.license.to_string_lossy().into_owned();
+    UPROBES
+        .into_iter()
+        .map(|(probe, _)| {
+            let program = parsed
+                .programs
+                .get(probe.name())
+                .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?;
+            let function = &parsed.functions[&program.function_key()];
+            Ok((probe, Multi.load(probe.name(), &function.instructions, &license)?))
+        })
+        .collect()
+}
+
+fn descriptor(map: &aya::maps::Map) -> Option<i32> {
+    use aya::maps::Map;
+    match map {
+        Map::Array(m) | Map::PerCpuArray(m) | Map::HashMap(m) | Map::LruHashMap(m) | Map::RingBuf(m) => {
+            Some(m.fd().as_fd().as_raw_fd())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! The shim below aya: `uprobe_multi` links, which aya 0.14 cannot make. The only file here with `unsafe`.
+
+#![expect(unsafe_code, reason = "raw bpf(2) calls, and plain-data markers for types of another crate")]
+
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+};
+
+use aya_obj::generated::{
+    BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
+};
+use tracer_common::{
+    config::{Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey},
+    stats::ProbeStats,
+};
+
+/// Makes a plain struct of the contract acceptable as key or value of aya's typed maps.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<T>(pub T);
+
+macro_rules! plain {
+    ($($type:ty),+) => {
+        $(
+            // SAFETY: the type is bytemuck::Pod: any bytes are a value, and it has no padding.
+            unsafe impl aya::Pod for Shared<$type> {}
+        )+
+    };
+}
+plain!(Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey, ProbeStats);
+
+/// Where a link takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// When the instruction is reached.
+    Entry,
+    /// When the function that starts there returns.
+    Return,
+}
+
+/// A point in a file: offset of the instruction, and the cookie that the program sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// Offset in the file, in bytes.
+    pub file_offset: u64,
+    /// The attach cookie.
+    pub cookie: u64,
+}
+
+/// How uprobe programs are loaded and linked. Another way than `uprobe_multi` would be another implementation.
+pub trait UprobeBackend {
+    /// Loads a program.
+    fn load(&self, name: &str, instructions: &[bpf_insn], license: &str) -> Result<OwnedFd, LoadError>;
+
+    /// Links a program to points of one file, in every process that maps it; undone when the descriptor is closed.
+    fn link(
+        &self,
+        program: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        points: &[Offset],
+        when: When,
+    ) -> io::Result<OwnedFd>;
+}
+
+/// A program that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel refused program {program}: {error}")]
+pub struct LoadError {
+    /// Its name.
+    pub program: String,
+    /// The kernel's answer.
+    #[source]
+    pub error: io::Error,
+    /// The end of the verifier's log.
+    pub log: String,
+}
+
+/// `uprobe_multi` links: Linux 6.6.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Multi;
+
+/// Bytes of the verifier's log that are kept.
+const LOG: usize = 1 << 20;
+
+impl UprobeBackend for Multi {
+    fn load(&self, name: &str, instructions: &[bpf_insn], license: &str) -> Result<OwnedFd, LoadError> {
+        // The verifier is asked for its log only when it has refused: writing it is slow.
+        load(name, instructions, license, None).or_else(|_| {
+            let mut log = vec![0u8; LOG];
+            load(name, instructions, license, Some(&mut log)).map_err(|error| {
+                let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+                LoadError {
+                    program: name.to_owned(),
+                    error,
+                    log: String::from_utf8_lossy(&log[end.saturating_sub(4000)..end]).into_owned(),
+                }
+            })
+        })
+    }
+
+    fn link(
+        &self,
+        program: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
+        points: &[Offset],
+        when: When,
+    ) -> io::Result<OwnedFd> {
+        // Through the descriptor: no name that a target chose is resolved a second time.
+        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let offsets: Vec<u64> = points.iter().map(|p| p.file_offset).collect();
+        let cookies: Vec<u64> = points.iter().map(|p| p.cookie).collect();
+        let mut attr = zeroed();
+        // SAFETY: the union was zeroed, so that every field is initialised; the borrowed arrays and the path outlive the call.
+        unsafe {
+            let create = &mut attr.link_create;
+            create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+            create.attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+            let multi = &mut create.__bindgen_anon_3.uprobe_multi;
+            multi.path = path.as_ptr() as u64;
+            multi.offsets = offsets.as_ptr() as u64;
+            multi.cookies = cookies.as_ptr() as u64;
+            multi.cnt = points.len() as u32;
+            multi.flags = if when == When::Return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+        }
+        bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+    }
+}
+
+fn load(
+    name: &str,
+    instructions: &[bpf_insn],
+    license: &str,
+    log: Option<&mut Vec<u8>>,
+) -> io::Result<OwnedFd> {
+    let license = CString::new(license).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut attr = zeroed();
+    // SAFETY: the union was zeroed, so that every field is initialised; the borrowed buffers outlive the call.
+    unsafe {
+        let load = &mut attr.__bindgen_anon_3;
+        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+        load.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+        load.insns = instructions.as_ptr() as u64;
+        load.insn_cnt = instructions.len() as u32;
+        load.license = license.as_ptr() as u64;
+        load.prog_flags = BPF_F_SLEEPABLE;
+        for (to, from) in load.prog_name.iter_mut().take(15).zip(name.bytes()) {
+            *to = from as std::ffi::c_char;
+        }
+        if let Some(log) = log {
+            load.log_level = 1;
+            load.log_size = log.len() as u32;
+            load.log_buf = log.as_mut_ptr() as u64;
+        }
+    }
+    bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: bpf_attr is a union of plain integers.
+    unsafe { std::mem::zeroed() }
+}
+
+fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads the union of this size; its pointers are valid by the callers' contract.
+    let code = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+    };
+    if code < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both commands used here return a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(code as RawFd) })
+}
