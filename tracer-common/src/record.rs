@@ -21,7 +21,7 @@ pub mod kind {
     pub const TAKE_END: u16 = 7;
     /// `_thread.start_new_thread` or `start_joinable_thread`: `callable` is what the thread will run; values by slot.
     pub const THREAD_START: u16 = 8;
-    /// `os.urandom`; values by slot.
+    /// `os.urandom`: value 2 as for [`READ`], the others unset.
     pub const RANDOM: u16 = 9;
     /// A reserved variable (`bleedtrace.*`) was set: `slot` is its [`super::marker`], value 0 the payload.
     pub const MARK: u16 = 10;

@@ -24,9 +24,10 @@ pub fn find(hit: &Hit, vars: u64, var: u64, var_hash: u64) -> Result<Option<u64>
     }
     let mut node = read::pointer(vars + 16)?;
     let mut shift = 0;
+    let mut colliding = false;
     for _ in 0..MAX_DEPTH {
         // ob_type 8, ob_size 16, b_bitmap 24 of a bitmap node.
-        let [kind, size, bitmap] = read::user::<[u64; 3]>(node + 8)?;
+        let [kind, _, bitmap] = read::user::<[u64; 3]>(node + 8)?;
         let index = (hash >> (shift & 31)) & 31;
         if kind == bitmap_type {
             let bit = 1u32 << index;
@@ -45,20 +46,29 @@ pub fn find(hit: &Hit, vars: u64, var: u64, var_hash: u64) -> Result<Option<u64>
                 return Ok(None);
             }
         } else if kind == collision_type {
-            for pair in 0..MAX_COLLISIONS {
-                if u64::from(pair) * 2 >= size {
-                    return Ok(None);
-                }
-                let [key, value] = read::user::<[u64; 2]>(node + 32 + 16 * u64::from(pair))?;
-                if key == var {
-                    return Ok(Some(value));
-                }
-            }
-            return Err(Unreadable);
+            colliding = true;
+            break;
         } else {
             return Err(Unreadable);
         }
         shift += 5;
+    }
+    // Searched outside the loop, so that the verifier walks it once and not at every depth.
+    if colliding { find_among(node, var) } else { Err(Unreadable) }
+}
+
+/// Searches a collision node: keys whose hashes agree in full.
+#[inline(always)]
+fn find_among(node: u64, var: u64) -> Result<Option<u64>, Unreadable> {
+    let size = read::pointer(node + 16)?;
+    for pair in 0..MAX_COLLISIONS {
+        if u64::from(pair) * 2 >= size {
+            return Ok(None);
+        }
+        let [key, value] = read::user::<[u64; 2]>(node + 32 + 16 * u64::from(pair))?;
+        if key == var {
+            return Ok(Some(value));
+        }
     }
     Err(Unreadable)
 }

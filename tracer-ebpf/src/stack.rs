@@ -39,11 +39,12 @@ fn top(hit: &Hit, tstate: u64) -> Result<u64, Unreadable> {
 
 #[inline(always)]
 fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
-    let mut count = 0usize;
     for _ in 0..MAX_WALK {
         if frame == 0 {
             break;
         }
+        // The count lives in the record, not in a register: the verifier would follow every value that it can have.
+        let count = record.head.frames as usize;
         if count >= MAX_FRAMES {
             record.head.flags |= flag::MORE_FRAMES;
             break;
@@ -58,9 +59,8 @@ fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
         if owner != OWNED_BY_C_STACK && words[0] != 0 {
             record.head.stack[count & (MAX_FRAMES - 1)] =
                 RawFrame { code: words[0], instr: words[7], frame };
-            count += 1;
+            record.head.frames = count as u8 + 1;
         }
         frame = words[1];
     }
-    record.head.frames = count as u8;
 }

@@ -1,14 +1,17 @@
 //! Threads that Python starts, ids that it draws, interpreters that it brings up.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
-use tracer_common::{record::kind, stats::Probe};
+use tracer_common::{
+    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
+    stats::Probe,
+};
 
 use crate::{
     emit::{self, Frames},
     queue::first_argument,
     state::{Hit, adopt_image, forget},
     maps::{POINTS, TARGETS},
-    vars,
+    value, vars,
 };
 
 /// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
@@ -28,7 +31,13 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
 pub fn random(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::Random) else { return 0 };
     let Some((record, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else { return 0 };
-    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+    record.head.values = SLOT_EVENT_VALUES as u8;
+    value::unset(&mut record.values[VALUE_FOUND]);
+    value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    match &state {
+        Some(state) => vars::fill_request(&hit, state, &mut record.values),
+        None => value::unreadable(&mut record.values[VALUE_REQUEST]),
+    }
     emit::send(&hit, record);
     0
 }

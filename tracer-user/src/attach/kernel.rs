@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use btf_rs::{Btf, Type};
+use btf_rs::{Backend, Btf, Type};
 
 /// Where the kernel publishes its types.
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -36,7 +36,7 @@ pub enum KernelError {
 impl KernelOffsets {
     /// Reads them from the running kernel.
     pub fn read() -> Result<Self, KernelError> {
-        let btf = Btf::from_file(Path::new(BTF)).map_err(|e| KernelError::Btf(e.to_string()))?;
+        let btf = Btf::from_file_with_backend(Path::new(BTF), Backend::Mmap).map_err(|e| KernelError::Btf(e.to_string()))?;
         Ok(Self {
             fsbase: member(&btf, "task_struct", "thread")? + member(&btf, "thread_struct", "fsbase")?,
             pid: member(&btf, "task_struct", "pid")?,
