@@ -19,10 +19,18 @@ use crate::{
 /// `PyContextVar_Get(var, default, out)`.
 #[uprobe(sleepable)]
 pub fn context_get(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::ContextGet) else { return 0 };
-    let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
-    let Some(slot) = slot_of(&mut hit, var) else { return 0 };
-    let Some((record, state)) = emit::begin(&mut hit, kind::READ, Frames::With) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::ContextGet) else {
+        return 0;
+    };
+    let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
+        return 0;
+    };
+    let Some(slot) = slot_of(&mut hit, var) else {
+        return 0;
+    };
+    let Some((record, state)) = emit::begin(&mut hit, kind::READ, Frames::With) else {
+        return 0;
+    };
     record.head.object = var;
     record.head.slot = slot as u8;
     record.head.values = SLOT_EVENT_VALUES as u8;
@@ -45,8 +53,12 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
 /// `PyContextVar_Set(var, value)`.
 #[uprobe(sleepable)]
 pub fn context_set(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::ContextSet) else { return 0 };
-    let (Some(var), Some(new)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::ContextSet) else {
+        return 0;
+    };
+    let (Some(var), Some(new)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
+        return 0;
+    };
     let (kind, slot) = match vars::watched(&mut hit, var) {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
         Ok(Watched::Marker(marker)) => (kind::MARK, u32::from(marker)),
@@ -59,7 +71,9 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
             return 0;
         }
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind, Frames::With) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind, Frames::With) else {
+        return 0;
+    };
     record.head.object = var;
     record.head.slot = slot as u8;
     record.head.values = SLOT_EVENT_VALUES as u8;
@@ -76,12 +90,20 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
 /// `PyContextVar_Reset(var, token)`.
 #[uprobe(sleepable)]
 pub fn context_reset(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::ContextReset) else { return 0 };
-    let (Some(var), Some(token)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return 0 };
-    let Some(slot) = slot_of(&mut hit, var) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::ContextReset) else {
+        return 0;
+    };
+    let (Some(var), Some(token)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
+        return 0;
+    };
+    let Some(slot) = slot_of(&mut hit, var) else {
+        return 0;
+    };
     // PyContextToken: tok_ctx 16, tok_var 24, tok_oldval 32, tok_used 40 (Include/internal/pycore_context.h).
     let token = read::user::<[u64; 4]>(token + 16);
-    let Some((record, state)) = emit::begin(&mut hit, kind::UNBIND, Frames::With) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind::UNBIND, Frames::With) else {
+        return 0;
+    };
     if let (Ok([context, of, _, used]), Some(state)) = (&token, &state)
         && (*context != state.context || *of != var || *used as u32 != 0)
     {
@@ -111,9 +133,15 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
 /// `tp_dealloc` of a Context. Its address is about to be reused.
 #[uprobe(sleepable)]
 pub fn context_free(ctx: ProbeContext) -> u32 {
-    let Some(hit) = Hit::new(&ctx, Probe::ContextFree) else { return 0 };
+    let Some(hit) = Hit::new(&ctx, Probe::ContextFree) else {
+        return 0;
+    };
     let Some(scope) = ctx.arg::<u64>(0) else { return 0 };
-    let key = ScopeKey { scope, tgid: hit.tgid, pad: 0 };
+    let key = ScopeKey {
+        scope,
+        tgid: hit.tgid,
+        pad: 0,
+    };
     if SCOPES.get_ptr(key).is_none() {
         emit::count_filtered(hit.probe);
         return 0;

@@ -71,14 +71,26 @@ pub fn send(hit: &Hit, record: &mut FullRecord) {
     record.head.time = now();
     let values = u64::from(record.head.values).min(MAX_SLOTS as u64);
     let size = (size_of::<Record>() as u64) + values * (size_of::<RawValue>() as u64);
-    output(hit.probe, Some(hit.target), (&raw mut *record).cast(), size, fresh);
+    output(
+        hit.probe,
+        Some(hit.target),
+        (&raw mut *record).cast(),
+        size,
+        fresh,
+    );
 }
 
 /// Sends a record that has no values.
 #[inline(always)]
 pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, wake: bool) {
     head.time = now();
-    output(probe, target, (&raw mut *head).cast(), size_of::<Record>() as u64, wake);
+    output(
+        probe,
+        target,
+        (&raw mut *head).cast(),
+        size_of::<Record>() as u64,
+        wake,
+    );
 }
 
 /// The fixed part of a record that is about nothing yet.
@@ -104,16 +116,29 @@ pub fn blank(kind: u16, tgid: u32, tid: u32) -> Record {
         child_tid: 0,
         text_len: 0,
         name: 0,
-        stack: [tracer_common::record::RawFrame { code: 0, instr: 0, frame: 0 }; MAX_FRAMES],
+        stack: [tracer_common::record::RawFrame {
+            code: 0,
+            instr: 0,
+            frame: 0,
+        }; MAX_FRAMES],
     }
 }
 
 #[inline(always)]
 fn output(probe: Probe, target: Option<*mut Target>, data: *mut core::ffi::c_void, size: u64, wake: bool) {
-    let flags = if wake || EVENTS.query(PENDING) > WAKE_AT { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flags = if wake || EVENTS.query(PENDING) > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
     // SAFETY: `data` points to at least `size` bytes, which the verifier checks again.
     let code = unsafe {
-        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), data, size, u64::from(flags))
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            data,
+            size,
+            u64::from(flags),
+        )
     };
     if code == 0 {
         count(probe, |s| &raw mut s.sent);

@@ -54,7 +54,11 @@ pub fn find(hit: &Hit, vars: u64, var: u64, var_hash: u64) -> Result<Option<u64>
         shift += 5;
     }
     // Searched outside the loop, so that the verifier walks it once and not at every depth.
-    if colliding { find_among(node, var) } else { Err(Unreadable) }
+    if colliding {
+        find_among(node, var)
+    } else {
+        Err(Unreadable)
+    }
 }
 
 /// Searches a collision node: keys whose hashes agree in full.

@@ -27,12 +27,15 @@ const SIGSTOP: u32 = 19;
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = current();
-    let Some(parent) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    let Some(parent) = TARGETS.get_ptr_mut(tgid) else {
+        return 0;
+    };
     emit::count_hit(Probe::Fork);
     let child: u64 = ctx.arg(1);
-    let (Ok(child_tgid), Ok(child_tid)) =
-        (read::kernel::<u32>(child + kernel::tgid()), read::kernel::<u32>(child + kernel::pid()))
-    else {
+    let (Ok(child_tgid), Ok(child_tid)) = (
+        read::kernel::<u32>(child + kernel::tgid()),
+        read::kernel::<u32>(child + kernel::pid()),
+    ) else {
         emit::mark_lost(parent);
         return 0;
     };
@@ -43,7 +46,15 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         emit::mark_lost(parent);
         return 0;
     }
-    let mut head = emit::blank(if thread { kind::THREAD_CREATED } else { kind::FORKED }, tgid, tid);
+    let mut head = emit::blank(
+        if thread {
+            kind::THREAD_CREATED
+        } else {
+            kind::FORKED
+        },
+        tgid,
+        tid,
+    );
     head.child_tgid = child_tgid;
     head.child_tid = child_tid;
     // SAFETY: as above.
@@ -56,7 +67,9 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = current();
-    let Some(target) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else {
+        return 0;
+    };
     emit::count_hit(Probe::Exec);
     let mut head = emit::blank(kind::EXECED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs; the process has one thread at this moment.
@@ -77,7 +90,9 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = current();
-    let Some(target) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else {
+        return 0;
+    };
     emit::count_hit(Probe::Exit);
     // Most threads of a target never had a record.
     let _ = SCRATCH.remove(tid);

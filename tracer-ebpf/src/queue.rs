@@ -13,8 +13,9 @@ use tracer_common::{
 
 use crate::{
     emit::{self, Frames},
-    item, read,
+    item,
     maps::{IMAGES, POINTS, TARGETS},
+    read,
     state::Hit,
     vars,
 };
@@ -22,14 +23,18 @@ use crate::{
 /// `SimpleQueue.put(item)`, `put_nowait(item)`.
 #[uprobe(sleepable)]
 pub fn queue_put(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::QueuePut) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::QueuePut) else {
+        return 0;
+    };
     let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
     let Some(first) = first_argument(&ctx, hit.point.arguments) else {
         emit::count(hit.probe, |s| &raw mut s.unreadable);
         emit::mark_lost(hit.target);
         return 0;
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind::PUT, Frames::With) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind::PUT, Frames::With) else {
+        return 0;
+    };
     record.head.queue = queue;
     item::describe(&hit, first, record);
     if record.head.work == work::DATA {
@@ -44,9 +49,13 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
 /// Entry of `SimpleQueue.get`, `get_nowait`: the work before has ended.
 #[uprobe(sleepable)]
 pub fn queue_get(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::QueueGet) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::QueueGet) else {
+        return 0;
+    };
     let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
-    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_BEGIN, Frames::Without) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_BEGIN, Frames::Without) else {
+        return 0;
+    };
     record.head.queue = queue;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     emit::send(&hit, record);
@@ -69,9 +78,20 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         return 0;
     }
     // SAFETY: `target` comes from the map and lives as long as this program runs.
-    let (Some(image), Some(point)) = (IMAGES.get(unsafe { (*target).image }), POINTS.get(0)) else { return 0 };
-    let mut hit = Hit { tgid, tid, probe: Probe::QueueGot, target, image, point };
-    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else { return 0 };
+    let (Some(image), Some(point)) = (IMAGES.get(unsafe { (*target).image }), POINTS.get(0)) else {
+        return 0;
+    };
+    let mut hit = Hit {
+        tgid,
+        tid,
+        probe: Probe::QueueGot,
+        target,
+        image,
+        point,
+    };
+    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
+        return 0;
+    };
     record.head.object = taken;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     emit::send(&hit, record);

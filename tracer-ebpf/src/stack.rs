@@ -57,8 +57,11 @@ fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
         };
         let owner = (words[8] >> (8 * (hit.image.frame_owner & 7))) as u8;
         if owner != OWNED_BY_C_STACK && words[0] != 0 {
-            record.head.stack[count & (MAX_FRAMES - 1)] =
-                RawFrame { code: words[0], instr: words[7], frame };
+            record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {
+                code: words[0],
+                instr: words[7],
+                frame,
+            };
             record.head.frames = count as u8 + 1;
         }
         frame = words[1];

@@ -58,7 +58,14 @@ impl Hit {
         adopt_image(target, point, unsafe { (*ctx.regs).rip });
         // SAFETY: `target` comes from the map and lives as long as this program runs.
         let image = IMAGES.get(unsafe { (*target).image })?;
-        Some(Self { tgid, tid, probe, target, image, point })
+        Some(Self {
+            tgid,
+            tid,
+            probe,
+            target,
+            image,
+            point,
+        })
     }
 
     #[inline(always)]
@@ -91,11 +98,21 @@ impl Hit {
         }
         let context = read::pointer(tstate + u64::from(self.image.tstate_context))?;
         if context == 0 {
-            return Ok(State { tstate, context, vars: 0, entered: false });
+            return Ok(State {
+                tstate,
+                context,
+                vars: 0,
+                entered: false,
+            });
         }
         // PyContext: ctx_prev 16, ctx_vars 24, ctx_weakreflist 32, ctx_entered 40 (Include/internal/pycore_context.h, 3.8 to 3.15).
         let [vars, _, entered] = read::user::<[u64; 3]>(context + 24)?;
-        Ok(State { tstate, context, vars, entered: entered as u32 != 0 })
+        Ok(State {
+            tstate,
+            context,
+            vars,
+            entered: entered as u32 != 0,
+        })
     }
 
     /// Where the pointer to the current thread state is. Found once per process.
@@ -141,5 +158,10 @@ pub fn adopt_image(target: *mut Target, point: &Point, ip: u64) {
 pub fn forget(target: &mut Target) {
     target.tstate_slot = 0;
     target.request_slot = u32::MAX;
-    target.slots = [SlotVar { var: 0, hash: 0, name: 0, pad: 0 }; MAX_SLOTS];
+    target.slots = [SlotVar {
+        var: 0,
+        hash: 0,
+        name: 0,
+        pad: 0,
+    }; MAX_SLOTS];
 }

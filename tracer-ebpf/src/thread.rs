@@ -8,18 +8,22 @@ use tracer_common::{
 
 use crate::{
     emit::{self, Frames},
+    maps::{POINTS, TARGETS},
     queue::first_argument,
     state::{Hit, adopt_image, forget},
-    maps::{POINTS, TARGETS},
     value, vars,
 };
 
 /// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
 #[uprobe(sleepable)]
 pub fn thread_start(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::ThreadStart) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::ThreadStart) else {
+        return 0;
+    };
     let callable = first_argument(&ctx, hit.point.arguments).unwrap_or(0);
-    let Some((record, state)) = emit::begin(&mut hit, kind::THREAD_START, Frames::With) else { return 0 };
+    let Some((record, state)) = emit::begin(&mut hit, kind::THREAD_START, Frames::With) else {
+        return 0;
+    };
     record.head.callable = callable;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     emit::send(&hit, record);
@@ -29,8 +33,12 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
 /// `os.urandom(size)`, which `uuid.uuid4` and `secrets` draw from.
 #[uprobe(sleepable)]
 pub fn random(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::Random) else { return 0 };
-    let Some((record, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else { return 0 };
+    let Some(mut hit) = Hit::new(&ctx, Probe::Random) else {
+        return 0;
+    };
+    let Some((record, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else {
+        return 0;
+    };
     record.head.values = SLOT_EVENT_VALUES as u8;
     value::unset(&mut record.values[VALUE_FOUND]);
     value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
@@ -53,10 +61,11 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
         return 0;
     };
     // SAFETY: the context is the one that this program was called with.
-    let cookie = unsafe {
-        aya_ebpf::helpers::generated::bpf_get_attach_cookie(aya_ebpf::EbpfContext::as_ptr(&ctx))
+    let cookie =
+        unsafe { aya_ebpf::helpers::generated::bpf_get_attach_cookie(aya_ebpf::EbpfContext::as_ptr(&ctx)) };
+    let Some(point) = POINTS.get(cookie as u32) else {
+        return 0;
     };
-    let Some(point) = POINTS.get(cookie as u32) else { return 0 };
     // SAFETY: the registers are those of this hit; the target's entry lives as long as this program runs.
     let target_ref = unsafe {
         adopt_image(target, point, (*ctx.regs).rip);

@@ -53,7 +53,11 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
             4 => repr::STR4,
             _ => return Err(Unreadable),
         };
-        let data = if ascii { hit.image.ascii_data } else { hit.image.compact_data };
+        let data = if ascii {
+            hit.image.ascii_data
+        } else {
+            hit.image.compact_data
+        };
         (object + u64::from(data), kind)
     } else if value.type_object == hit.address(hit.image.bytes_type) {
         // PyBytesObject: ob_size 16, ob_shash 24, ob_sval 32.
@@ -64,13 +68,25 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         // PyLongObject from 3.12 on: lv_tag 16 (digits << 3 | sign, sign 2 is negative), ob_digit 24.
         let tag = read::pointer(object + 16)?;
         value.len = tag >> 3;
-        value.repr = if tag & 3 == 2 { repr::NEGATIVE_INT } else { repr::INT };
+        value.repr = if tag & 3 == 2 {
+            repr::NEGATIVE_INT
+        } else {
+            repr::INT
+        };
         (object + 24, 4)
     } else {
         return Ok(());
     };
-    let units = if value.len > MAX_TEXT as u64 { MAX_TEXT as u64 } else { value.len };
-    let bytes = if units * unit > MAX_TEXT as u64 { MAX_TEXT as u32 } else { (units * unit) as u32 };
+    let units = if value.len > MAX_TEXT as u64 {
+        MAX_TEXT as u64
+    } else {
+        value.len
+    };
+    let bytes = if units * unit > MAX_TEXT as u64 {
+        MAX_TEXT as u32
+    } else {
+        (units * unit) as u32
+    };
     if bytes > 0 {
         read::user_into(value.text.as_mut_ptr(), bytes & 0x7f, source)?;
     }

@@ -35,7 +35,11 @@ pub enum Watched {
 pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
     // PyContextVar.var_hash is at 56 in every GIL build from 3.8 to 3.15.
     let hash = read::pointer(var + 56)?;
-    let key = VarKey { var, tgid: hit.tgid, pad: 0 };
+    let key = VarKey {
+        var,
+        tgid: hit.tgid,
+        pad: 0,
+    };
     // SAFETY: the value is copied out at once; a torn one fails the comparison of hashes.
     let slot = match unsafe { VARS.get(key) } {
         Some(known) if known.hash == hash => known.slot,
@@ -58,7 +62,9 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
 /// Compares the variable's name with the watched ones and gives it a slot.
 #[inline(never)]
 fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
-    let Some(name) = name_of(hit, var)? else { return Ok(u32::from(NO_SLOT)) };
+    let Some(name) = name_of(hit, var)? else {
+        return Ok(u32::from(NO_SLOT));
+    };
     if name.number >= u32::from(marker::TASK_MINTED) {
         return Ok(name.number);
     }
@@ -78,7 +84,12 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
         return Ok(u32::from(NO_SLOT));
     }
     let target = hit.target_mut();
-    target.slots[free & (MAX_SLOTS - 1)] = SlotVar { var, hash, name: name.number, pad: 0 };
+    target.slots[free & (MAX_SLOTS - 1)] = SlotVar {
+        var,
+        hash,
+        name: name.number,
+        pad: 0,
+    };
     if name.request != 0 && target.request_slot == u32::MAX {
         target.request_slot = free as u32;
     }
@@ -89,7 +100,9 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
 /// Tells the agent about a slot, before the first event that uses it.
 #[inline(always)]
 fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
-    let Some((record, _)) = emit::begin(hit, kind::VAR, Frames::Without) else { return };
+    let Some((record, _)) = emit::begin(hit, kind::VAR, Frames::Without) else {
+        return;
+    };
     record.head.object = var;
     record.head.slot = slot as u8;
     record.head.name = name;
@@ -110,9 +123,21 @@ fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
     if state & 0x60 != 0x60 || len == 0 || len > u64::from(u16::MAX) {
         return Ok(None);
     }
-    let mut key = NameKey { set: hit.target().names, len: len as u32, bytes: [0; MAX_NAME] };
-    let bytes = if len > MAX_NAME as u64 { MAX_NAME as u32 } else { len as u32 };
-    read::user_into(key.bytes.as_mut_ptr(), bytes & 0x3f, name + u64::from(hit.image.ascii_data))?;
+    let mut key = NameKey {
+        set: hit.target().names,
+        len: len as u32,
+        bytes: [0; MAX_NAME],
+    };
+    let bytes = if len > MAX_NAME as u64 {
+        MAX_NAME as u32
+    } else {
+        len as u32
+    };
+    read::user_into(
+        key.bytes.as_mut_ptr(),
+        bytes & 0x3f,
+        name + u64::from(hit.image.ascii_data),
+    )?;
     // SAFETY: names are written by the agent before any probe is attached.
     Ok(unsafe { NAMES.get(key) }.copied())
 }

@@ -36,7 +36,8 @@ pub enum KernelError {
 impl KernelOffsets {
     /// Reads them from the running kernel.
     pub fn read() -> Result<Self, KernelError> {
-        let btf = Btf::from_file_with_backend(Path::new(BTF), Backend::Mmap).map_err(|e| KernelError::Btf(e.to_string()))?;
+        let btf = Btf::from_file_with_backend(Path::new(BTF), Backend::Mmap)
+            .map_err(|e| KernelError::Btf(e.to_string()))?;
         Ok(Self {
             fsbase: member(&btf, "task_struct", "thread")? + member(&btf, "thread_struct", "fsbase")?,
             pid: member(&btf, "task_struct", "pid")?,
@@ -53,7 +54,13 @@ fn member(btf: &Btf, name: &str, member: &str) -> Result<u32, KernelError> {
     let types = btf.resolve_types_by_name(name).map_err(|_| missing())?;
     let members = types
         .iter()
-        .find_map(|t| if let Type::Struct(s) = t { Some(&s.members) } else { None })
+        .find_map(|t| {
+            if let Type::Struct(s) = t {
+                Some(&s.members)
+            } else {
+                None
+            }
+        })
         .ok_or_else(missing)?;
     members
         .iter()
@@ -75,6 +82,9 @@ mod tests {
         let offsets = KernelOffsets::read().expect("BTF of the running kernel");
         // tgid follows pid since they exist; both are 32 bits.
         assert_eq!(offsets.tgid, offsets.pid + 4);
-        assert!(offsets.fsbase > offsets.pid, "thread_struct is the last member of task_struct");
+        assert!(
+            offsets.fsbase > offsets.pid,
+            "thread_struct is the last member of task_struct"
+        );
     }
 }

@@ -160,7 +160,10 @@ impl Programs {
                 .try_into()
                 .map_err(|_| AttachError::Misfit(format!("program {} has another type", probe.name())))?;
             let attached = program.load().and_then(|()| program.attach(name));
-            attached.map_err(|error| AttachError::Tracepoint { name, error: Box::new(error) })?;
+            attached.map_err(|error| AttachError::Tracepoint {
+                name,
+                error: Box::new(error),
+            })?;
         }
         let run_times = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
         let mut programs = Self {
@@ -205,7 +208,10 @@ impl Programs {
     /// Traces a process from here on.
     pub fn add_target(&mut self, tgid: u32, target: Target) -> Result<(), AttachError> {
         let outcome = self.targets.insert(tgid, Shared(target), 0);
-        outcome.map_err(|error| AttachError::Map { map: "TARGETS", error })
+        outcome.map_err(|error| AttachError::Map {
+            map: "TARGETS",
+            error,
+        })
     }
 
     /// What the kernel side knows of a process; none when it is not traced (any more).
@@ -226,7 +232,11 @@ impl Programs {
             .find(|(p, _)| *p == probe)
             .ok_or_else(|| AttachError::Misfit(format!("program {} is no uprobe", probe.name())))?;
         let link = Multi.link(self.uprobes[&probe].as_fd(), file.as_fd(), points, when);
-        let link = link.map_err(|error| AttachError::Link { probe: probe.name(), count: points.len(), error })?;
+        let link = link.map_err(|error| AttachError::Link {
+            probe: probe.name(),
+            count: points.len(),
+            error,
+        })?;
         self.links.push(link);
         Ok(())
     }
@@ -236,7 +246,9 @@ impl Programs {
         let mut totals: BTreeMap<Probe, ProgramTotals> = BTreeMap::new();
         for (probe, index) in Probe::ALL.into_iter().zip(0..PROBES) {
             let total = totals.entry(probe).or_default();
-            let Ok(per_cpu) = self.stats.get(&index, 0) else { continue };
+            let Ok(per_cpu) = self.stats.get(&index, 0) else {
+                continue;
+            };
             for Shared(s) in per_cpu.iter() {
                 total.stats.hits += s.hits;
                 total.stats.filtered += s.filtered;
@@ -261,7 +273,9 @@ impl Programs {
         for (probe, fd) in &self.uprobes {
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
             let id = info.ok().and_then(|text| {
-                text.lines().find_map(|l| l.strip_prefix("prog_id:")).and_then(|id| id.trim().parse().ok())
+                text.lines()
+                    .find_map(|l| l.strip_prefix("prog_id:"))
+                    .and_then(|id| id.trim().parse().ok())
             });
             if let Some(id) = id {
                 ids.insert(id, *probe);
@@ -277,8 +291,11 @@ impl Programs {
 }
 
 fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, AttachError> {
-    let map = ebpf.take_map(name).ok_or_else(|| AttachError::Misfit(format!("map {name} is missing")))?;
-    map.try_into().map_err(|_| AttachError::Misfit(format!("map {name} has another type")))
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| AttachError::Misfit(format!("map {name} is missing")))?;
+    map.try_into()
+        .map_err(|_| AttachError::Misfit(format!("map {name} has another type")))
 }
 
 /// Loads the uprobe programs with the attach type that `uprobe_multi` wants: aya creates the maps, and its object parser
@@ -287,10 +304,14 @@ fn load_uprobes(object: &BpfObject, ebpf: &Ebpf) -> Result<BTreeMap<Probe, Owned
     let misfit = |what: &dyn std::fmt::Display| AttachError::Misfit(what.to_string());
     let mut parsed = aya_obj::Object::parse(object.bytes()).map_err(|e| misfit(&e))?;
     let text: HashSet<usize> = parsed.functions.keys().map(|(section, _)| *section).collect();
-    let descriptors: BTreeMap<&str, i32> =
-        ebpf.maps().filter_map(|(name, map)| Some((name, descriptor(map)?))).collect();
+    let descriptors: BTreeMap<&str, i32> = ebpf
+        .maps()
+        .filter_map(|(name, map)| Some((name, descriptor(map)?)))
+        .collect();
     let maps = parsed.maps.clone();
-    let located = maps.iter().filter_map(|(name, map)| Some((name.as_str(), *descriptors.get(name.as_str())?, map)));
+    let located = maps
+        .iter()
+        .filter_map(|(name, map)| Some((name.as_str(), *descriptors.get(name.as_str())?, map)));
     parsed.relocate_maps(located, &text).map_err(|e| misfit(&e))?;
     parsed.relocate_calls(&text).map_err(|e| misfit(&e))?;
     parsed.sanitize_functions(aya::features());

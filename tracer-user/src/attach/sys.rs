@@ -1,6 +1,9 @@
 //! The shim below aya: `uprobe_multi` links, which aya 0.14 cannot make. The only file here with `unsafe`.
 
-#![expect(unsafe_code, reason = "raw bpf(2) calls, and plain-data markers for types of another crate")]
+#![expect(
+    unsafe_code,
+    reason = "raw bpf(2) calls, and plain-data markers for types of another crate"
+)]
 
 use std::{
     ffi::CString,
@@ -29,7 +32,9 @@ macro_rules! plain {
         )+
     };
 }
-plain!(Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey, ProbeStats);
+plain!(
+    Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey, ProbeStats
+);
 
 /// Where a link takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +128,11 @@ impl UprobeBackend for Multi {
             multi.offsets = offsets.as_ptr() as u64;
             multi.cookies = cookies.as_ptr() as u64;
             multi.cnt = points.len() as u32;
-            multi.flags = if when == When::Return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+            multi.flags = if when == When::Return {
+                BPF_F_UPROBE_MULTI_RETURN
+            } else {
+                0
+            };
         }
         bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
     }
@@ -166,7 +175,12 @@ fn zeroed() -> bpf_attr {
 fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads the union of this size; its pointers are valid by the callers' contract.
     let code = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            std::ptr::from_mut(attr),
+            size_of::<bpf_attr>(),
+        )
     };
     if code < 0 {
         return Err(io::Error::last_os_error());
