@@ -2,4 +2,7 @@
 //!
 //! An event goes `tracer-ebpf -> tracer-common -> source -> correlate -> report`, and nothing goes back.
 
+pub mod cli;
+pub mod config;
 pub mod correlate;
+pub mod target;
