@@ -12,7 +12,13 @@ use crate::{
 
 /// Names the identity that bleeds between requests in a live Python program, from outside and without a change to it.
 #[derive(Debug, Parser)]
-#[command(name = "bleedtrace", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "bleedtrace",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -81,7 +87,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
     pub listen: Option<SocketAddr>,
     /// Run the command as this user, by name or number; under sudo the default is who called it.
-    #[arg(long, env = "BLEEDTRACE_USER", requires = "command")]
+    #[arg(long, requires = "command")]
     pub user: Option<String>,
     /// Command to run and watch from its first instruction.
     #[arg(last = true, value_name = "COMMAND")]

@@ -49,16 +49,31 @@ pub struct Check {
 impl Check {
     /// A check that is ok, or missing at a cost.
     pub fn required(check: &'static str, ok: bool, found: impl Into<String>, costs: &'static str) -> Self {
-        Self::new(check, if ok { Outcome::Ok } else { Outcome::Missing }, found, costs)
+        Self::new(
+            check,
+            if ok { Outcome::Ok } else { Outcome::Missing },
+            found,
+            costs,
+        )
     }
 
     /// A check that is ok, or lets something less be traced.
     pub fn wanted(check: &'static str, ok: bool, found: impl Into<String>, costs: &'static str) -> Self {
-        Self::new(check, if ok { Outcome::Ok } else { Outcome::Limited }, found, costs)
+        Self::new(
+            check,
+            if ok { Outcome::Ok } else { Outcome::Limited },
+            found,
+            costs,
+        )
     }
 
     fn new(check: &'static str, outcome: Outcome, found: impl Into<String>, costs: &'static str) -> Self {
-        Self { check, outcome, found: found.into(), costs: (outcome != Outcome::Ok).then_some(costs) }
+        Self {
+            check,
+            outcome,
+            found: found.into(),
+            costs: (outcome != Outcome::Ok).then_some(costs),
+        }
     }
 }
 
@@ -90,7 +105,11 @@ pub fn run(args: &DoctorArgs, plugged: Plugged<'_>) -> Result<u8, Error> {
         }
     }
     let traceable = checks.iter().all(|check| check.outcome != Outcome::Missing);
-    Ok(if traceable { exit::CLEAN } else { exit::CANNOT_TRACE })
+    Ok(if traceable {
+        exit::CLEAN
+    } else {
+        exit::CANNOT_TRACE
+    })
 }
 
 fn table(checks: &[Check]) -> String {
@@ -136,11 +155,17 @@ fn machine() -> Vec<Check> {
         Check::required(
             "kernel types (BTF)",
             btf.exists(),
-            if btf.exists() { btf.display().to_string() } else { "none".into() },
+            if btf.exists() {
+                btf.display().to_string()
+            } else {
+                "none".into()
+            },
             "threads cannot be told apart: needs CONFIG_DEBUG_INFO_BTF",
         ),
     ];
-    let effective = Process::open(std::process::id()).and_then(|me| me.status()).map_or(0, |s| s.capabilities);
+    let effective = Process::open(std::process::id())
+        .and_then(|me| me.status())
+        .map_or(0, |s| s.capabilities);
     checks.extend(capabilities(effective));
     if let Some(state) = read("/sys/kernel/security/lockdown") {
         checks.push(lockdown(&state));
@@ -149,7 +174,9 @@ fn machine() -> Vec<Check> {
 }
 
 fn kernel(release: &str) -> Check {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let costs = "uprobe_multi came with 6.6: nothing can be traced";
     Check::required("kernel 6.6 or later", version >= (6, 6), release, costs)
@@ -169,8 +196,16 @@ fn capabilities(effective: u64) -> [Check; 3] {
     };
     [
         row("CAP_BPF", CAP_BPF, "no program can be loaded; run as root"),
-        row("CAP_PERFMON", CAP_PERFMON, "no probe can be attached; run as root"),
-        row("CAP_SYS_PTRACE", CAP_SYS_PTRACE, "no other user's process can be read; run as root"),
+        row(
+            "CAP_PERFMON",
+            CAP_PERFMON,
+            "no probe can be attached; run as root",
+        ),
+        row(
+            "CAP_SYS_PTRACE",
+            CAP_SYS_PTRACE,
+            "no other user's process can be read; run as root",
+        ),
     ]
 }
 
@@ -191,7 +226,12 @@ fn of_process(process: &Process, plugged: &[fn(&Process, &[Mapping]) -> Check]) 
     let maps = match process.maps() {
         Ok(maps) => maps,
         Err(error) => {
-            checks.push(Check::required("memory map", false, error.to_string(), "no probe point can be found"));
+            checks.push(Check::required(
+                "memory map",
+                false,
+                error.to_string(),
+                "no probe point can be found",
+            ));
             return checks;
         }
     };
@@ -201,7 +241,11 @@ fn of_process(process: &Process, plugged: &[fn(&Process, &[Mapping]) -> Check]) 
     checks.push(Check::wanted(
         "no greenlet",
         !greenlet,
-        if greenlet { "greenlet is mapped" } else { "not mapped" },
+        if greenlet {
+            "greenlet is mapped"
+        } else {
+            "not mapped"
+        },
         "return probes would crash it: dequeues are not seen, and no verdict can be clean",
     ));
     checks.extend(plugged.iter().map(|check| check(process, &maps)));
@@ -212,21 +256,36 @@ fn is_greenlet(mapping: &Mapping) -> bool {
     mapping.file_name().starts_with(b"_greenlet.")
 }
 
-/// The executable mapping that carries the interpreter, by its name.
+/// The executable mapping that carries the interpreter, by its name: a shared library, else the program itself.
 fn core(maps: &[Mapping]) -> Option<&Mapping> {
-    let named = |prefix: &'static [u8]| {
-        maps.iter().find(move |m| m.is_file() && m.executable && m.file_name().starts_with(prefix))
+    let mapped = |fits: fn(&[u8]) -> bool| {
+        maps.iter()
+            .find(move |m| m.is_file() && m.executable && fits(m.file_name()))
     };
-    named(b"libpython3").or_else(|| named(b"python3")).or_else(|| named(b"python"))
+    let program = |name: &[u8]| {
+        let version = name.strip_prefix(b"python").unwrap_or(b"?");
+        version.iter().all(|b| b.is_ascii_digit() || b".tdm".contains(b))
+    };
+    mapped(|name| name.starts_with(b"libpython3.") && name.windows(3).any(|w| w == b".so"))
+        .or_else(|| mapped(program))
 }
 
 fn interpreter(process: &Process, maps: &[Mapping]) -> Check {
     const CHECK: &str = "CPython interpreter";
     let Some(core) = core(maps) else {
         let exe = process.exe().unwrap_or_default().escape_ascii().to_string();
-        return Check::required(CHECK, false, format!("none in {exe}"), "only CPython can be traced");
+        return Check::required(
+            CHECK,
+            false,
+            format!("none in {exe}"),
+            "only CPython can be traced",
+        );
     };
-    let linked = if core.file_name().starts_with(b"libpython") { "shared library" } else { "in the executable" };
+    let linked = if core.file_name().starts_with(b"libpython") {
+        "shared library"
+    } else {
+        "in the executable"
+    };
     let name = core.file_name().escape_ascii();
     match process.open_mapped(core) {
         Ok(_) => Check::required(CHECK, true, format!("{name}, {linked}"), ""),
@@ -287,7 +346,10 @@ mod tests {
     #[test]
     fn lockdown_modes() {
         assert_eq!(lockdown("none [integrity] confidentiality").outcome, Outcome::Ok);
-        assert_eq!(lockdown("none integrity [confidentiality]").outcome, Outcome::Missing);
+        assert_eq!(
+            lockdown("none integrity [confidentiality]").outcome,
+            Outcome::Missing
+        );
     }
 
     #[test]
@@ -298,7 +360,11 @@ mod tests {
         };
         let shared = maps(&["/usr/bin/python3.12", "/usr/lib/libpython3.12.so.1.0"]);
         assert_eq!(core(&shared).unwrap().file_name(), b"libpython3.12.so.1.0");
-        assert!(core(&maps(&["/bin/cat", "/tmp/notpython"])).is_none());
-        assert!(is_greenlet(&maps(&["/x/_greenlet.cpython-312-x86_64-linux-gnu.so"])[0]));
+        let embedded = maps(&["/x/python_magic.so", "/usr/bin/python3.13"]);
+        assert_eq!(core(&embedded).unwrap().file_name(), b"python3.13");
+        assert!(core(&maps(&["/bin/cat", "/tmp/notpython", "/x/libpython.py"])).is_none());
+        assert!(is_greenlet(
+            &maps(&["/x/_greenlet.cpython-312-x86_64-linux-gnu.so"])[0]
+        ));
     }
 }

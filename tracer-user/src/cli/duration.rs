@@ -20,7 +20,10 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             _ => return Err(wrong()),
         };
         rest = &rest[letters..];
-        let part = number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)?;
+        let part = number
+            .checked_mul(millis)
+            .map(Duration::from_millis)
+            .ok_or_else(wrong)?;
         total = total.checked_add(part).ok_or_else(wrong)?;
     }
     if total.is_zero() { Err(wrong()) } else { Ok(total) }
@@ -38,7 +41,19 @@ mod tests {
         assert_eq!(parse("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
-        for wrong in ["", "10", "s", "0s", "-1s", "1.5s", "10 s", "3d", "10sm", "99999999999999999999s", "9999999999999999h"] {
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "0s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "3d",
+            "10sm",
+            "99999999999999999999s",
+            "9999999999999999h",
+        ] {
             assert!(parse(wrong).unwrap_err().contains("no duration"), "{wrong}");
         }
     }

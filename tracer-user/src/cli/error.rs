@@ -32,12 +32,20 @@ pub struct Error {
 impl Error {
     /// The command line or the configuration is wrong.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), code: exit::USAGE }
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+            code: exit::USAGE,
+        }
     }
 
     /// The machine or the target cannot be traced.
     pub fn cannot_trace(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), code: exit::CANNOT_TRACE }
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+            code: exit::CANNOT_TRACE,
+        }
     }
 
     /// The exit code that stands for it.
@@ -68,7 +76,11 @@ impl From<ProcessError> for Error {
 
 impl From<SpawnError> for Error {
     fn from(error: SpawnError) -> Self {
-        let make = if error.is_usage() { Self::usage } else { Self::cannot_trace };
+        let make = if error.is_usage() {
+            Self::usage
+        } else {
+            Self::cannot_trace
+        };
         make(error.to_string(), error.hint())
     }
 }

@@ -80,7 +80,10 @@ impl ConfigError {
         match self {
             Self::Unreadable { .. } => "check the path given with --config or BLEEDTRACE_CONFIG".into(),
             Self::Syntax(_) => "values stand behind `=`, texts in double quotes, lists in brackets".into(),
-            Self::UnknownKey { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            Self::UnknownKey {
+                nearest: Some(nearest),
+                ..
+            } => format!("did you mean `{nearest}`?"),
             Self::UnknownKey { known, .. } => format!("known here: {}", known.join(", ")),
             Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
             Self::WrongType { key, wanted, .. } => format!("give `{key}` {wanted}"),

@@ -22,18 +22,27 @@ pub struct FileConfig {
 impl FileConfig {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })?;
         Self::parse(&text)
     }
 
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let table = text.parse::<Table>().map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             ConfigError::Syntax(format!("{} in line {line}", error.message()))
         })?;
-        let mut top = Keys::new("the file", table, &["privacy", "watch", "service"], &["agent", "allow"])?;
+        let mut top = Keys::new(
+            "the file",
+            table,
+            &["privacy", "watch", "service"],
+            &["agent", "allow"],
+        )?;
         let (mut reveal, mut key_file) = (None, None);
         if let Some(privacy) = top.table("privacy")? {
             let mut keys = Keys::new("[privacy]", privacy, &["reveal", "key_file"], &[])?;
@@ -45,8 +54,16 @@ impl FileConfig {
             None => Watch::default(),
         };
         let tables = top.tables("service")?;
-        let services = tables.into_iter().enumerate().map(|(at, table)| service(at + 1, table));
-        Ok(Self { watch, services: services.collect::<Result<_, _>>()?, reveal, key_file })
+        let services = tables
+            .into_iter()
+            .enumerate()
+            .map(|(at, table)| service(at + 1, table));
+        Ok(Self {
+            watch,
+            services: services.collect::<Result<_, _>>()?,
+            reveal,
+            key_file,
+        })
     }
 }
 
@@ -56,9 +73,15 @@ const NOT_YET: [&str; 3] = ["policy", "wire", "tier"];
 
 fn service(number: usize, table: Table) -> Result<ServiceRule, ConfigError> {
     let mut keys = Keys::new("[[service]]", table, &SERVICE, &NOT_YET)?;
-    let Some(matching) = keys.table("match")? else { return Err(ConfigError::NoMatch(number)) };
-    let mut matching =
-        Keys::new("match of [[service]]", matching, &["exe", "cmdline", "user", "cgroup"], &[])?;
+    let Some(matching) = keys.table("match")? else {
+        return Err(ConfigError::NoMatch(number));
+    };
+    let mut matching = Keys::new(
+        "match of [[service]]",
+        matching,
+        &["exe", "cmdline", "user", "cgroup"],
+        &[],
+    )?;
     Ok(ServiceRule {
         matches: Match {
             exe: matching.text("exe")?,
@@ -89,13 +112,21 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
 fn empties(keys: &mut Keys) -> Result<Vec<Empty>, ConfigError> {
     if !matches!(keys.table.get("empty"), Some(Value::Table(_))) {
         let values = keys.texts("empty")?.into_iter();
-        return Ok(values.map(|value| Empty { variable: None, value }).collect());
+        return Ok(values
+            .map(|value| Empty {
+                variable: None,
+                value,
+            })
+            .collect());
     }
     let mut all = Vec::new();
     for (name, value) in keys.table("empty")?.unwrap_or_default() {
         let variable: VarSelector = name.parse()?;
         let values = texts(value).map_err(|found| keys.wrong(&name, found, TEXTS))?;
-        all.extend(values.into_iter().map(|value| Empty { variable: Some(variable.clone()), value }));
+        all.extend(values.into_iter().map(|value| Empty {
+            variable: Some(variable.clone()),
+            value,
+        }));
     }
     Ok(all)
 }
@@ -104,7 +135,9 @@ const TEXTS: &str = "a list of texts";
 
 /// The texts of a list, or the type of what is none.
 fn texts(value: Value) -> Result<Vec<String>, &'static str> {
-    let Value::Array(list) = value else { return Err(type_of(&value)) };
+    let Value::Array(list) = value else {
+        return Err(type_of(&value));
+    };
     list.into_iter()
         .map(|item| match item {
             Value::String(text) => Ok(text),
@@ -140,7 +173,10 @@ impl Keys {
     ) -> Result<Self, ConfigError> {
         for key in table.keys() {
             if later.contains(&key.as_str()) {
-                return Err(ConfigError::NotSupportedYet { key: key.clone(), table: place.to_owned() });
+                return Err(ConfigError::NotSupportedYet {
+                    key: key.clone(),
+                    table: place.to_owned(),
+                });
             }
             if !known.contains(&key.as_str()) {
                 return Err(ConfigError::UnknownKey {
@@ -155,7 +191,12 @@ impl Keys {
     }
 
     fn wrong(&self, key: &str, found: &'static str, wanted: &'static str) -> ConfigError {
-        ConfigError::WrongType { key: key.to_owned(), table: self.place.to_owned(), found, wanted }
+        ConfigError::WrongType {
+            key: key.to_owned(),
+            table: self.place.to_owned(),
+            found,
+            wanted,
+        }
     }
 
     fn table(&mut self, key: &str) -> Result<Option<Table>, ConfigError> {

@@ -64,8 +64,14 @@ impl Watch {
 
     /// Every variable, each with the name of its role.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, &VarSelector)> {
-        let lists = [("identity", &self.identity), ("request", &self.request), ("digest", &self.digest)];
-        lists.into_iter().flat_map(|(role, list)| list.iter().map(move |variable| (role, variable)))
+        let lists = [
+            ("identity", &self.identity),
+            ("request", &self.request),
+            ("digest", &self.digest),
+        ];
+        lists
+            .into_iter()
+            .flat_map(|(role, list)| list.iter().map(move |variable| (role, variable)))
     }
 
     fn names_variables(&self) -> bool {
@@ -94,7 +100,11 @@ impl Watch {
     /// Falls back to the well-known names, and refuses what cannot be watched.
     fn checked(mut self) -> Result<Self, ConfigError> {
         if !self.names_variables() {
-            self = Self { empties: self.empties, mint: self.mint, ..Self::well_known() };
+            self = Self {
+                empties: self.empties,
+                mint: self.mint,
+                ..Self::well_known()
+            };
         }
         let all: Vec<_> = self.variables().collect();
         for (at, (role, variable)) in all.iter().enumerate() {
@@ -145,7 +155,9 @@ impl Match {
     /// Whether the process is one of these.
     pub fn matches(&self, subject: &Subject) -> bool {
         let glob = |pattern: &Option<String>, text: &str| {
-            pattern.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(text))
+            pattern
+                .as_ref()
+                .is_none_or(|pattern| WildMatch::new(pattern).matches(text))
         };
         let user = self.user.as_ref().is_none_or(|wanted| {
             subject.user.as_ref() == Some(wanted) || wanted.parse::<u32>() == Ok(subject.uid)
@@ -201,15 +213,36 @@ impl Config {
             let base = if rule.watch.names_variables() {
                 rule.watch
             } else {
-                let Watch { identity, request, digest, .. } = file.watch.clone();
-                Watch { identity, request, digest, ..rule.watch }
+                let Watch {
+                    identity,
+                    request,
+                    digest,
+                    ..
+                } = file.watch.clone();
+                Watch {
+                    identity,
+                    request,
+                    digest,
+                    ..rule.watch
+                }
             };
             let base = Watch {
-                empties: if base.empties.is_empty() { file.watch.empties.clone() } else { base.empties },
-                mint: if base.mint.is_empty() { file.watch.mint.clone() } else { base.mint },
+                empties: if base.empties.is_empty() {
+                    file.watch.empties.clone()
+                } else {
+                    base.empties
+                },
+                mint: if base.mint.is_empty() {
+                    file.watch.mint.clone()
+                } else {
+                    base.mint
+                },
                 ..base
             };
-            services.push(ServiceRule { watch: base.overridden(over).checked()?, ..rule });
+            services.push(ServiceRule {
+                watch: base.overridden(over).checked()?,
+                ..rule
+            });
         }
         Ok(Self {
             watch: file.watch.overridden(over).checked()?,

@@ -16,7 +16,10 @@ pub struct VarSelector {
 impl VarSelector {
     /// A variable of any module.
     pub fn named(name: &str) -> Self {
-        Self { module: None, name: name.to_owned() }
+        Self {
+            module: None,
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -24,11 +27,13 @@ impl FromStr for VarSelector {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let fits = |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_control() || c.is_whitespace());
+        let fits =
+            |part: &str| !part.is_empty() && !part.chars().any(|c| c.is_control() || c.is_whitespace());
         match text.split_once(':') {
-            Some((module, name)) if fits(module) && fits(name) => {
-                Ok(Self { module: Some(module.to_owned()), name: name.to_owned() })
-            }
+            Some((module, name)) if fits(module) && fits(name) => Ok(Self {
+                module: Some(module.to_owned()),
+                name: name.to_owned(),
+            }),
             None if fits(text) => Ok(Self::named(text)),
             _ => Err(ConfigError::BadVariable(text.to_owned())),
         }
@@ -59,8 +64,14 @@ impl FromStr for Empty {
     /// `VALUE` or `VAR=VALUE`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         match text.split_once('=') {
-            Some((variable, value)) => Ok(Self { variable: Some(variable.parse()?), value: value.to_owned() }),
-            None => Ok(Self { variable: None, value: text.to_owned() }),
+            Some((variable, value)) => Ok(Self {
+                variable: Some(variable.parse()?),
+                value: value.to_owned(),
+            }),
+            None => Ok(Self {
+                variable: None,
+                value: text.to_owned(),
+            }),
         }
     }
 }

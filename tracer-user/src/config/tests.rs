@@ -49,16 +49,25 @@ fn a_whole_file_is_understood() {
     };
     let (watch, name) = config.for_process(&proxy);
     assert_eq!(name, Some("mcp-proxy"));
-    assert_eq!((names(&watch.identity), names(&watch.digest)), (vec!["identity_context"], vec!["current_tool_pin"]));
+    assert_eq!(
+        (names(&watch.identity), names(&watch.digest)),
+        (vec!["identity_context"], vec!["current_tool_pin"])
+    );
     assert_eq!(watch.empties, ["server_id=default_server_id".parse().unwrap()]);
     assert_eq!(watch.mint, ["*TaskStore.create_task"]);
 
     let other_user = Subject { uid: 0, ..proxy };
     assert_eq!(config.for_process(&other_user), (&config.watch, None));
 
-    let gunicorn = Subject { exe: "/usr/bin/gunicorn".into(), ..Subject::default() };
+    let gunicorn = Subject {
+        exe: "/usr/bin/gunicorn".into(),
+        ..Subject::default()
+    };
     let (watch, name) = config.for_process(&gunicorn);
-    assert_eq!((name, names(&watch.identity)), (None, vec!["tenant", "principal"]));
+    assert_eq!(
+        (name, names(&watch.identity)),
+        (None, vec!["tenant", "principal"])
+    );
     assert_eq!(watch.empties.len(), 2);
 }
 
@@ -89,7 +98,10 @@ fn a_key_of_a_later_version_is_refused() {
         ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
     ] {
         let (error, _) = refused(text);
-        assert!(error.contains(&format!("`{key}`")) && error.ends_with("is not supported yet"), "{error}");
+        assert!(
+            error.contains(&format!("`{key}`")) && error.ends_with("is not supported yet"),
+            "{error}"
+        );
     }
 }
 
@@ -110,7 +122,11 @@ fn wrong_types_and_syntax_are_refused() {
 #[test]
 fn no_more_variables_than_slots_and_one_role_each() {
     let nine: Vec<String> = (0..9).map(|n| format!("\"v{n}\"")).collect();
-    assert!(refused(&format!("[watch]\nidentity = [{}]", nine.join(","))).0.starts_with("9 variables"));
+    assert!(
+        refused(&format!("[watch]\nidentity = [{}]", nine.join(",")))
+            .0
+            .starts_with("9 variables")
+    );
     let (error, _) = refused("[watch]\nidentity = [\"a\"]\nrequest = [\"a\"]");
     assert_eq!(error, "variable `a` is watched as identity and again as request");
 }
@@ -122,8 +138,14 @@ fn without_variables_the_well_known_names_are_watched() {
     assert_eq!(config.watch.variables().count(), 12);
     assert!(config.watch.request.iter().any(|v| v.name == "correlation_id"));
 
-    let only_mint = Watch { mint: vec!["*.create".into()], ..Watch::default() };
-    let overrides = Overrides { watch: only_mint, ..Overrides::default() };
+    let only_mint = Watch {
+        mint: vec!["*.create".into()],
+        ..Watch::default()
+    };
+    let overrides = Overrides {
+        watch: only_mint,
+        ..Overrides::default()
+    };
     let config = Config::resolve(FileConfig::default(), &overrides).unwrap();
     assert!(config.watch.defaults);
     assert_eq!(config.watch.mint, ["*.create"]);
@@ -137,7 +159,10 @@ fn flags_win_over_the_file_in_every_rule() {
     )
     .unwrap();
     let overrides = Overrides {
-        watch: Watch { identity: vec![VarSelector::named("principal")], ..Watch::default() },
+        watch: Watch {
+            identity: vec![VarSelector::named("principal")],
+            ..Watch::default()
+        },
         reveal: Some(false),
         key_file: Some("b".into()),
     };

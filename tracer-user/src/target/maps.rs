@@ -135,10 +135,22 @@ mod tests {
 
     #[test]
     fn an_ordinary_line() {
-        let m = one("7f1c2a000000-7f1c2a1d0000 r-xp 00028000 103:02 1837465                    /usr/lib/libpython3.12.so.1.0\n");
+        let m = one(
+            "7f1c2a000000-7f1c2a1d0000 r-xp 00028000 103:02 1837465                    /usr/lib/libpython3.12.so.1.0\n",
+        );
         assert_eq!(m.range, 0x7f1c_2a00_0000..0x7f1c_2a1d_0000);
         assert!(m.readable && !m.writable && m.executable && m.is_file());
-        assert_eq!((m.offset, m.file), (0x28000, FileId { major: 0x103, minor: 2, inode: 1_837_465 }));
+        assert_eq!(
+            (m.offset, m.file),
+            (
+                0x28000,
+                FileId {
+                    major: 0x103,
+                    minor: 2,
+                    inode: 1_837_465
+                }
+            )
+        );
         assert_eq!(m.file_name(), b"libpython3.12.so.1.0");
     }
 
@@ -150,7 +162,10 @@ mod tests {
             "7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0                          [anon:/usr/lib/x]",
             "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]",
         ] {
-            assert!(!one(line).is_file() && one(line).candidates().is_empty(), "{line}");
+            assert!(
+                !one(line).is_file() && one(line).candidates().is_empty(),
+                "{line}"
+            );
         }
     }
 
@@ -178,7 +193,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        for text in ["x", "1-2", "1-2 r", "1-2 rwxp 0 8:1 z /a", "g-2 rwxp 0 8:1 1 /a", "1-2 rw 0 8:1 1 /a"] {
+        for text in [
+            "x",
+            "1-2",
+            "1-2 r",
+            "1-2 rwxp 0 8:1 z /a",
+            "g-2 rwxp 0 8:1 1 /a",
+            "1-2 rw 0 8:1 1 /a",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

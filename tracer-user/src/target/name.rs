@@ -11,7 +11,9 @@ pub fn service_name(environment: &[Vec<u8>], arguments: &[Vec<u8>], fallback: &s
 }
 
 fn from_environment(environment: &[Vec<u8>]) -> Option<String> {
-    environment.iter().find_map(|entry| printable(entry.strip_prefix(b"OTEL_SERVICE_NAME=")?))
+    environment
+        .iter()
+        .find_map(|entry| printable(entry.strip_prefix(b"OTEL_SERVICE_NAME=")?))
 }
 
 fn from_arguments(arguments: &[Vec<u8>]) -> Option<String> {
@@ -63,8 +65,11 @@ fn served(program: &[u8], rest: &[Vec<u8>]) -> Option<String> {
             let at = argument.iter().position(|b| *b == b':')?;
             let (module, object) = (&argument[..at], &argument[at + 1..]);
             let word = |part: &[u8]| {
-                part.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
-                    && part.iter().all(|b| b.is_ascii_alphanumeric() || b"_.()".contains(b))
+                part.first()
+                    .is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+                    && part
+                        .iter()
+                        .all(|b| b.is_ascii_alphanumeric() || b"_.()".contains(b))
             };
             (word(module) && word(object)).then_some(module)
         });
@@ -85,7 +90,10 @@ fn base(path: &[u8]) -> &[u8] {
 fn printable(bytes: &[u8]) -> Option<String> {
     // Four bytes a character at most, and a little more for what is dropped.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(8 * MAX_NAME)]);
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffd}');
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffd}')
+    };
     let name: String = text.chars().filter(|c| !hidden(*c)).take(MAX_NAME).collect();
     let name = name.trim();
     (!name.is_empty()).then(|| name.to_owned())
@@ -114,7 +122,10 @@ mod tests {
             ("python -Im mcp_hangar", "mcp_hangar"),
             ("python -mmcp_hangar", "mcp_hangar"),
             ("python3 -Xdev -Wm proxy.py", "proxy"),
-            ("/usr/bin/python3 /usr/local/bin/gunicorn -w 4 -b 0.0.0.0:8000 app.main:app", "app.main"),
+            (
+                "/usr/bin/python3 /usr/local/bin/gunicorn -w 4 -b 0.0.0.0:8000 app.main:app",
+                "app.main",
+            ),
             ("python3 -m uvicorn --host 127.0.0.1 shop:create()", "shop"),
             ("python3 /usr/local/bin/gunicorn -c conf.py", "gunicorn"),
             ("/usr/bin/python3 /usr/local/bin/mcp-proxy", "mcp-proxy"),

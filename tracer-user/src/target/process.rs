@@ -123,7 +123,11 @@ impl Process {
             .map_err(|_| ProcessError::NoSuchProcess(pid))?;
         let process = Self { pid, directory };
         let tgid = process.status()?.tgid;
-        if tgid == pid { Ok(process) } else { Err(ProcessError::Thread { tid: pid, pid: tgid }) }
+        if tgid == pid {
+            Ok(process)
+        } else {
+            Err(ProcessError::Thread { tid: pid, pid: tgid })
+        }
     }
 
     /// Its number.
@@ -167,18 +171,28 @@ impl Process {
     pub fn cgroup(&self) -> Result<String, ProcessError> {
         let text = self.read("cgroup", MAX_FILE)?;
         let text = String::from_utf8_lossy(&text);
-        Ok(text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned())
+        Ok(text
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// The environment that it was started with, read from its memory.
     pub fn environment(&self) -> Result<Vec<Vec<u8>>, ProcessError> {
-        let Stat { environment_start: start, environment_end: end, .. } = self.stat()?;
+        let Stat {
+            environment_start: start,
+            environment_end: end,
+            ..
+        } = self.stat()?;
         let len = end.saturating_sub(start).min(MAX_STRINGS);
         if start == 0 {
             return Err(self.unreadable("environment", io::ErrorKind::PermissionDenied));
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        self.memory()?.read_exact_at(&mut bytes, start).map_err(|e| self.unreadable("environment", e))?;
+        self.memory()?
+            .read_exact_at(&mut bytes, start)
+            .map_err(|e| self.unreadable("environment", e))?;
         Ok(split_strings(&bytes))
     }
 
@@ -223,9 +237,20 @@ impl Process {
 
     /// Opens a path below the target's root, without following a link that the target planted, if it is the right file.
     fn open_candidate(&self, path: &[u8], wanted: FileId) -> io::Result<File> {
-        let root = openat(&self.directory, "root", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let root = openat(
+            &self.directory,
+            "root",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-        let place = openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        let place = openat2(
+            &root,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )?;
         let stat = rustix::fs::fstat(&place)?;
         let found = FileId {
             major: rustix::fs::major(stat.st_dev),
@@ -240,12 +265,20 @@ impl Process {
     }
 
     fn file(&self, name: &str) -> io::Result<File> {
-        Ok(File::from(openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
+        Ok(File::from(openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
     }
 
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, ProcessError> {
         let mut bytes = Vec::new();
-        match self.file(name).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        match self
+            .file(name)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        {
             Ok(_) => Ok(bytes),
             // ESRCH: the process behind the open directory has ended.
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
@@ -256,12 +289,20 @@ impl Process {
     }
 
     fn unreadable(&self, what: &'static str, cause: impl Into<io::Error>) -> ProcessError {
-        ProcessError::Unreadable { pid: self.pid, what, cause: cause.into() }
+        ProcessError::Unreadable {
+            pid: self.pid,
+            what,
+            cause: cause.into(),
+        }
     }
 
     fn nonsense(&self, what: &'static str, text: &[u8]) -> ProcessError {
         let text = text[..text.len().min(80)].escape_ascii().to_string();
-        ProcessError::Nonsense { pid: self.pid, what, text }
+        ProcessError::Nonsense {
+            pid: self.pid,
+            what,
+            text,
+        }
     }
 }
 
@@ -272,13 +313,19 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // proc(5) numbers from 1, and the third field is the first here.
     let field = |number: usize| fields.get(number - 3)?.parse().ok();
-    Some(Stat { start_time: field(22)?, environment_start: field(50)?, environment_end: field(51)? })
+    Some(Stat {
+        start_time: field(22)?,
+        environment_start: field(50)?,
+        environment_end: field(51)?,
+    })
 }
 
 fn parse_status(text: &str) -> Option<Status> {
     let mut status = Status::default();
     for line in text.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
         let mut numbers = value.split_ascii_whitespace().map(str::parse::<u32>);
         match key {
             "Tgid" => status.tgid = numbers.next()?.ok()?,
@@ -295,7 +342,11 @@ fn parse_status(text: &str) -> Option<Status> {
 /// Strings that each end in a zero byte; a last one without is taken as it is.
 fn split_strings(bytes: &[u8]) -> Vec<Vec<u8>> {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    if bytes.is_empty() { Vec::new() } else { bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect() }
+    if bytes.is_empty() {
+        Vec::new()
+    } else {
+        bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
+    }
 }
 
 #[cfg(test)]
@@ -317,17 +368,34 @@ mod tests {
         assert!(process.stat().unwrap().start_time > 0);
         let expected: Vec<_> = std::env::args().map(String::into_bytes).collect();
         assert_eq!(process.cmdline().unwrap(), expected);
-        assert!(process.environment().unwrap().iter().any(|v| v.starts_with(b"PATH=")));
+        assert!(
+            process
+                .environment()
+                .unwrap()
+                .iter()
+                .any(|v| v.starts_with(b"PATH="))
+        );
         let exe = process.exe().unwrap();
-        let own = process.maps().unwrap().into_iter().find(|m| m.raw_path == exe).unwrap();
+        let own = process
+            .maps()
+            .unwrap()
+            .into_iter()
+            .find(|m| m.raw_path == exe)
+            .unwrap();
         let opened = process.open_mapped(&own).unwrap().metadata().unwrap();
-        assert_eq!(opened.ino(), fs::metadata(std::env::current_exe().unwrap()).unwrap().ino());
+        assert_eq!(
+            opened.ino(),
+            fs::metadata(std::env::current_exe().unwrap()).unwrap().ino()
+        );
     }
 
     #[test]
     fn a_path_that_leads_elsewhere_is_not_opened() {
         let directory = tempfile::tempdir().unwrap();
-        let (real, link) = (directory.path().join("real (deleted)"), directory.path().join("link"));
+        let (real, link) = (
+            directory.path().join("real (deleted)"),
+            directory.path().join("link"),
+        );
         fs::write(&real, "x").unwrap();
         symlink(&real, &link).unwrap();
         let process = me();
@@ -340,7 +408,10 @@ mod tests {
         let path = |p: &std::path::Path| p.as_os_str().as_encoded_bytes().to_vec();
         assert!(process.open_candidate(&path(&real), file).is_ok());
         assert!(process.open_candidate(&path(&link), file).is_err());
-        let other = FileId { inode: file.inode + 1, ..file };
+        let other = FileId {
+            inode: file.inode + 1,
+            ..file
+        };
         assert!(process.open_candidate(&path(&real), other).is_err());
         let mapping = Mapping {
             range: 0x1000..0x2000,
@@ -352,7 +423,37 @@ mod tests {
             raw_path: path(&real),
         };
         let error = process.open_mapped(&mapping).unwrap_err();
-        assert!(error.to_string().contains("another file stands at that path"), "{error}");
+        assert!(
+            error.to_string().contains("another file stands at that path"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_replaced_program_is_opened_by_what_is_mapped_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("nap");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let wanted = fs::metadata(&program).unwrap().ino();
+        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let replacement = directory.path().join("evil");
+        fs::write(&replacement, "evil").unwrap();
+        fs::rename(&replacement, &program).unwrap();
+        let process = Process::open(child.id()).unwrap();
+        let maps = process.maps();
+        let mapping = maps
+            .unwrap()
+            .into_iter()
+            .find(|m| m.file.inode == wanted)
+            .expect("the program is mapped");
+        let opened = process.open_mapped(&mapping);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(mapping.says_deleted());
+        match opened {
+            Ok(file) => assert_eq!(file.metadata().unwrap().ino(), wanted),
+            Err(error) => assert!(!rustix::process::geteuid().is_root(), "{error}"),
+        }
     }
 
     #[test]
@@ -363,13 +464,16 @@ mod tests {
         child.wait().unwrap();
         assert!(!process.is_alive());
         assert!(matches!(process.maps(), Err(ProcessError::NoSuchProcess(_))));
-        assert!(matches!(Process::open(u32::MAX - 1), Err(ProcessError::NoSuchProcess(_))));
+        assert!(matches!(
+            Process::open(u32::MAX - 1),
+            Err(ProcessError::NoSuchProcess(_))
+        ));
     }
 
     #[test]
     fn a_thread_is_no_process() {
         let (send, receive) = std::sync::mpsc::channel();
-        let (_hold, wait) = std::sync::mpsc::channel::<()>();
+        let (hold, wait) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             send.send(rustix::thread::gettid()).unwrap();
             let _ = wait.recv();
@@ -377,7 +481,7 @@ mod tests {
         let tid = receive.recv().unwrap().as_raw_nonzero().get() as u32;
         let error = Process::open(tid).unwrap_err();
         assert_eq!(error.hint(), format!("give --pid {}", std::process::id()));
-        drop(_hold);
+        drop(hold);
         thread.join().unwrap();
     }
 
@@ -386,7 +490,10 @@ mod tests {
         let fields: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
         let text = format!("12 (a) S 1 (b)) R {}", fields.join(" "));
         let stat = parse_stat(text.as_bytes()).unwrap();
-        assert_eq!((stat.start_time, stat.environment_start, stat.environment_end), (22, 50, 51));
+        assert_eq!(
+            (stat.start_time, stat.environment_start, stat.environment_end),
+            (22, 50, 51)
+        );
         assert_eq!(parse_stat(b"1 (x"), None);
         assert_eq!(parse_stat(b"1 (x) R 1 2"), None);
         assert_eq!(parse_status("Name:\tx\n"), None);

@@ -100,9 +100,18 @@ impl Spawned {
         let command = program.to_string_lossy().into_owned();
         if got < pid.len() {
             drop(gate_write);
-            return Err(SpawnError::Fork(joined(starter).err().unwrap_or_else(|| io::Error::other("no child"))));
+            return Err(SpawnError::Fork(
+                joined(starter)
+                    .err()
+                    .unwrap_or_else(|| io::Error::other("no child")),
+            ));
         }
-        Ok(Self { pid: u32::from_ne_bytes(pid), command, gate: gate_write, starter })
+        Ok(Self {
+            pid: u32::from_ne_bytes(pid),
+            command,
+            gate: gate_write,
+            starter,
+        })
     }
 
     /// Its process, as our PID namespace numbers it.
@@ -110,7 +119,7 @@ impl Spawned {
         self.pid
     }
 
-    /// Lets it exec.
+    /// Lets it exec. On return the exec has succeeded or failed, but the new program's memory may not be laid out yet.
     pub fn release(self) -> Result<Running, SpawnError> {
         // A child that was killed while it waited breaks the pipe; `spawn` then tells.
         let _ = rustix::io::write(&self.gate, &[1]);
@@ -118,7 +127,10 @@ impl Spawned {
             Ok(child) => return Ok(Running { child }),
             Err(cause) => cause,
         };
-        Err(SpawnError::Exec { command: self.command, cause })
+        Err(SpawnError::Exec {
+            command: self.command,
+            cause,
+        })
     }
 }
 
@@ -150,12 +162,16 @@ impl Running {
 
 /// The code that a shell would give: 128 and the number of the signal that ended it.
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 fn joined(starter: JoinHandle<io::Result<Child>>) -> io::Result<Child> {
-    starter.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread failed")))
+    starter
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the starting thread failed")))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), SpawnError> {
@@ -178,7 +194,11 @@ impl Become {
 }
 
 fn identity(builder: &mut Command, user: &User) -> Become {
-    for (key, value) in [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name)] {
+    for (key, value) in [
+        ("HOME", &user.home),
+        ("USER", &user.name),
+        ("LOGNAME", &user.name),
+    ] {
         if let Some(value) = value {
             builder.env(key, value);
         }
@@ -214,7 +234,10 @@ fn wait_at(builder: &mut Command, report: OwnedFd, gate: OwnedFd, far_gate: &Own
         }
         Ok(())
     };
-    #[expect(unsafe_code, reason = "std offers no safe way to run code between fork and exec")]
+    #[expect(
+        unsafe_code,
+        reason = "std offers no safe way to run code between fork and exec"
+    )]
     // SAFETY: the closure runs in the forked child. It makes system calls and nothing else: it takes no lock and allocates
     // nothing, as the errors that it makes are bare numbers.
     unsafe {
@@ -243,7 +266,12 @@ mod tests {
     }
 
     fn run(words: &[&str]) -> u8 {
-        Spawned::start(&command(words), None).unwrap().release().unwrap().wait().unwrap()
+        Spawned::start(&command(words), None)
+            .unwrap()
+            .release()
+            .unwrap()
+            .wait()
+            .unwrap()
     }
 
     #[test]
@@ -281,7 +309,10 @@ mod tests {
 
     #[test]
     fn it_can_be_asked_to_end() {
-        let mut running = Spawned::start(&command(&["sleep", "60"]), None).unwrap().release().unwrap();
+        let mut running = Spawned::start(&command(&["sleep", "60"]), None)
+            .unwrap()
+            .release()
+            .unwrap();
         assert_eq!(running.try_wait().unwrap(), None);
         running.terminate().unwrap();
         assert_eq!(running.wait().unwrap(), 128 + 15);
@@ -290,12 +321,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_executed_is_told() {
-        let error = Spawned::start(&command(&["bleedtrace-no-such"]), None).unwrap().release().unwrap_err();
-        assert!(error.is_usage() && error.to_string().contains("`bleedtrace-no-such`"), "{error}");
+        let error = Spawned::start(&command(&["bleedtrace-no-such"]), None)
+            .unwrap()
+            .release()
+            .unwrap_err();
+        assert!(
+            error.is_usage() && error.to_string().contains("`bleedtrace-no-such`"),
+            "{error}"
+        );
         assert!(error.hint().contains("PATH"));
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        let error = Spawned::start(&command(&[file.path().to_str().unwrap()]), None).unwrap().release().unwrap_err();
+        let error = Spawned::start(&command(&[file.path().to_str().unwrap()]), None)
+            .unwrap()
+            .release()
+            .unwrap_err();
         assert!(error.hint().contains("executed"));
         assert!(matches!(Spawned::start(&[], None), Err(SpawnError::NoCommand)));
     }
@@ -305,7 +345,13 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let user = User { uid: 1234, gid: 2345, groups: vec![2345, 3456], name: Some("ann".into()), home: None };
+        let user = User {
+            uid: 1234,
+            gid: 2345,
+            groups: vec![2345, 3456],
+            name: Some("ann".into()),
+            home: None,
+        };
         let script = "test $(id -u) = 1234 && test $(id -g) = 2345 && test \"$(id -G)\" = '2345 3456' && test $USER = ann";
         let spawned = Spawned::start(&command(&["sh", "-c", script]), Some(&user)).unwrap();
         assert_eq!(spawned.release().unwrap().wait().unwrap(), 0);

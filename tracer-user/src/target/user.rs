@@ -52,7 +52,10 @@ impl Database {
     /// Reads `/etc/passwd` and `/etc/group`; a missing file has nobody in it.
     pub fn read() -> Self {
         let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-        Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
+        Self {
+            passwd: read("/etc/passwd"),
+            group: read("/etc/group"),
+        }
     }
 
     /// The user with this name or number.
@@ -60,12 +63,20 @@ impl Database {
         let number = who.parse::<u32>().ok();
         let entry = self.passwd.lines().find_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
+            let [name, _, uid, gid, _, home, ..] = fields[..] else {
+                return None;
+            };
             let (uid, gid) = (uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?);
             (name == who || number == Some(uid)).then(|| (name.to_owned(), uid, gid, home.to_owned()))
         });
         let (name, uid, gid, home) = entry?;
-        Some(User { uid, gid, groups: self.groups(&name, gid), name: Some(name), home: Some(home) })
+        Some(User {
+            uid,
+            gid,
+            groups: self.groups(&name, gid),
+            name: Some(name),
+            home: Some(home),
+        })
     }
 
     /// The name of a user.
@@ -79,8 +90,16 @@ impl Database {
         let gid: u32 = variable("SUDO_GID")?.parse().ok()?;
         let known = self.find(&uid.to_string());
         let name = variable("SUDO_USER").or_else(|| known.as_ref()?.name.clone());
-        let groups = name.as_ref().map_or_else(|| vec![gid], |name| self.groups(name, gid));
-        Some(User { uid, gid, groups, name, home: known.and_then(|user| user.home) })
+        let groups = name
+            .as_ref()
+            .map_or_else(|| vec![gid], |name| self.groups(name, gid));
+        Some(User {
+            uid,
+            gid,
+            groups,
+            name,
+            home: known.and_then(|user| user.home),
+        })
     }
 
     /// Who a command runs as: the one asked for, else who called `sudo`, else who runs the agent (`None`: nothing changes).
@@ -91,9 +110,15 @@ impl Database {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<User>, UserError> {
         let Some(wanted) = wanted else {
-            return Ok(if own_uid == 0 { self.caller_of_sudo(variable) } else { None });
+            return Ok(if own_uid == 0 {
+                self.caller_of_sudo(variable)
+            } else {
+                None
+            });
         };
-        let user = self.find(wanted).ok_or_else(|| UserError::Unknown(wanted.to_owned()))?;
+        let user = self
+            .find(wanted)
+            .ok_or_else(|| UserError::Unknown(wanted.to_owned()))?;
         match own_uid {
             0 => Ok(Some(user)),
             own if own == user.uid => Ok(None),
@@ -104,10 +129,18 @@ impl Database {
     fn groups(&self, name: &str, primary: u32) -> Vec<u32> {
         let member_of = self.group.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
-            let [_, _, gid, members, ..] = fields[..] else { return None };
-            members.split(',').any(|member| member == name).then(|| gid.parse().ok())?
+            let [_, _, gid, members, ..] = fields[..] else {
+                return None;
+            };
+            members
+                .split(',')
+                .any(|member| member == name)
+                .then(|| gid.parse().ok())?
         });
-        let mut groups: Vec<u32> = std::iter::once(primary).chain(member_of).take(MAX_GROUPS).collect();
+        let mut groups: Vec<u32> = std::iter::once(primary)
+            .chain(member_of)
+            .take(MAX_GROUPS)
+            .collect();
         groups.sort_unstable();
         groups.dedup();
         groups
@@ -128,7 +161,10 @@ mod tests {
     #[test]
     fn by_name_and_by_number() {
         let ann = database().find("ann").unwrap();
-        assert_eq!((ann.uid, ann.gid, ann.groups.clone()), (1000, 1000, vec![10, 998, 1000]));
+        assert_eq!(
+            (ann.uid, ann.gid, ann.groups.clone()),
+            (1000, 1000, vec![10, 998, 1000])
+        );
         assert_eq!(database().find("1000"), Some(ann));
         assert_eq!(database().find("bob"), None);
         assert_eq!(database().name(0).as_deref(), Some("root"));
@@ -137,19 +173,30 @@ mod tests {
     #[test]
     fn who_called_sudo() {
         let variables = |name: &str| match name {
-            "SUDO_UID" => Some("1000".into()),
-            "SUDO_GID" => Some("1000".into()),
+            "SUDO_UID" | "SUDO_GID" => Some("1000".into()),
             "SUDO_USER" => Some("ann".into()),
             _ => None,
         };
         assert_eq!(database().caller_of_sudo(variables), database().find("ann"));
         assert_eq!(database().caller_of_sudo(|_| None), None);
-        assert_eq!(database().for_command(None, 0, variables), Ok(database().find("ann")));
+        assert_eq!(
+            database().for_command(None, 0, variables),
+            Ok(database().find("ann"))
+        );
         assert_eq!(database().for_command(None, 1000, variables), Ok(None));
-        assert_eq!(database().for_command(Some("root"), 0, variables), Ok(database().find("root")));
+        assert_eq!(
+            database().for_command(Some("root"), 0, variables),
+            Ok(database().find("root"))
+        );
         assert_eq!(database().for_command(Some("ann"), 1000, variables), Ok(None));
-        assert_eq!(database().for_command(Some("root"), 1000, variables), Err(UserError::NotRoot("root".into())));
-        assert_eq!(database().for_command(Some("bob"), 0, variables), Err(UserError::Unknown("bob".into())));
+        assert_eq!(
+            database().for_command(Some("root"), 1000, variables),
+            Err(UserError::NotRoot("root".into()))
+        );
+        assert_eq!(
+            database().for_command(Some("bob"), 0, variables),
+            Err(UserError::Unknown("bob".into()))
+        );
         let stranger = Database::default().caller_of_sudo(variables).unwrap();
         assert_eq!((stranger.uid, stranger.groups), (1000, vec![1000]));
     }
