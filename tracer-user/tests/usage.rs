@@ -87,6 +87,15 @@ fn a_configuration_with_a_mistake() {
         .clone();
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
 
+    // A flag wins over the environment.
+    let output = bleedtrace(&["trace", "--pid", "1", "--config", "/nonexistent/flag.toml"])
+        .env("BLEEDTRACE_CONFIG", path)
+        .assert()
+        .code(2)
+        .get_output()
+        .clone();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/flag.toml"));
+
     let said = refused(&["trace", "--pid", "1", "--config", "/nonexistent/x.toml"], 2);
     assert!(
         said.contains("/nonexistent/x.toml") && said.contains("hint: "),

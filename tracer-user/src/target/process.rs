@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt},
     },
 };
@@ -235,33 +235,13 @@ impl Process {
         })
     }
 
-    /// Opens a path below the target's root, without following a link that the target planted, if it is the right file.
+    /// Opens a path below the target's root, or below ours, as the map prints it for a target in a chroot, if it is the right
+    /// file. No link that the target planted is followed.
     fn open_candidate(&self, path: &[u8], wanted: FileId) -> io::Result<File> {
-        let root = openat(
-            &self.directory,
-            "root",
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-        let place = openat2(
-            &root,
-            path,
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )?;
-        let stat = rustix::fs::fstat(&place)?;
-        let found = FileId {
-            major: rustix::fs::major(stat.st_dev),
-            minor: rustix::fs::minor(stat.st_dev),
-            inode: stat.st_ino,
-        };
-        let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
-        if found != wanted || !regular {
-            return Err(io::Error::other("another file stands at that path"));
-        }
-        File::open(format!("/proc/self/fd/{}", place.as_fd().as_raw_fd()))
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(&self.directory, "root", flags, Mode::empty())?;
+        let ours = openat(rustix::fs::CWD, "/", flags, Mode::empty())?;
+        open_below(&root, path, wanted).or_else(|first| open_below(&ours, path, wanted).map_err(|_| first))
     }
 
     fn file(&self, name: &str) -> io::Result<File> {
@@ -304,6 +284,23 @@ impl Process {
             text,
         }
     }
+}
+
+fn open_below(root: &OwnedFd, path: &[u8], wanted: FileId) -> io::Result<File> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    let place = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let stat = rustix::fs::fstat(&place)?;
+    let found = FileId {
+        major: rustix::fs::major(stat.st_dev),
+        minor: rustix::fs::minor(stat.st_dev),
+        inode: stat.st_ino,
+    };
+    let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+    if found != wanted || !regular {
+        return Err(io::Error::other("another file stands at that path"));
+    }
+    // The place is pinned: this resolves nothing again.
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 fn parse_stat(text: &[u8]) -> Option<Stat> {
