@@ -3,4 +3,10 @@
 //! An event goes `tracer-ebpf -> tracer-common -> source -> correlate -> report`, and nothing goes back.
 
 pub mod attach;
+pub mod cli;
+pub mod config;
 pub mod correlate;
+pub mod elf;
+pub mod report;
+pub mod runtime;
+pub mod target;

@@ -1,0 +1,179 @@
+//! The command line.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::{duration, error::Error, kind};
+use crate::{
+    config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
+    correlate::finding::Kind,
+};
+
+/// Names the identity that bleeds between requests in a live Python program, from outside and without a change to it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bleedtrace",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more about what is done; twice for everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Colour the output.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, env = "BLEEDTRACE_COLOR")]
+    pub color: Color,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch processes until Ctrl-C, a duration, or the end of the command; then sum up.
+    Trace(Box<TraceArgs>),
+    /// Check whether this machine, and a process, can be traced.
+    Doctor(DoctorArgs),
+    /// Say what a kind of finding means and how to mend it.
+    Explain(ExplainArgs),
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// Arguments of `trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Process to watch; may be given again.
+    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    /// Variables to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
+    pub format: Format,
+    /// Send the output to a file instead of stdout (stderr when a command is traced).
+    #[arg(long, value_name = "FILE", env = "BLEEDTRACE_OUTPUT")]
+    pub output: Option<PathBuf>,
+    /// Stop after this long: 500ms, 10s, 2m, 1h30m.
+    #[arg(long, value_parser = duration::parse, env = "BLEEDTRACE_DURATION")]
+    pub duration: Option<Duration>,
+    /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
+    pub fail_on: Option<Vec<Kind>>,
+    /// Serve /metrics at this address, like 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Run the command as this user, by name or number; under sudo the default is who called it.
+    #[arg(long, requires = "command")]
+    pub user: Option<String>,
+    /// Command to run and watch from its first instruction.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments that say what is watched.
+#[derive(Debug, Default, Args)]
+pub struct WatchArgs {
+    /// ContextVar that says who a request is for; `module:name` where two share a name; may be given again.
+    #[arg(long, value_name = "VAR")]
+    pub identity: Vec<VarSelector>,
+    /// ContextVar that says which request it is.
+    #[arg(long, value_name = "VAR")]
+    pub request: Vec<VarSelector>,
+    /// ContextVar that holds a pinned digest.
+    #[arg(long, value_name = "VAR")]
+    pub digest: Vec<VarSelector>,
+    /// Value that counts as empty, for one variable or all.
+    #[arg(long, value_name = "[VAR=]VALUE")]
+    pub empty: Vec<Empty>,
+    /// Glob over `module.qualname` of functions that mint task handles.
+    #[arg(long, value_name = "PATTERN")]
+    pub mint: Vec<String>,
+    /// Show values instead of keyed hashes.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_REVEAL")]
+    pub reveal: Option<bool>,
+    /// File with the key of the hashes, so that they agree between runs.
+    #[arg(long, value_name = "FILE", env = "BLEEDTRACE_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "BLEEDTRACE_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+impl WatchArgs {
+    /// The configuration that these, the environment and the file amount to.
+    pub fn resolve(&self) -> Result<Config, Error> {
+        let file = match &self.config {
+            Some(path) => FileConfig::read(path)?,
+            None => FileConfig::default(),
+        };
+        let overrides = Overrides {
+            watch: Watch {
+                identity: self.identity.clone(),
+                request: self.request.clone(),
+                digest: self.digest.clone(),
+                empties: self.empty.clone(),
+                mint: self.mint.clone(),
+                defaults: false,
+            },
+            reveal: self.reveal,
+            key_file: self.key_file.clone(),
+        };
+        Ok(Config::resolve(file, &overrides)?)
+    }
+}
+
+impl TraceArgs {
+    /// Refuses a trace of nothing.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.pids.is_empty() && self.command.is_empty() {
+            return Err(Error::usage(
+                "nothing to trace",
+                "give --pid PID, or a command behind `--`: bleedtrace trace -- python3 app.py",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Check this process, too.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
+    pub format: Format,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Kind of finding; all of them when none is given.
+    #[arg(value_parser = kind::parse)]
+    pub kind: Option<Kind>,
+}

@@ -1,0 +1,98 @@
+//! What can be wrong with a configuration.
+
+use std::{io, path::PathBuf};
+
+use tracer_common::MAX_SLOTS;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}: {cause}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The file is no TOML.
+    #[error("not TOML: {0}")]
+    Syntax(String),
+    /// A key that nobody knows.
+    #[error("unknown key `{key}` in {table}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        table: String,
+        /// The known key that is most like it.
+        nearest: Option<&'static str>,
+        /// Every key that may stand there.
+        known: &'static [&'static str],
+    },
+    /// A key that means something elsewhere, but is not acted on yet.
+    #[error("`{key}` in {table} is not supported yet")]
+    NotSupportedYet {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        table: String,
+    },
+    /// A value of the wrong type.
+    #[error("`{key}` in {table} is {found}, not {wanted}")]
+    WrongType {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        table: String,
+        /// The type that it has.
+        found: &'static str,
+        /// The type that it should have.
+        wanted: &'static str,
+    },
+    /// A variable cannot have this name.
+    #[error("`{0}` names no variable")]
+    BadVariable(String),
+    /// A service rule that says nothing about which processes it is for.
+    #[error("[[service]] number {0} has no `match`")]
+    NoMatch(usize),
+    /// More variables than a process has slots for.
+    #[error("{count} variables are to be watched, but a process has {MAX_SLOTS} slots")]
+    TooManyVariables {
+        /// How many.
+        count: usize,
+    },
+    /// One variable in two roles, or twice in one.
+    #[error("variable `{variable}` is watched as {first} and again as {second}")]
+    WatchedTwice {
+        /// Which.
+        variable: String,
+        /// Its role.
+        first: &'static str,
+        /// Its other role.
+        second: &'static str,
+    },
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "check the path given with --config or BLEEDTRACE_CONFIG".into(),
+            Self::Syntax(_) => "values stand behind `=`, texts in double quotes, lists in brackets".into(),
+            Self::UnknownKey {
+                nearest: Some(nearest),
+                ..
+            } => format!("did you mean `{nearest}`?"),
+            Self::UnknownKey { known, .. } => format!("known here: {}", known.join(", ")),
+            Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
+            Self::WrongType { key, wanted, .. } => format!("give `{key}` {wanted}"),
+            Self::BadVariable(_) => "write NAME, or module:NAME where two variables share a name".into(),
+            Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),
+            Self::TooManyVariables { .. } => {
+                format!("keep the {MAX_SLOTS} that decide whose a request is; watch others in a second run")
+            }
+            Self::WatchedTwice { variable, .. } => format!("give `{variable}` one role"),
+        }
+    }
+}

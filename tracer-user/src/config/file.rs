@@ -1,0 +1,245 @@
+//! The configuration file: TOML, in which a key that is not known is an error that names the nearest one.
+
+use std::{fs, path::Path, path::PathBuf};
+
+use toml::{Table, Value};
+
+use super::{ConfigError, Empty, Match, ServiceRule, VarSelector, Watch, nearest::nearest};
+
+/// What a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileConfig {
+    /// `[watch]`.
+    pub watch: Watch,
+    /// `[[service]]`.
+    pub services: Vec<ServiceRule>,
+    /// `[privacy] reveal`.
+    pub reveal: Option<bool>,
+    /// `[privacy] key_file`.
+    pub key_file: Option<PathBuf>,
+}
+
+impl FileConfig {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })?;
+        Self::parse(&text)
+    }
+
+    /// Parses the text of a file.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let table = text.parse::<Table>().map_err(|error| {
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            ConfigError::Syntax(format!("{} in line {line}", error.message()))
+        })?;
+        let mut top = Keys::new(
+            "the file",
+            table,
+            &["privacy", "watch", "service"],
+            &["agent", "allow"],
+        )?;
+        let (mut reveal, mut key_file) = (None, None);
+        if let Some(privacy) = top.table("privacy")? {
+            let mut keys = Keys::new("[privacy]", privacy, &["reveal", "key_file"], &[])?;
+            reveal = keys.boolean("reveal")?;
+            key_file = keys.text("key_file")?.map(PathBuf::from);
+        }
+        let watch = match top.table("watch")? {
+            Some(table) => watch(&mut Keys::new("[watch]", table, &WATCH, &NOT_YET)?)?,
+            None => Watch::default(),
+        };
+        let tables = top.tables("service")?;
+        let services = tables
+            .into_iter()
+            .enumerate()
+            .map(|(at, table)| service(at + 1, table));
+        Ok(Self {
+            watch,
+            services: services.collect::<Result<_, _>>()?,
+            reveal,
+            key_file,
+        })
+    }
+}
+
+const WATCH: [&str; 5] = ["identity", "request", "digest", "empty", "mint"];
+const SERVICE: [&str; 7] = ["match", "name", "identity", "request", "digest", "empty", "mint"];
+const NOT_YET: [&str; 3] = ["policy", "wire", "tier"];
+
+fn service(number: usize, table: Table) -> Result<ServiceRule, ConfigError> {
+    let mut keys = Keys::new("[[service]]", table, &SERVICE, &NOT_YET)?;
+    let Some(matching) = keys.table("match")? else {
+        return Err(ConfigError::NoMatch(number));
+    };
+    let mut matching = Keys::new(
+        "match of [[service]]",
+        matching,
+        &["exe", "cmdline", "user", "cgroup"],
+        &[],
+    )?;
+    Ok(ServiceRule {
+        matches: Match {
+            exe: matching.text("exe")?,
+            cmdline: matching.text("cmdline")?,
+            user: matching.text("user")?,
+            cgroup: matching.text("cgroup")?,
+        },
+        name: keys.text("name")?,
+        watch: watch(&mut keys)?,
+    })
+}
+
+fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
+    let mut variables = |key| -> Result<Vec<VarSelector>, ConfigError> {
+        keys.texts(key)?.iter().map(|text| text.parse()).collect()
+    };
+    Ok(Watch {
+        identity: variables("identity")?,
+        request: variables("request")?,
+        digest: variables("digest")?,
+        empties: empties(keys)?,
+        mint: keys.texts("mint")?,
+        defaults: false,
+    })
+}
+
+/// `["a", "b"]` for every variable, or `{ variable = ["a"] }`.
+fn empties(keys: &mut Keys) -> Result<Vec<Empty>, ConfigError> {
+    if !matches!(keys.table.get("empty"), Some(Value::Table(_))) {
+        let values = keys.texts("empty")?.into_iter();
+        return Ok(values
+            .map(|value| Empty {
+                variable: None,
+                value,
+            })
+            .collect());
+    }
+    let mut all = Vec::new();
+    for (name, value) in keys.table("empty")?.unwrap_or_default() {
+        let variable: VarSelector = name.parse()?;
+        let values = texts(value).map_err(|found| keys.wrong(&name, found, TEXTS))?;
+        all.extend(values.into_iter().map(|value| Empty {
+            variable: Some(variable.clone()),
+            value,
+        }));
+    }
+    Ok(all)
+}
+
+const TEXTS: &str = "a list of texts";
+
+/// The texts of a list, or the type of what is none.
+fn texts(value: Value) -> Result<Vec<String>, &'static str> {
+    let Value::Array(list) = value else {
+        return Err(type_of(&value));
+    };
+    list.into_iter()
+        .map(|item| match item {
+            Value::String(text) => Ok(text),
+            _ => Err("a list with something else in it"),
+        })
+        .collect()
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// A table whose keys are all known.
+struct Keys {
+    place: &'static str,
+    table: Table,
+}
+
+impl Keys {
+    fn new(
+        place: &'static str,
+        table: Table,
+        known: &'static [&'static str],
+        later: &[&str],
+    ) -> Result<Self, ConfigError> {
+        for key in table.keys() {
+            if later.contains(&key.as_str()) {
+                return Err(ConfigError::NotSupportedYet {
+                    key: key.clone(),
+                    table: place.to_owned(),
+                });
+            }
+            if !known.contains(&key.as_str()) {
+                return Err(ConfigError::UnknownKey {
+                    key: key.clone(),
+                    table: place.to_owned(),
+                    nearest: nearest(key, known.iter().copied()),
+                    known,
+                });
+            }
+        }
+        Ok(Self { place, table })
+    }
+
+    fn wrong(&self, key: &str, found: &'static str, wanted: &'static str) -> ConfigError {
+        ConfigError::WrongType {
+            key: key.to_owned(),
+            table: self.place.to_owned(),
+            found,
+            wanted,
+        }
+    }
+
+    fn table(&mut self, key: &str) -> Result<Option<Table>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::Table(table)) => Ok(Some(table)),
+            Some(other) => Err(self.wrong(key, type_of(&other), "a table")),
+        }
+    }
+
+    fn tables(&mut self, key: &str) -> Result<Vec<Table>, ConfigError> {
+        const WANTED: &str = "a list of tables, written [[service]]";
+        let list = match self.table.remove(key) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(self.wrong(key, type_of(&other), WANTED)),
+        };
+        list.into_iter()
+            .map(|item| match item {
+                Value::Table(table) => Ok(table),
+                other => Err(self.wrong(key, type_of(&other), WANTED)),
+            })
+            .collect()
+    }
+
+    fn texts(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
+        let value = self.table.remove(key).unwrap_or(Value::Array(Vec::new()));
+        texts(value).map_err(|found| self.wrong(key, found, TEXTS))
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(key, type_of(&other), "a text")),
+        }
+    }
+
+    fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::Boolean(value)) => Ok(Some(value)),
+            Some(other) => Err(self.wrong(key, type_of(&other), "true or false")),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The configuration: a file, the environment and the flags, resolved into one [`Config`].
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod file;
+pub mod nearest;
+pub mod selector;
+
+use std::path::PathBuf;
+
+use tracer_common::MAX_SLOTS;
+use wildmatch::WildMatch;
+
+pub use self::{
+    error::ConfigError,
+    file::FileConfig,
+    selector::{Empty, VarSelector},
+};
+
+/// Names that are watched for their value when nothing is configured: who a request is for.
+pub const DEFAULT_IDENTITY: [&str; 9] = [
+    "tenant",
+    "tenant_id",
+    "principal",
+    "user",
+    "user_id",
+    "identity_context",
+    "auth_context",
+    "user_identity",
+    "user_context",
+];
+
+/// Names that are watched when nothing is configured: which request it is.
+pub const DEFAULT_REQUEST: [&str; 3] = ["request_id", "correlation_id", "request_ctx"];
+
+/// What is watched in a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Variables that say who a request is for.
+    pub identity: Vec<VarSelector>,
+    /// Variables that say which request it is.
+    pub request: Vec<VarSelector>,
+    /// Variables that hold a pinned digest.
+    pub digest: Vec<VarSelector>,
+    /// Values that count as empty.
+    pub empties: Vec<Empty>,
+    /// Globs over the qualified names of functions that mint task handles.
+    pub mint: Vec<String>,
+    /// Nothing was configured: the well-known names are watched.
+    pub defaults: bool,
+}
+
+impl Watch {
+    /// The well-known names.
+    fn well_known() -> Self {
+        let named = |names: &[&str]| names.iter().map(|n| VarSelector::named(n)).collect();
+        Self {
+            identity: named(&DEFAULT_IDENTITY),
+            request: named(&DEFAULT_REQUEST),
+            defaults: true,
+            ..Self::default()
+        }
+    }
+
+    /// Every variable, each with the name of its role.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &VarSelector)> {
+        let lists = [
+            ("identity", &self.identity),
+            ("request", &self.request),
+            ("digest", &self.digest),
+        ];
+        lists
+            .into_iter()
+            .flat_map(|(role, list)| list.iter().map(move |variable| (role, variable)))
+    }
+
+    fn names_variables(&self) -> bool {
+        self.variables().next().is_some()
+    }
+
+    /// Lists that `over` sets replace these.
+    fn overridden(mut self, over: &Self) -> Self {
+        let replace = |mine: &mut Vec<VarSelector>, theirs: &Vec<VarSelector>| {
+            if !theirs.is_empty() {
+                mine.clone_from(theirs);
+            }
+        };
+        replace(&mut self.identity, &over.identity);
+        replace(&mut self.request, &over.request);
+        replace(&mut self.digest, &over.digest);
+        if !over.empties.is_empty() {
+            self.empties.clone_from(&over.empties);
+        }
+        if !over.mint.is_empty() {
+            self.mint.clone_from(&over.mint);
+        }
+        self
+    }
+
+    /// Falls back to the well-known names, and refuses what cannot be watched.
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        if !self.names_variables() {
+            self = Self {
+                empties: self.empties,
+                mint: self.mint,
+                ..Self::well_known()
+            };
+        }
+        let all: Vec<_> = self.variables().collect();
+        for (at, (role, variable)) in all.iter().enumerate() {
+            if let Some((earlier, _)) = all[..at].iter().find(|(_, other)| other == variable) {
+                return Err(ConfigError::WatchedTwice {
+                    variable: variable.to_string(),
+                    first: earlier,
+                    second: role,
+                });
+            }
+        }
+        if !self.defaults && all.len() > MAX_SLOTS {
+            return Err(ConfigError::TooManyVariables { count: all.len() });
+        }
+        Ok(self)
+    }
+}
+
+/// Which processes a rule is for. What is not given matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Glob over the path of the executable.
+    pub exe: Option<String>,
+    /// Glob over the arguments, joined by spaces.
+    pub cmdline: Option<String>,
+    /// Name or number of the user.
+    pub user: Option<String>,
+    /// Glob over the control group.
+    pub cgroup: Option<String>,
+}
+
+/// What a [`Match`] looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Path of the executable.
+    pub exe: String,
+    /// The arguments, joined by spaces.
+    pub cmdline: String,
+    /// Number of the user.
+    pub uid: u32,
+    /// Name of the user, when it has one.
+    pub user: Option<String>,
+    /// The control group.
+    pub cgroup: String,
+}
+
+impl Match {
+    /// Whether the process is one of these.
+    pub fn matches(&self, subject: &Subject) -> bool {
+        let glob = |pattern: &Option<String>, text: &str| {
+            pattern
+                .as_ref()
+                .is_none_or(|pattern| WildMatch::new(pattern).matches(text))
+        };
+        let user = self.user.as_ref().is_none_or(|wanted| {
+            subject.user.as_ref() == Some(wanted) || wanted.parse::<u32>() == Ok(subject.uid)
+        });
+        user && glob(&self.exe, &subject.exe)
+            && glob(&self.cmdline, &subject.cmdline)
+            && glob(&self.cgroup, &subject.cgroup)
+    }
+}
+
+/// What is different for some processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRule {
+    /// Which processes.
+    pub matches: Match,
+    /// Their name in the output.
+    pub name: Option<String>,
+    /// What is watched in them.
+    pub watch: Watch,
+}
+
+/// What flags and `BLEEDTRACE_` variables set.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Lists that are not empty replace those of the file, in every rule.
+    pub watch: Watch,
+    /// Show values instead of hashes.
+    pub reveal: Option<bool>,
+    /// File with the key of the hashes.
+    pub key_file: Option<PathBuf>,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What is watched in processes without a rule of their own.
+    pub watch: Watch,
+    /// Rules, of which the first that matches counts.
+    pub services: Vec<ServiceRule>,
+    /// Show values instead of hashes.
+    pub reveal: bool,
+    /// File with the key of the hashes; without one each run makes its own.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Flags and environment over the file, over the built-in names.
+    pub fn resolve(file: FileConfig, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let over = &overrides.watch;
+        let mut services = Vec::with_capacity(file.services.len());
+        for rule in file.services {
+            // A rule without variables of its own only adds to what is watched everywhere.
+            let base = if rule.watch.names_variables() {
+                rule.watch
+            } else {
+                let Watch {
+                    identity,
+                    request,
+                    digest,
+                    ..
+                } = file.watch.clone();
+                Watch {
+                    identity,
+                    request,
+                    digest,
+                    ..rule.watch
+                }
+            };
+            let base = Watch {
+                empties: if base.empties.is_empty() {
+                    file.watch.empties.clone()
+                } else {
+                    base.empties
+                },
+                mint: if base.mint.is_empty() {
+                    file.watch.mint.clone()
+                } else {
+                    base.mint
+                },
+                ..base
+            };
+            services.push(ServiceRule {
+                watch: base.overridden(over).checked()?,
+                ..rule
+            });
+        }
+        Ok(Self {
+            watch: file.watch.overridden(over).checked()?,
+            services,
+            reveal: overrides.reveal.or(file.reveal).unwrap_or(false),
+            key_file: overrides.key_file.clone().or(file.key_file),
+        })
+    }
+
+    /// What is watched in a process, and the name that is configured for it.
+    pub fn for_process(&self, subject: &Subject) -> (&Watch, Option<&str>) {
+        match self.services.iter().find(|rule| rule.matches.matches(subject)) {
+            Some(rule) => (&rule.watch, rule.name.as_deref()),
+            None => (&self.watch, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

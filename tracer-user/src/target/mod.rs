@@ -1,0 +1,9 @@
+//! Processes: looking at one without trusting it, naming it, starting one.
+#![deny(unsafe_code)]
+
+pub mod identify;
+pub mod maps;
+pub mod name;
+pub mod process;
+pub mod spawn;
+pub mod user;

@@ -1,0 +1,498 @@
+//! A process, looked at from outside. Nothing that it can choose, such as a path, is believed.
+//!
+//! `/proc/PID` is opened once: its descriptor stays bound to that very process, so that a number that is used again never
+//! shows a stranger.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{FileExt, MetadataExt},
+    },
+};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+
+use super::maps::{self, FileId, Mapping};
+
+/// Bytes that are read of one file under `/proc`.
+const MAX_FILE: u64 = 64 << 20;
+/// Bytes that are read of arguments or environment.
+const MAX_STRINGS: u64 = 256 << 10;
+
+/// Why a process cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// There is none.
+    #[error("no process {0}")]
+    NoSuchProcess(u32),
+    /// The number is that of a thread.
+    #[error("{tid} is a thread of process {pid}")]
+    Thread {
+        /// The thread.
+        tid: u32,
+        /// Its process.
+        pid: u32,
+    },
+    /// Something of it cannot be read.
+    #[error("cannot read {what} of process {pid}: {cause}")]
+    Unreadable {
+        /// The process.
+        pid: u32,
+        /// What.
+        what: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Something of it makes no sense.
+    #[error("{what} of process {pid} makes no sense: `{text}`")]
+    Nonsense {
+        /// The process.
+        pid: u32,
+        /// What.
+        what: &'static str,
+        /// The text.
+        text: String,
+    },
+    /// No file at the mapping's path is the file that is mapped.
+    #[error("cannot open the file that process {pid} maps as `{path}`: {cause}")]
+    Unopenable {
+        /// The process.
+        pid: u32,
+        /// The path that the map prints.
+        path: String,
+        /// What the last attempt met.
+        cause: io::Error,
+    },
+}
+
+impl ProcessError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoSuchProcess(_) => "it may have ended; `pgrep -af python` lists what runs".into(),
+            Self::Thread { pid, .. } => format!("give --pid {pid}"),
+            Self::Unreadable { .. } => "run as root, or with CAP_SYS_PTRACE".into(),
+            Self::Nonsense { .. } => "is /proc mounted by the kernel's own procfs?".into(),
+            Self::Unopenable { .. } => {
+                "a deleted or replaced file is opened with CAP_SYS_ADMIN and CAP_SYS_PTRACE, else restart the process".into()
+            }
+        }
+    }
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    directory: OwnedFd,
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Clock ticks from boot to its start: with the number it names one process for ever.
+    pub start_time: u64,
+    /// First byte of the environment that it was started with, in its memory; 0 when it may not be seen.
+    pub environment_start: u64,
+    /// The byte behind it.
+    pub environment_end: u64,
+}
+
+/// What `/proc/PID/status` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The process that the number belongs to.
+    pub tgid: u32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// Its number in every PID namespace that it is in, ours first.
+    pub namespace_pids: Vec<u32>,
+    /// Effective capabilities.
+    pub capabilities: u64,
+}
+
+impl Process {
+    /// Opens a process by its number.
+    pub fn open(pid: u32) -> Result<Self, ProcessError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(rustix::fs::CWD, format!("/proc/{pid}"), flags, Mode::empty())
+            .map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let process = Self { pid, directory };
+        let tgid = process.status()?.tgid;
+        if tgid == pid {
+            Ok(process)
+        } else {
+            Err(ProcessError::Thread { tid: pid, pid: tgid })
+        }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What `/proc/PID/stat` says.
+    pub fn stat(&self) -> Result<Stat, ProcessError> {
+        let text = self.read("stat", MAX_FILE)?;
+        parse_stat(&text).ok_or_else(|| self.nonsense("stat", &text))
+    }
+
+    /// What `/proc/PID/status` says.
+    pub fn status(&self) -> Result<Status, ProcessError> {
+        let text = self.read("status", MAX_FILE)?;
+        parse_status(&String::from_utf8_lossy(&text)).ok_or_else(|| self.nonsense("status", &text))
+    }
+
+    /// Its memory map.
+    pub fn maps(&self) -> Result<Vec<Mapping>, ProcessError> {
+        maps::parse(&self.read("maps", MAX_FILE)?).map_err(|text| ProcessError::Nonsense {
+            pid: self.pid,
+            what: "maps",
+            text,
+        })
+    }
+
+    /// The path of its executable, as bytes that it may have chosen: to show and to match, never to open.
+    pub fn exe(&self) -> Result<Vec<u8>, ProcessError> {
+        let path = readlinkat(&self.directory, "exe", Vec::new()).map_err(|e| self.unreadable("exe", e))?;
+        Ok(path.into_bytes())
+    }
+
+    /// Its arguments, as far as they are not absurdly long.
+    pub fn cmdline(&self) -> Result<Vec<Vec<u8>>, ProcessError> {
+        Ok(split_strings(&self.read("cmdline", MAX_STRINGS)?))
+    }
+
+    /// Its control group in the unified hierarchy.
+    pub fn cgroup(&self) -> Result<String, ProcessError> {
+        let text = self.read("cgroup", MAX_FILE)?;
+        let text = String::from_utf8_lossy(&text);
+        Ok(text
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// The environment that it was started with, read from its memory.
+    pub fn environment(&self) -> Result<Vec<Vec<u8>>, ProcessError> {
+        let Stat {
+            environment_start: start,
+            environment_end: end,
+            ..
+        } = self.stat()?;
+        let len = end.saturating_sub(start).min(MAX_STRINGS);
+        if start == 0 {
+            return Err(self.unreadable("environment", io::ErrorKind::PermissionDenied));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.memory()?
+            .read_exact_at(&mut bytes, start)
+            .map_err(|e| self.unreadable("environment", e))?;
+        Ok(split_strings(&bytes))
+    }
+
+    /// Its memory, to read from.
+    pub fn memory(&self) -> Result<File, ProcessError> {
+        self.file("mem").map_err(|e| self.unreadable("mem", e))
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        self.stat().is_ok()
+    }
+
+    /// Opens the file behind a mapping: proven by device and inode to be the mapped one, whatever its name says.
+    pub fn open_mapped(&self, mapping: &Mapping) -> Result<File, ProcessError> {
+        let mut cause = io::Error::from(io::ErrorKind::NotFound);
+        for path in mapping.candidates() {
+            match self.open_candidate(&path, mapping.file) {
+                Ok(file) => return Ok(file),
+                Err(error) => cause = error,
+            }
+        }
+        // No name is involved here: the kernel hands out the very file that is mapped. It wants more capabilities for it.
+        let link = format!("map_files/{:x}-{:x}", mapping.range.start, mapping.range.end);
+        if mapping.is_file() {
+            match self.file(&link) {
+                Ok(file) => match file.metadata() {
+                    Ok(found) if found.is_file() && found.ino() == mapping.file.inode => return Ok(file),
+                    Ok(_) => cause = io::Error::other("another file is mapped there now"),
+                    Err(error) => cause = error,
+                },
+                Err(error) if error.kind() != io::ErrorKind::NotFound => cause = error,
+                Err(_) => {}
+            }
+        }
+        Err(ProcessError::Unopenable {
+            pid: self.pid,
+            path: mapping.raw_path.escape_ascii().to_string(),
+            cause,
+        })
+    }
+
+    /// Opens a path below the target's root, or below ours, as the map prints it for a target in a chroot, if it is the right
+    /// file. No link that the target planted is followed.
+    fn open_candidate(&self, path: &[u8], wanted: FileId) -> io::Result<File> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(&self.directory, "root", flags, Mode::empty())?;
+        let ours = openat(rustix::fs::CWD, "/", flags, Mode::empty())?;
+        open_below(&root, path, wanted).or_else(|first| open_below(&ours, path, wanted).map_err(|_| first))
+    }
+
+    fn file(&self, name: &str) -> io::Result<File> {
+        Ok(File::from(openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
+    }
+
+    fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, ProcessError> {
+        let mut bytes = Vec::new();
+        match self
+            .file(name)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        {
+            Ok(_) => Ok(bytes),
+            // ESRCH: the process behind the open directory has ended.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                Err(ProcessError::NoSuchProcess(self.pid))
+            }
+            Err(e) => Err(self.unreadable(name, e)),
+        }
+    }
+
+    fn unreadable(&self, what: &'static str, cause: impl Into<io::Error>) -> ProcessError {
+        ProcessError::Unreadable {
+            pid: self.pid,
+            what,
+            cause: cause.into(),
+        }
+    }
+
+    fn nonsense(&self, what: &'static str, text: &[u8]) -> ProcessError {
+        let text = text[..text.len().min(80)].escape_ascii().to_string();
+        ProcessError::Nonsense {
+            pid: self.pid,
+            what,
+            text,
+        }
+    }
+}
+
+fn open_below(root: &OwnedFd, path: &[u8], wanted: FileId) -> io::Result<File> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    let place = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let stat = rustix::fs::fstat(&place)?;
+    let found = FileId {
+        major: rustix::fs::major(stat.st_dev),
+        minor: rustix::fs::minor(stat.st_dev),
+        inode: stat.st_ino,
+    };
+    let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+    if found != wanted || !regular {
+        return Err(io::Error::other("another file stands at that path"));
+    }
+    // The place is pinned: this resolves nothing again.
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    // The second field is a name in brackets that may itself hold brackets and spaces: the last one closes it.
+    let close = text.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(&text[close + 1..]).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // proc(5) numbers from 1, and the third field is the first here.
+    let field = |number: usize| fields.get(number - 3)?.parse().ok();
+    Some(Stat {
+        start_time: field(22)?,
+        environment_start: field(50)?,
+        environment_end: field(51)?,
+    })
+}
+
+fn parse_status(text: &str) -> Option<Status> {
+    let mut status = Status::default();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        let mut numbers = value.split_ascii_whitespace().map(str::parse::<u32>);
+        match key {
+            "Tgid" => status.tgid = numbers.next()?.ok()?,
+            "Uid" => status.uid = numbers.nth(1)?.ok()?,
+            "Gid" => status.gid = numbers.nth(1)?.ok()?,
+            "NSpid" => status.namespace_pids = numbers.collect::<Result<_, _>>().ok()?,
+            "CapEff" => status.capabilities = u64::from_str_radix(value.trim(), 16).ok()?,
+            _ => {}
+        }
+    }
+    (status.tgid != 0).then_some(status)
+}
+
+/// Strings that each end in a zero byte; a last one without is taken as it is.
+fn split_strings(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        Vec::new()
+    } else {
+        bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn me() -> Process {
+        Process::open(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn it_sees_itself() {
+        let process = me();
+        assert!(process.is_alive());
+        assert_eq!(process.status().unwrap().tgid, std::process::id());
+        assert_eq!(process.status().unwrap().namespace_pids[0], std::process::id());
+        assert!(process.stat().unwrap().start_time > 0);
+        let expected: Vec<_> = std::env::args().map(String::into_bytes).collect();
+        assert_eq!(process.cmdline().unwrap(), expected);
+        assert!(
+            process
+                .environment()
+                .unwrap()
+                .iter()
+                .any(|v| v.starts_with(b"PATH="))
+        );
+        let exe = process.exe().unwrap();
+        let own = process
+            .maps()
+            .unwrap()
+            .into_iter()
+            .find(|m| m.raw_path == exe)
+            .unwrap();
+        let opened = process.open_mapped(&own).unwrap().metadata().unwrap();
+        assert_eq!(
+            opened.ino(),
+            fs::metadata(std::env::current_exe().unwrap()).unwrap().ino()
+        );
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, link) = (
+            directory.path().join("real (deleted)"),
+            directory.path().join("link"),
+        );
+        fs::write(&real, "x").unwrap();
+        symlink(&real, &link).unwrap();
+        let process = me();
+        let stat = fs::metadata(&real).unwrap();
+        let file = FileId {
+            major: rustix::fs::major(stat.dev()),
+            minor: rustix::fs::minor(stat.dev()),
+            inode: stat.ino(),
+        };
+        let path = |p: &std::path::Path| p.as_os_str().as_encoded_bytes().to_vec();
+        assert!(process.open_candidate(&path(&real), file).is_ok());
+        assert!(process.open_candidate(&path(&link), file).is_err());
+        let other = FileId {
+            inode: file.inode + 1,
+            ..file
+        };
+        assert!(process.open_candidate(&path(&real), other).is_err());
+        let mapping = Mapping {
+            range: 0x1000..0x2000,
+            readable: true,
+            writable: false,
+            executable: true,
+            offset: 0,
+            file: other,
+            raw_path: path(&real),
+        };
+        let error = process.open_mapped(&mapping).unwrap_err();
+        assert!(
+            error.to_string().contains("another file stands at that path"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_replaced_program_is_opened_by_what_is_mapped_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("nap");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let wanted = fs::metadata(&program).unwrap().ino();
+        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let replacement = directory.path().join("evil");
+        fs::write(&replacement, "evil").unwrap();
+        fs::rename(&replacement, &program).unwrap();
+        let process = Process::open(child.id()).unwrap();
+        let maps = process.maps();
+        let mapping = maps
+            .unwrap()
+            .into_iter()
+            .find(|m| m.file.inode == wanted)
+            .expect("the program is mapped");
+        let opened = process.open_mapped(&mapping);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(mapping.says_deleted());
+        match opened {
+            Ok(file) => assert_eq!(file.metadata().unwrap().ino(), wanted),
+            Err(error) => assert!(!rustix::process::geteuid().is_root(), "{error}"),
+        }
+    }
+
+    #[test]
+    fn who_is_gone_stays_gone() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::open(child.id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!process.is_alive());
+        assert!(matches!(process.maps(), Err(ProcessError::NoSuchProcess(_))));
+        assert!(matches!(
+            Process::open(u32::MAX - 1),
+            Err(ProcessError::NoSuchProcess(_))
+        ));
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let (hold, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            send.send(rustix::thread::gettid()).unwrap();
+            let _ = wait.recv();
+        });
+        let tid = receive.recv().unwrap().as_raw_nonzero().get() as u32;
+        let error = Process::open(tid).unwrap_err();
+        assert_eq!(error.hint(), format!("give --pid {}", std::process::id()));
+        drop(hold);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn names_with_brackets_do_not_shift_the_fields() {
+        let fields: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
+        let text = format!("12 (a) S 1 (b)) R {}", fields.join(" "));
+        let stat = parse_stat(text.as_bytes()).unwrap();
+        assert_eq!(
+            (stat.start_time, stat.environment_start, stat.environment_end),
+            (22, 50, 51)
+        );
+        assert_eq!(parse_stat(b"1 (x"), None);
+        assert_eq!(parse_stat(b"1 (x) R 1 2"), None);
+        assert_eq!(parse_status("Name:\tx\n"), None);
+    }
+}

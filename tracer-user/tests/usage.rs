@@ -1,0 +1,152 @@
+//! What the program says and returns when it is used wrongly. None of this needs privileges.
+
+use std::fs;
+
+use assert_cmd::Command;
+
+fn bleedtrace(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("bleedtrace").expect("the program is built");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BLEEDTRACE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs it, checks the exit code, and gives what it said on stderr.
+fn refused(arguments: &[&str], code: i32) -> String {
+    let output = bleedtrace(arguments).assert().code(code).get_output().clone();
+    assert!(output.stdout.is_empty(), "an error belongs on stderr");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+#[test]
+fn a_trace_of_nothing() {
+    let said = refused(&["trace"], 2);
+    assert!(
+        said.starts_with("error: nothing to trace\nhint: give --pid PID, or a command"),
+        "{said}"
+    );
+}
+
+#[test]
+fn values_that_make_no_sense() {
+    for (arguments, words) in [
+        (&["trace", "--format", "xml", "--pid", "1"][..], "xml"),
+        (&["trace", "--duration", "10", "--pid", "1"], "is no duration"),
+        (
+            &["trace", "--fail-on", "bled", "--pid", "1"],
+            "did you mean `bleed`?",
+        ),
+        (
+            &["trace", "--fail-on", "squat,black_hole", "--pid", "1"],
+            "did you mean `black_hole_re",
+        ),
+        (&["trace", "--listen", "9464", "--pid", "1"], "9464"),
+        (&["trace", "--identity", "a b", "--pid", "1"], "names no variable"),
+        (&["trace", "--pid", "0"], "0"),
+        (&["trace", "--pid", "self"], "self"),
+        (&["trace", "--user", "root", "--pid", "1"], "COMMAND"),
+        (&["trace", "--colour", "always", "--pid", "1"], "--color"),
+        (&["explain", "blead"], "did you mean `bleed`?"),
+        (&["doctor", "--pid", "-1"], "-1"),
+        (&["trce"], "trace"),
+        (&[], "Usage"),
+    ] {
+        let said = refused(arguments, 2);
+        assert!(said.contains(words), "{arguments:?}: {said}");
+        assert!(
+            arguments.is_empty() || (said.starts_with("error: ") && said.contains("\nhint: ")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn too_many_variables() {
+    let names: Vec<String> = (0..9).map(|n| format!("--identity=v{n}")).collect();
+    let mut arguments = vec!["trace", "--pid", "1"];
+    arguments.extend(names.iter().map(String::as_str));
+    assert!(refused(&arguments, 2).contains("9 variables are to be watched"));
+}
+
+#[test]
+fn a_configuration_with_a_mistake() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("bleedtrace.toml");
+    fs::write(&file, "[watch]\nidentiy = [\"tenant\"]\n").expect("written");
+    let path = file.to_str().expect("a name");
+    let expected = "error: unknown key `identiy` in [watch]\nhint: did you mean `identity`?\n";
+    assert_eq!(refused(&["trace", "--pid", "1", "--config", path], 2), expected);
+
+    let output = bleedtrace(&["trace", "--pid", "1"])
+        .env("BLEEDTRACE_CONFIG", path)
+        .assert()
+        .code(2)
+        .get_output()
+        .clone();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+
+    // A flag wins over the environment.
+    let output = bleedtrace(&["trace", "--pid", "1", "--config", "/nonexistent/flag.toml"])
+        .env("BLEEDTRACE_CONFIG", path)
+        .assert()
+        .code(2)
+        .get_output()
+        .clone();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/flag.toml"));
+
+    let said = refused(&["trace", "--pid", "1", "--config", "/nonexistent/x.toml"], 2);
+    assert!(
+        said.contains("/nonexistent/x.toml") && said.contains("hint: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_variable_of_the_environment_with_a_mistake() {
+    let output = bleedtrace(&["trace", "--pid", "1"])
+        .env("BLEEDTRACE_REVEAL", "perhaps")
+        .assert()
+        .code(2)
+        .get_output()
+        .clone();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("perhaps"));
+}
+
+#[test]
+fn a_process_that_is_not_there() {
+    let said = refused(&["doctor", "--pid", "4294967290"], 3);
+    assert!(said.starts_with("error: no process 4294967290\nhint: "), "{said}");
+}
+
+#[test]
+fn a_process_that_is_not_python() {
+    let mut sleep = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .expect("sleep runs");
+    let output = bleedtrace(&["doctor", "--format", "json", "--pid", &sleep.id().to_string()])
+        .output()
+        .expect("it runs");
+    sleep.kill().expect("killed");
+    sleep.wait().expect("waited for");
+    assert_eq!(output.status.code(), Some(3));
+    let rows = String::from_utf8(output.stdout).expect("text");
+    let row = rows
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .find(|row| row["check"] == "CPython interpreter")
+        .expect("the row");
+    assert_eq!(row["outcome"], "missing");
+    assert!(row["found"].as_str().expect("text").contains("sleep"), "{row}");
+}
+
+#[test]
+fn every_kind_is_explained() {
+    let output = bleedtrace(&["explain"]).assert().code(0).get_output().clone();
+    let all = String::from_utf8(output.stdout).expect("text");
+    for kind in tracer_user::correlate::finding::Kind::ALL {
+        assert!(all.contains(kind.name()), "{}", kind.name());
+    }
+}
