@@ -3,3 +3,5 @@
 //! An event goes `tracer-ebpf -> tracer-common -> source -> correlate -> report`, and nothing goes back.
 
 pub mod correlate;
+pub mod elf;
+pub mod runtime;
