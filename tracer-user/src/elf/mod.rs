@@ -1,0 +1,15 @@
+//! Object files: what a 64-bit x86 ELF file says about itself, found without symbols where a stripped build has none.
+//!
+//! Everything here works on bytes that a target chose. Nothing panics, and work is bounded by the length of the file.
+
+mod file;
+mod method_table;
+mod placement;
+mod slots;
+mod static_type;
+
+pub use file::{Elf, ElfError, Linkage, Segment};
+pub use method_table::{Method, MethodTable, TableError, find_table, method_tables};
+pub use placement::{ArgumentRegister, Cost, Placement, PlacementError, calls, place, place_at_entry};
+pub use slots::Pointer;
+pub use static_type::{TypeError, static_type};

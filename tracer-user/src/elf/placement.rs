@@ -1,0 +1,218 @@
+//! Where in a function a probe costs least.
+//!
+//! The kernel emulates some instructions under a uprobe and has to single-step all others out of line, which costs several
+//! times as much. An emulated instruction soon after the entry serves as well as the entry itself, as long as every call passes
+//! it exactly once and the argument registers still hold what the caller put there.
+
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
+};
+
+use super::{file::Elf, slots::Pointer};
+
+/// Instructions that are looked at for a cheaper place.
+const MAX_PROLOGUE: usize = 24;
+/// Bytes that are searched for branches back into the prologue, and for calls.
+const MAX_BODY: usize = 8192;
+/// Instructions of a stub of the procedure linkage table.
+const MAX_STUB: usize = 3;
+
+/// A register that carries an argument (System V, x86-64).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the registers say it all")]
+pub enum ArgumentRegister {
+    Rdi,
+    Rsi,
+    Rdx,
+    Rcx,
+    R8,
+}
+
+impl ArgumentRegister {
+    const fn full(self) -> Register {
+        match self {
+            Self::Rdi => Register::RDI,
+            Self::Rsi => Register::RSI,
+            Self::Rdx => Register::RDX,
+            Self::Rcx => Register::RCX,
+            Self::R8 => Register::R8,
+        }
+    }
+}
+
+/// What the kernel does with the probed instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cost {
+    /// It emulates it.
+    Emulated,
+    /// It single-steps a copy.
+    Stepped,
+}
+
+impl Cost {
+    /// Its name in output and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Emulated => "emulated",
+            Self::Stepped => "stepped",
+        }
+    }
+}
+
+/// Where a probe goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Address of the probed instruction.
+    pub vaddr: u64,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// A function that cannot be probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlacementError {
+    /// The address is in no code segment of the file.
+    #[error("no code at {0:#x}")]
+    NoCode(u64),
+    /// There is no instruction at the address.
+    #[error("no valid instruction at {0:#x}")]
+    Invalid(u64),
+}
+
+/// The cheapest place for an entry probe that reads `arguments`.
+pub fn place(
+    file: &Elf<'_>,
+    function: u64,
+    arguments: &[ArgumentRegister],
+) -> Result<Placement, PlacementError> {
+    let body = body(file, function)?;
+    let entry = place_at_entry(file, function)?;
+    if entry.cost == Cost::Emulated {
+        return Ok(entry);
+    }
+    let mut info = InstructionInfoFactory::new();
+    for instruction in decoder(body, function).iter().take(MAX_PROLOGUE) {
+        if is_emulated(bytes_of(body, function, &instruction)) {
+            let vaddr = instruction.ip();
+            let passed_once = !is_branched_into(body, function, vaddr);
+            return Ok(if passed_once {
+                Placement {
+                    vaddr,
+                    cost: Cost::Emulated,
+                }
+            } else {
+                entry
+            });
+        }
+        let clobbers = info.info(&instruction).used_registers().iter().any(|used| {
+            let writes = !matches!(
+                used.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::None
+            );
+            writes
+                && arguments
+                    .iter()
+                    .any(|argument| argument.full() == used.register().full_register())
+        });
+        if clobbers || instruction.flow_control() != FlowControl::Next {
+            break;
+        }
+    }
+    Ok(entry)
+}
+
+/// The entry itself: the only place for a return probe, which must find the return address on top of the stack.
+pub fn place_at_entry(file: &Elf<'_>, function: u64) -> Result<Placement, PlacementError> {
+    let body = body(file, function)?;
+    let first = decoder(body, function).decode();
+    if first.is_invalid() {
+        return Err(PlacementError::Invalid(function));
+    }
+    let emulated = is_emulated(bytes_of(body, function, &first));
+    Ok(Placement {
+        vaddr: function,
+        cost: if emulated { Cost::Emulated } else { Cost::Stepped },
+    })
+}
+
+/// Whether `function` calls or jumps to `callee`, directly or through a pointer or a linkage stub of the same file.
+pub fn calls(file: &Elf<'_>, function: u64, callee: u64, len: usize) -> bool {
+    let Ok(body) = body(file, function) else {
+        return false;
+    };
+    let body = &body[..body.len().min(len)];
+    decoder(body, function)
+        .iter()
+        .any(|instruction| leads_to(file, &instruction, callee, true))
+}
+
+fn leads_to(file: &Elf<'_>, instruction: &Instruction, callee: u64, through_stub: bool) -> bool {
+    match instruction.flow_control() {
+        FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
+            let target = instruction.near_branch_target();
+            target == callee || (through_stub && stub_leads_to(file, target, callee))
+        }
+        FlowControl::IndirectCall | FlowControl::IndirectBranch => {
+            instruction.is_ip_rel_memory_operand()
+                && file.pointer(instruction.ip_rel_memory_address()) == Some(Pointer::To(callee))
+        }
+        _ => false,
+    }
+}
+
+// A stub is at most `endbr64` and a jump through a pointer.
+fn stub_leads_to(file: &Elf<'_>, stub: u64, callee: u64) -> bool {
+    let Ok(body) = body(file, stub) else { return false };
+    let mut instructions = decoder(body, stub);
+    let flow = instructions
+        .iter()
+        .take(MAX_STUB)
+        .find(|i| i.flow_control() != FlowControl::Next);
+    flow.is_some_and(|i| i.flow_control() == FlowControl::IndirectBranch && leads_to(file, &i, callee, false))
+}
+
+fn body<'data>(file: &Elf<'data>, function: u64) -> Result<&'data [u8], PlacementError> {
+    if !file.is_code(function) {
+        return Err(PlacementError::NoCode(function));
+    }
+    let bytes = file
+        .bytes_from(function)
+        .ok_or(PlacementError::NoCode(function))?;
+    Ok(&bytes[..bytes.len().min(MAX_BODY)])
+}
+
+fn decoder(body: &[u8], at: u64) -> Decoder<'_> {
+    Decoder::with_ip(64, body, at, DecoderOptions::NONE)
+}
+
+fn bytes_of<'body>(body: &'body [u8], start: u64, instruction: &Instruction) -> &'body [u8] {
+    let offset = usize::try_from(instruction.ip().wrapping_sub(start)).unwrap_or(usize::MAX);
+    body.get(offset..)
+        .and_then(|rest| rest.get(..instruction.len()))
+        .unwrap_or_default()
+}
+
+// Whether a branch in what follows the entry leads to `place` or to what comes between the entry and it. Where the function
+// ends is not known, so code behind it is searched as well; that can only make the answer more careful.
+fn is_branched_into(body: &[u8], function: u64, place: u64) -> bool {
+    decoder(body, function).iter().any(|instruction| {
+        matches!(
+            instruction.op0_kind(),
+            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
+        ) && instruction.flow_control() != FlowControl::Call
+            && (function..=place).contains(&instruction.near_branch_target())
+    })
+}
+
+// Mirrors what `branch_setup_xol_ops` and `push_setup_xol_ops` of the kernel's arch/x86/kernel/uprobes.c accept.
+fn is_emulated(instruction: &[u8]) -> bool {
+    matches!(
+        instruction,
+        [0x50..=0x57 | 0x90]
+            | [0x41, 0x50..=0x57]
+            | [0x0f, 0x1f, ..]
+            | [0xe8 | 0xe9, _, _, _, _]
+            | [0xeb | 0x70..=0x7f, _]
+            | [0x0f, 0x80..=0x8f, _, _, _, _]
+    )
+}

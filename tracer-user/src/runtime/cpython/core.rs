@@ -1,0 +1,368 @@
+//! An ELF file that carries a CPython core: its version, the addresses of its static objects and where to probe it.
+
+use std::fmt;
+
+use tracer_common::{config::Image, stats::Probe};
+
+use super::{
+    layout::Layout,
+    probe_point::{PointError, ProbePoint, address, method_of},
+};
+use crate::elf::{
+    ArgumentRegister::{Rdi, Rdx, Rsi},
+    Elf, ElfError, Method, MethodTable, Pointer, TypeError, calls, find_table, method_tables, static_type,
+};
+
+const CONTEXT_VAR: &[&str] = &["get", "set", "reset"];
+const THREAD: &[&str] = &["start_new_thread", "get_ident", "allocate_lock"];
+const POSIX: &[&str] = &["urandom", "fork"];
+
+/// First bytes of `_Py_DebugOffsets`.
+const COOKIE: &[u8; 8] = b"xdebugpy";
+const DEBUG_VERSION: u64 = 8;
+const DEBUG_FREE_THREADED: u64 = 16;
+/// First minor version whose `_PyRuntime` starts with `_Py_DebugOffsets`.
+const FIRST_WITH_DEBUG_OFFSETS: u32 = 13;
+/// A method's body, as far as it is searched for the call of the function behind it.
+const METHOD_BODY: usize = 512;
+
+/// A CPython version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// 3.
+    pub major: u32,
+    /// 12 of 3.12.1.
+    pub minor: u32,
+    /// 1 of 3.12.1.
+    pub micro: u32,
+}
+
+impl Version {
+    const fn from_hex(hex: u32) -> Self {
+        Self {
+            major: hex >> 24,
+            minor: hex >> 16 & 0xff,
+            micro: hex >> 8 & 0xff,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
+    }
+}
+
+/// Why a file cannot be traced as a CPython core.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// It is something else.
+    #[error("no cpython core in this file: it does not export PyContextVar_Get")]
+    NotCPython,
+    /// It is a CPython that cannot be traced.
+    #[error("unsupported cpython{}: {reason}", version.map(|v| format!(" {v}")).unwrap_or_default())]
+    Unsupported {
+        /// Its version, when that could be told.
+        version: Option<Version>,
+        /// Why.
+        reason: Unsupported,
+    },
+}
+
+/// Why a CPython cannot be traced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// No row of the tables describes this version.
+    #[error("no layout is known for this version")]
+    Version,
+    /// The version is not in the file; before 3.11 it never is.
+    #[error("{0} does not say its version (older than 3.11)")]
+    NoVersion(String),
+    /// It was built without a GIL.
+    #[error("free-threaded build")]
+    FreeThreaded,
+    /// The version is told in two ways that disagree.
+    #[error("its runtime says version {0:#x}")]
+    OtherVersion(u64),
+    /// It does not export something that every build exports.
+    #[error("{0} is not exported")]
+    NotExported(&'static str),
+    /// Its data cannot be read from the file.
+    #[error("{0} is not in the file")]
+    NotInFile(&'static str),
+    /// Its structures are not those of the version's release.
+    #[error("{member} is {found}, expected {expected}")]
+    Offset {
+        /// What differs.
+        member: &'static str,
+        /// What the tables say.
+        expected: u64,
+        /// What the file says.
+        found: u64,
+    },
+    /// A type was not found.
+    #[error(transparent)]
+    Type(#[from] TypeError),
+    /// A function cannot be probed.
+    #[error(transparent)]
+    Point(#[from] PointError),
+    /// A method does not go through the function that is probed in its place.
+    #[error("{method} does not call {function}")]
+    Bypassed {
+        /// The method.
+        method: &'static str,
+        /// The function.
+        function: &'static str,
+    },
+}
+
+/// A CPython core that can be traced.
+#[derive(Clone, Debug)]
+pub struct Core {
+    /// Its version.
+    pub version: Version,
+    /// Its layout.
+    pub layout: &'static Layout,
+    /// Link-time addresses and offsets for the kernel side.
+    pub image: Image,
+    /// Addresses that only the agent needs.
+    pub addresses: Addresses,
+    /// Where to probe.
+    pub points: Vec<ProbePoint>,
+    /// GNU build id.
+    pub build_id: Option<Vec<u8>>,
+}
+
+/// Link-time addresses of a core that are used when a process is read from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// `_PyRuntime`.
+    pub runtime: u64,
+    /// `PyCode_Type`.
+    pub code_type: u64,
+    /// `PyContextVar_Type`.
+    pub contextvar_type: u64,
+    /// `PyDict_Type`.
+    pub dict_type: u64,
+    /// `PyModule_Type`.
+    pub module_type: u64,
+}
+
+impl Core {
+    /// Decides whether `file` carries a CPython core and finds all that tracing it needs. `name` is the file's, for messages.
+    pub fn inspect(file: &[u8], name: &str) -> Result<Self, CoreError> {
+        let file = Elf::parse(file)?;
+        if file.export("PyContextVar_Get").is_none() {
+            return Err(CoreError::NotCPython);
+        }
+        let version_hex = version_hex(&file, name).map_err(|reason| CoreError::Unsupported {
+            version: None,
+            reason,
+        })?;
+        let version = Version::from_hex(version_hex);
+        Self::inspect_version(&file, version, version_hex).map_err(|reason| CoreError::Unsupported {
+            version: Some(version),
+            reason,
+        })
+    }
+
+    fn inspect_version(file: &Elf<'_>, version: Version, version_hex: u32) -> Result<Self, Unsupported> {
+        let layout = Layout::of(version.minor)
+            .filter(|_| version.major == 3)
+            .ok_or(Unsupported::Version)?;
+        check_debug_offsets(file, layout, version_hex)?;
+        check_sizes(file, layout)?;
+        let addresses = Addresses {
+            runtime: export(file, "_PyRuntime")?,
+            code_type: export(file, "PyCode_Type")?,
+            contextvar_type: export(file, "PyContextVar_Type")?,
+            dict_type: export(file, "PyDict_Type")?,
+            module_type: export(file, "PyModule_Type")?,
+        };
+        Ok(Self {
+            version,
+            layout,
+            image: image(file, layout, addresses.runtime)?,
+            addresses,
+            points: points(file, layout)?,
+            build_id: file.build_id().map(<[u8]>::to_vec),
+        })
+    }
+}
+
+fn export(file: &Elf<'_>, name: &'static str) -> Result<u64, Unsupported> {
+    file.export(name).ok_or(Unsupported::NotExported(name))
+}
+
+fn version_hex(file: &Elf<'_>, name: &str) -> Result<u32, Unsupported> {
+    let at = file
+        .export("Py_Version")
+        .ok_or_else(|| Unsupported::NoVersion(name.to_owned()))?;
+    file.half_word(at).ok_or(Unsupported::NotInFile("Py_Version"))
+}
+
+fn check_debug_offsets(file: &Elf<'_>, layout: &Layout, version_hex: u32) -> Result<(), Unsupported> {
+    if layout.minor < FIRST_WITH_DEBUG_OFFSETS {
+        return Ok(());
+    }
+    let runtime = export(file, "_PyRuntime")?;
+    let word = |at: u64| {
+        let at = runtime.checked_add(at);
+        at.and_then(|at| file.word(at))
+            .ok_or(Unsupported::NotInFile("_Py_DebugOffsets"))
+    };
+    if file.bytes(runtime, COOKIE.len()) != Some(COOKIE) {
+        return Err(Unsupported::NotInFile("_Py_DebugOffsets"));
+    }
+    let said = word(DEBUG_VERSION)?;
+    if said != u64::from(version_hex) {
+        return Err(Unsupported::OtherVersion(said));
+    }
+    if word(DEBUG_FREE_THREADED)? != 0 {
+        return Err(Unsupported::FreeThreaded);
+    }
+    for offset in layout.debug_offsets {
+        expect(offset.member, (offset.expected)(layout), word(offset.at)?)?;
+    }
+    Ok(())
+}
+
+// Sizes that the file itself states, in every version: a build with other structures differs here.
+fn check_sizes(file: &Elf<'_>, layout: &Layout) -> Result<(), Unsupported> {
+    for (name, member, expected) in [
+        ("PyContext_Type", "size of PyContext", layout.context_size),
+        (
+            "PyContextVar_Type",
+            "size of PyContextVar",
+            layout.contextvar_size,
+        ),
+        (
+            "PyUnicode_Type",
+            "size of PyUnicodeObject",
+            layout.compact_data + 8,
+        ),
+    ] {
+        let at = export(file, name)?.checked_add(layout.type_basic_size);
+        let found = at
+            .and_then(|at| file.word(at))
+            .ok_or(Unsupported::NotInFile(name))?;
+        expect(member, expected, found)?;
+    }
+    Ok(())
+}
+
+fn expect(member: &'static str, expected: u64, found: u64) -> Result<(), Unsupported> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Unsupported::Offset {
+            member,
+            expected,
+            found,
+        })
+    }
+}
+
+fn image(file: &Elf<'_>, layout: &Layout, runtime: u64) -> Result<Image, Unsupported> {
+    let mut image = Image {
+        interpreter_main: runtime
+            .checked_add(layout.interpreters_main)
+            .ok_or(Unsupported::NotInFile("_PyRuntime"))?,
+        none: export(file, "_Py_NoneStruct")?,
+        str_type: export(file, "PyUnicode_Type")?,
+        int_type: export(file, "PyLong_Type")?,
+        bytes_type: export(file, "PyBytes_Type")?,
+        context_type: export(file, "PyContext_Type")?,
+        cfunction_type: export(file, "PyCFunction_Type")?,
+        hamt_bitmap_type: static_type(file, "hamt_bitmap_node")?,
+        hamt_array_type: static_type(file, "hamt_array_node")?,
+        hamt_collision_type: static_type(file, "hamt_collision_node")?,
+        ..Image::default()
+    };
+    layout.fill(&mut image);
+    Ok(image)
+}
+
+fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupported> {
+    let tables = method_tables(file);
+    let table = |names| find_table(&tables, names).map_err(PointError::from);
+    let mut points = Vec::new();
+
+    let context_var = table(CONTEXT_VAR)?;
+    for (probe, function, method, registers) in [
+        (
+            Probe::ContextGet,
+            "PyContextVar_Get",
+            "get",
+            &[Rdi, Rsi, Rdx] as &[_],
+        ),
+        (Probe::ContextSet, "PyContextVar_Set", "set", &[Rdi, Rsi]),
+        (Probe::ContextReset, "PyContextVar_Reset", "reset", &[Rdi, Rsi]),
+    ] {
+        let entry = export(file, function)?;
+        check_not_bypassed(file, method_of(context_var, method)?, method, function, entry)?;
+        points.push(ProbePoint::function(file, probe, function, entry, registers)?);
+    }
+
+    let dealloc = export(file, "PyContext_Type")?.checked_add(layout.type_dealloc);
+    let Some(Pointer::To(dealloc)) = dealloc.and_then(|at| file.pointer(at)) else {
+        return Err(Unsupported::NotInFile("PyContext_Type.tp_dealloc"));
+    };
+    points.push(ProbePoint::function(
+        file,
+        Probe::ContextFree,
+        "PyContext_Type.tp_dealloc",
+        dealloc,
+        &[Rdi],
+    )?);
+
+    points.extend(thread_starts(file, table(THREAD)?)?);
+    let urandom = method_of(table(POSIX)?, "urandom")?;
+    points.push(ProbePoint::method(file, Probe::Random, "posix.urandom", urandom)?);
+
+    let start = "Py_InitializeFromConfig";
+    points.push(ProbePoint::function(
+        file,
+        Probe::InterpreterStart,
+        start,
+        export(file, start)?,
+        &[],
+    )?);
+    Ok(points)
+}
+
+fn thread_starts(file: &Elf<'_>, table: &MethodTable<'_>) -> Result<Vec<ProbePoint>, PointError> {
+    let (old, new) = ("_thread.start_new_thread", "_thread.start_joinable_thread");
+    let mut points = vec![ProbePoint::method(
+        file,
+        Probe::ThreadStart,
+        old,
+        method_of(table, "start_new_thread")?,
+    )?];
+    // From 3.13 on.
+    if let Some(method) = table.method("start_joinable_thread") {
+        points.push(ProbePoint::method(file, Probe::ThreadStart, new, method)?);
+    }
+    Ok(points)
+}
+
+// The exported function is probed, so that calls from C are seen as well; that is complete only if the method goes through it.
+fn check_not_bypassed(
+    file: &Elf<'_>,
+    method: &Method<'_>,
+    name: &'static str,
+    function: &'static str,
+    entry: u64,
+) -> Result<(), Unsupported> {
+    if calls(file, address(name, method)?, entry, METHOD_BODY) {
+        Ok(())
+    } else {
+        Err(Unsupported::Bypassed {
+            method: name,
+            function,
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Where an interpreter's files may be. Everything here only makes up paths, as the target sees them; opening them is the caller's.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::elf::Linkage;
+
+/// Where the dynamic linker looks last.
+const DEFAULT_DIRECTORIES: &[&str] = &[
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+    "/usr/local/lib/x86_64-linux-gnu",
+    "/usr/local/lib64",
+    "/usr/local/lib",
+];
+/// Prefixes that hold a standard library whatever the core's own place is.
+const DEFAULT_PREFIXES: &[&str] = &["/usr", "/usr/local"];
+/// Directories above the core that may be its prefix (`PREFIX/lib/x86_64-linux-gnu/libpython`).
+const MAX_PREFIX_DEPTH: usize = 3;
+/// Directories of one search path, and candidates, that are considered; a file may name any number.
+const MAX_DIRECTORIES: usize = 64;
+const MAX_CANDIDATES: usize = 256;
+
+/// Where the `_queue` extension module of the core at `core` may be, best guess first.
+pub fn queue_modules(core: &Path, minor: u32) -> Vec<PathBuf> {
+    let names = [
+        format!("_queue.cpython-3{minor}-x86_64-linux-gnu.so"),
+        format!("_queue.cpython-3{minor}-x86_64-linux-musl.so"),
+        "_queue.so".to_owned(),
+    ];
+    let own = core.ancestors().skip(2).take(MAX_PREFIX_DEPTH);
+    let mut candidates = Vec::new();
+    for prefix in own.chain(DEFAULT_PREFIXES.iter().map(Path::new)) {
+        for lib in ["lib", "lib64"] {
+            let directory = prefix
+                .join(lib)
+                .join(format!("python3.{minor}"))
+                .join("lib-dynload");
+            for name in &names {
+                push_new(&mut candidates, directory.join(name));
+            }
+        }
+    }
+    candidates
+}
+
+/// Where the libpython that `executable` needs may be, in the order in which the dynamic linker looks.
+/// `library_path` is the target's `LD_LIBRARY_PATH`. None when it needs no libpython.
+pub fn libpythons(executable: &Path, linkage: &Linkage<'_>, library_path: Option<&OsStr>) -> Vec<PathBuf> {
+    let origin = executable.parent().unwrap_or(Path::new("/"));
+    let mut directories = Vec::new();
+    // DT_RUNPATH, where there is one, replaces DT_RPATH and comes after LD_LIBRARY_PATH.
+    if linkage.runpath.is_none() {
+        directories.extend(split(linkage.rpath.unwrap_or_default(), origin));
+    }
+    directories.extend(split(library_path.map_or(&[][..], OsStr::as_bytes), origin));
+    directories.extend(split(linkage.runpath.unwrap_or_default(), origin));
+    directories.extend(DEFAULT_DIRECTORIES.iter().map(PathBuf::from));
+
+    let mut candidates = Vec::new();
+    for needed in linkage
+        .needed
+        .iter()
+        .map(|name| Path::new(OsStr::from_bytes(name)))
+    {
+        let is_libpython = needed
+            .file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(b"libpython"));
+        if is_libpython && needed.components().count() > 1 {
+            push_new(&mut candidates, expand(needed.as_os_str().as_bytes(), origin));
+        } else if is_libpython {
+            for directory in &directories {
+                push_new(&mut candidates, directory.join(needed));
+            }
+        }
+    }
+    candidates
+}
+
+/// The path inside `root` (such as `/proc/PID/root`) of a path as the target sees it. It never leads out of `root` by itself.
+pub fn inside(root: &Path, path: &Path) -> PathBuf {
+    let mut inside = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => inside.push(name),
+            Component::ParentDir => drop(inside.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    inside
+        .into_iter()
+        .fold(root.to_path_buf(), |path, name| path.join(name))
+}
+
+fn split(list: &[u8], origin: &Path) -> Vec<PathBuf> {
+    list.split(|byte| *byte == b':' || *byte == b';')
+        .filter(|path| !path.is_empty())
+        .map(|path| expand(path, origin))
+        // Relative to a working directory that is not known.
+        .filter(|path| path.is_absolute())
+        .take(MAX_DIRECTORIES)
+        .collect()
+}
+
+fn expand(path: &[u8], origin: &Path) -> PathBuf {
+    for token in ["$ORIGIN", "${ORIGIN}"] {
+        if let Some(rest) = path.strip_prefix(token.as_bytes()) {
+            let mut expanded = origin.as_os_str().to_owned();
+            expanded.push(OsStr::from_bytes(rest));
+            return expanded.into();
+        }
+    }
+    OsStr::from_bytes(path).into()
+}
+
+fn push_new(paths: &mut Vec<PathBuf>, path: PathBuf) {
+    if paths.len() < MAX_CANDIDATES && !paths.contains(&path) {
+        paths.push(path);
+    }
+}

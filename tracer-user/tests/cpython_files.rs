@@ -1,0 +1,342 @@
+//! What is read from the files of real interpreters, stripped and unstripped.
+
+mod pythons;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use object::{Object as _, ObjectSymbol as _};
+use proptest::prelude::*;
+use pythons::{Python, pythons};
+use tracer_common::{config::arguments, stats::Probe};
+use tracer_user::{
+    elf::{Cost, Elf, method_tables},
+    runtime::cpython::{
+        core::{Core, CoreError, Unsupported},
+        find,
+        probe_point::ProbePoint,
+        queue::QueueModule,
+    },
+};
+
+/// The symbol table that only unstripped builds have; empty otherwise.
+fn symtab(bytes: &[u8]) -> HashMap<String, u64> {
+    let file = object::File::parse(bytes).expect("an object file");
+    file.symbols()
+        .filter_map(|s| Some((s.name().ok()?.to_owned(), s.address())))
+        .collect()
+}
+
+fn stripped(path: &Path, directory: &Path) -> PathBuf {
+    let target = directory.join(path.file_name().expect("a file name"));
+    let status = Command::new("objcopy")
+        .arg("--strip-all")
+        .arg(path)
+        .arg(&target)
+        .status();
+    assert!(status.expect("objcopy runs").success());
+    target
+}
+
+fn directory(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&directory).expect("a directory for the test");
+    directory
+}
+
+fn core_of(python: &Python) -> (Vec<u8>, Core) {
+    let bytes = fs::read(&python.core).expect("the core's file");
+    let core = Core::inspect(&bytes, "python").unwrap_or_else(|e| panic!("{}: {e}", python.core.display()));
+    (bytes, core)
+}
+
+// The probed address lies in the function, at its entry or within the prologue.
+fn assert_at(points: &[ProbePoint], symbols: &HashMap<String, u64>, function: &str, symbol: &str) {
+    let Some(entry) = symbols.get(symbol) else { return };
+    let probed: Vec<_> = points.iter().filter(|point| point.function == function).collect();
+    assert!(!probed.is_empty(), "{function} is not probed");
+    for point in probed {
+        assert!(
+            (*entry..entry + 64).contains(&point.vaddr),
+            "{function} at {:#x}, not {entry:#x}",
+            point.vaddr
+        );
+        if point.probe == Probe::QueueGot {
+            assert_eq!(point.vaddr, *entry, "a return probe away from the entry");
+        }
+    }
+}
+
+#[test]
+fn addresses_from_tables_are_those_of_the_symbol_table() {
+    for python in pythons("addresses_from_tables_are_those_of_the_symbol_table") {
+        let (bytes, core) = core_of(&python);
+        assert_eq!(core.version.minor, python.minor);
+        let symbols = symtab(&bytes);
+        for (function, symbol) in [
+            ("PyContextVar_Get", "PyContextVar_Get"),
+            ("PyContextVar_Set", "PyContextVar_Set"),
+            ("PyContextVar_Reset", "PyContextVar_Reset"),
+            ("PyContext_Type.tp_dealloc", "context_tp_dealloc"),
+            ("_thread.start_new_thread", "thread_PyThread_start_new_thread"),
+            (
+                "_thread.start_joinable_thread",
+                "thread_PyThread_start_joinable_thread",
+            ),
+            ("posix.urandom", "os_urandom"),
+            ("Py_InitializeFromConfig", "Py_InitializeFromConfig"),
+        ] {
+            if function != "_thread.start_joinable_thread" || python.minor >= 13 {
+                assert_at(&core.points, &symbols, function, symbol);
+            }
+        }
+        for (address, symbol) in [
+            (core.image.none, "_Py_NoneStruct"),
+            (core.image.str_type, "PyUnicode_Type"),
+            (core.image.hamt_bitmap_type, "_PyHamt_BitmapNode_Type"),
+            (core.image.hamt_array_type, "_PyHamt_ArrayNode_Type"),
+            (core.image.hamt_collision_type, "_PyHamt_CollisionNode_Type"),
+        ] {
+            assert!(
+                symbols.get(symbol).is_none_or(|expected| *expected == address),
+                "{symbol}"
+            );
+        }
+
+        let bytes = fs::read(&python.queue).expect("the file of _queue");
+        let queue = QueueModule::inspect(&bytes).expect("SimpleQueue");
+        let symbols = symtab(&bytes);
+        for (function, symbol) in [
+            ("SimpleQueue.put", "_queue_SimpleQueue_put"),
+            ("SimpleQueue.put_nowait", "_queue_SimpleQueue_put_nowait"),
+            ("SimpleQueue.get", "_queue_SimpleQueue_get"),
+            ("SimpleQueue.get_nowait", "_queue_SimpleQueue_get_nowait"),
+        ] {
+            assert_at(&queue.points, &symbols, function, symbol);
+        }
+        let count = |probe| queue.points.iter().filter(|point| point.probe == probe).count();
+        assert_eq!(
+            [
+                count(Probe::QueuePut),
+                count(Probe::QueueGet),
+                count(Probe::QueueGot)
+            ],
+            [2, 2, 2]
+        );
+        for point in &queue.points {
+            let get = point.probe != Probe::QueuePut;
+            let expected = if get {
+                arguments::METHOD_FAST
+            } else {
+                arguments::FAST
+            };
+            assert_eq!(point.arguments, expected, "{}", point.function);
+        }
+    }
+}
+
+#[test]
+fn a_stripped_copy_gives_the_same() {
+    for python in pythons("a_stripped_copy_gives_the_same") {
+        let directory = directory(&format!("stripped-3.{}", python.minor));
+        let (_, whole) = core_of(&python);
+        let bytes = fs::read(stripped(&python.core, &directory)).expect("the stripped core");
+        assert_eq!(
+            object::File::parse(&*bytes)
+                .expect("an object file")
+                .symbols()
+                .count(),
+            0
+        );
+        let core = Core::inspect(&bytes, "python").expect("a stripped core");
+        assert_eq!(
+            (core.image, core.points, core.addresses),
+            (whole.image, whole.points, whole.addresses)
+        );
+        assert_eq!(core.build_id, whole.build_id);
+
+        let whole =
+            QueueModule::inspect(&fs::read(&python.queue).expect("the file of _queue")).expect("SimpleQueue");
+        let bytes = fs::read(stripped(&python.queue, &directory)).expect("the stripped _queue");
+        assert_eq!(QueueModule::inspect(&bytes).expect("SimpleQueue"), whole);
+    }
+}
+
+#[test]
+fn file_offsets_hold_the_probed_instruction() {
+    for python in pythons("file_offsets_hold_the_probed_instruction") {
+        let (bytes, core) = core_of(&python);
+        let file = Elf::parse(&bytes).expect("an elf file");
+        for point in core.points {
+            let in_file = &bytes[usize::try_from(point.file_offset).expect("a small offset")..][..4];
+            assert_eq!(file.bytes(point.vaddr, 4), Some(in_file), "{}", point.function);
+            println!(
+                "3.{} {} {:#x} {}",
+                python.minor,
+                point.function,
+                point.vaddr,
+                point.cost.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn hot_probes_are_emulated() {
+    for python in pythons("hot_probes_are_emulated") {
+        let (_, core) = core_of(&python);
+        for point in core.points {
+            if matches!(
+                point.probe,
+                Probe::ContextGet | Probe::ContextSet | Probe::ContextFree
+            ) {
+                assert_eq!(
+                    point.cost,
+                    Cost::Emulated,
+                    "{} of 3.{}",
+                    point.function,
+                    python.minor
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_files_of_an_interpreter_are_found_from_one_another() {
+    for python in pythons("the_files_of_an_interpreter_are_found_from_one_another") {
+        let bytes = fs::read(&python.executable).expect("the executable");
+        let file = Elf::parse(&bytes).expect("an elf file");
+        if python.core != python.executable {
+            assert!(matches!(
+                Core::inspect(&bytes, "python"),
+                Err(CoreError::NotCPython)
+            ));
+            let candidates = find::libpythons(&python.executable, file.linkage(), None);
+            let first = candidates
+                .into_iter()
+                .find(|path| path.exists())
+                .expect("a libpython");
+            assert_eq!(
+                fs::canonicalize(first).unwrap(),
+                fs::canonicalize(&python.core).unwrap()
+            );
+        }
+        if python.queue != python.core {
+            let candidates = find::queue_modules(&python.core, python.minor);
+            let first = candidates
+                .into_iter()
+                .find(|path| path.exists())
+                .expect("a _queue");
+            assert_eq!(first, python.queue);
+        }
+    }
+}
+
+#[test]
+fn an_older_version_is_unsupported() {
+    let path = "/usr/bin/python3.11";
+    let Ok(bytes) = fs::read(path) else {
+        eprintln!("skipped: an_older_version_is_unsupported: no {path}");
+        return;
+    };
+    match Core::inspect(&bytes, path) {
+        Err(CoreError::Unsupported {
+            version: Some(version),
+            reason: Unsupported::Version,
+        }) => {
+            assert_eq!((version.major, version.minor), (3, 11));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Fixed addresses and a built-in _queue or none: the tables must be found all the same.
+    let file = Elf::parse(&bytes).expect("an elf file");
+    assert!(method_tables(&file).len() > 100);
+}
+
+#[test]
+fn changed_debug_offsets_are_unsupported() {
+    for python in pythons("changed_debug_offsets_are_unsupported")
+        .iter()
+        .filter(|python| python.minor >= 13)
+    {
+        let (bytes, core) = core_of(python);
+        let at = |position: u64| {
+            let vaddr = core.addresses.runtime + position;
+            usize::try_from(Elf::parse(&bytes).unwrap().file_offset(vaddr).unwrap()).unwrap()
+        };
+        let reason = |position: u64| {
+            let mut changed = bytes.clone();
+            changed[at(position)] ^= 1;
+            match Core::inspect(&changed, "python") {
+                Err(CoreError::Unsupported { reason, .. }) => reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(reason(16), Unsupported::FreeThreaded);
+        assert!(matches!(reason(8), Unsupported::OtherVersion(_)));
+        for offset in core.layout.debug_offsets {
+            assert!(
+                matches!(reason(offset.at), Unsupported::Offset { member, .. } if member == offset.member)
+            );
+        }
+    }
+}
+
+/// A small real file to damage: the `_queue` module, else this test itself.
+fn victim() -> Vec<u8> {
+    let python = pythons("damaged_files_never_panic")
+        .into_iter()
+        .find(|python| python.queue != python.core);
+    let path = python.map_or_else(
+        || std::env::current_exe().expect("this test"),
+        |python| python.queue,
+    );
+    fs::read(path).expect("a real elf file")
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let whole = victim();
+    let mutation = (any::<prop::sample::Index>(), any::<u8>(), any::<bool>());
+    let strategy = (
+        prop::collection::vec(mutation, 0..40),
+        any::<Option<prop::sample::Index>>(),
+    );
+    proptest!(ProptestConfig::with_cases(2000), |((mutations, cut) in strategy)| {
+        let mut bytes = whole.clone();
+        for (index, byte, in_headers) in mutations {
+            // Headers and the dynamic section are where damage hurts.
+            let range = if in_headers { bytes.len().min(1024) } else { bytes.len() };
+            bytes[index.index(range)] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let _ = QueueModule::inspect(&bytes);
+        let _ = Core::inspect(&bytes, "damaged");
+    });
+}
+
+#[test]
+fn a_damaged_core_never_panics() {
+    for python in pythons("a_damaged_core_never_panics") {
+        let (whole, _) = core_of(&python);
+        let directory = Elf::parse(&whole).expect("an elf file").segments()[0];
+        let hot = usize::try_from(directory.file_size)
+            .expect("a small segment")
+            .min(whole.len());
+        let mutation = (any::<prop::sample::Index>(), any::<u8>());
+        proptest!(ProptestConfig::with_cases(10), |(mutations in prop::collection::vec(mutation, 1..200))| {
+            let mut bytes = whole.clone();
+            for (index, byte) in mutations {
+                bytes[index.index(hot)] = byte;
+            }
+            let _ = Core::inspect(&bytes, "damaged");
+        });
+    }
+}

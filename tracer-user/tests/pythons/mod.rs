@@ -1,0 +1,90 @@
+//! The real interpreters that tests run against.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// One interpreter on this machine.
+pub struct Python {
+    /// The executable.
+    pub executable: PathBuf,
+    /// The file that carries its core.
+    pub core: PathBuf,
+    /// The file that carries `_queue`.
+    pub queue: PathBuf,
+    /// 12 of 3.12.
+    pub minor: u32,
+}
+
+/// Every CPython 3.12 and 3.13 that can be found; says so visibly when there is none.
+///
+/// `BLEEDTRACE_PYTHONS` names executables, separated by colons; else `python3.12` and `python3.13` of `PATH`, else pyenv's.
+pub fn pythons(test: &str) -> Vec<Python> {
+    let found: Vec<_> = candidates().iter().filter_map(|path| Python::ask(path)).collect();
+    if found.is_empty() {
+        eprintln!("skipped: {test}: no CPython 3.12/3.13 found");
+    }
+    found
+}
+
+fn candidates() -> Vec<PathBuf> {
+    if let Some(list) = env::var_os("BLEEDTRACE_PYTHONS") {
+        return env::split_paths(&list).collect();
+    }
+    ["12", "13"].into_iter().flat_map(of_minor).collect()
+}
+
+fn of_minor(minor: &str) -> Vec<PathBuf> {
+    let name = PathBuf::from(format!("python3.{minor}"));
+    if Python::ask(&name).is_some() {
+        return vec![name];
+    }
+    let Some(home) = env::var_os("HOME") else {
+        return Vec::new();
+    };
+    let Ok(versions) = fs::read_dir(Path::new(&home).join(".pyenv/versions")) else {
+        return Vec::new();
+    };
+    versions
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(&format!("3.{minor}."))
+        })
+        .map(|entry| entry.path().join("bin/python3"))
+        .collect()
+}
+
+impl Python {
+    fn ask(path: &Path) -> Option<Self> {
+        let output = Command::new(path)
+            .args(["-c", "import sys, _queue; print(sys.executable, getattr(_queue, '__file__', ''), sys.version_info[1], open('/proc/self/maps').read(), sep='\\n')"])
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let mut lines = text.lines();
+        let executable = fs::canonicalize(lines.next()?).ok()?;
+        let queue = lines.next()?.to_owned();
+        let minor = lines.next()?.parse().ok()?;
+        let mapped = lines
+            .filter_map(|line| line.split_ascii_whitespace().nth(5))
+            .find(|path| path.contains("/libpython3."));
+        let core = mapped.map_or_else(|| executable.clone(), PathBuf::from);
+        let queue = if queue.is_empty() {
+            core.clone()
+        } else {
+            PathBuf::from(queue)
+        };
+        matches!(minor, 12 | 13).then_some(Self {
+            executable,
+            core,
+            queue,
+            minor,
+        })
+    }
+}
