@@ -3,3 +3,4 @@
 //! An event goes `tracer-ebpf -> tracer-common -> source -> correlate -> report`, and nothing goes back.
 
 pub mod correlate;
+pub mod report;
