@@ -11,7 +11,7 @@ use super::{
 };
 use crate::correlate::{
     event,
-    finding::{Finding, Kind, names},
+    finding::{Finding, Kind, Source, names},
 };
 
 /// What executes a target.
@@ -117,7 +117,6 @@ pub struct ExportedFinding {
     /// Stable within the run.
     pub id: String,
     /// What.
-    #[serde(serialize_with = "kind_name")]
     pub kind: Kind,
     /// How much it matters.
     pub severity: &'static str,
@@ -161,8 +160,10 @@ pub struct ExportedFinding {
     pub fix: String,
 }
 
-fn kind_name<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.name())
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 impl ExportedFinding {
@@ -184,7 +185,7 @@ impl ExportedFinding {
             slot: clean(&finding.slot_name),
             expected: render(&finding.expected),
             found: render(&finding.found),
-            source: finding.source.map(|source| source.name()),
+            source: finding.source.map(Source::name),
             hop: finding.hop.as_ref().map(|hop| Hop {
                 primitive: hop.primitive.name(),
                 site: site(&hop.site),

@@ -199,7 +199,14 @@ mod tests {
     fn exit_codes() {
         let bleed_only = BTreeSet::from([Kind::Bleed]);
         let nothing = BTreeSet::new();
-        let rows: [(&[(Kind, u64)], bool, Option<i32>, Option<&BTreeSet<Kind>>, i32); 13] = [
+        type Row<'a> = (
+            &'a [(Kind, u64)],
+            bool,
+            Option<i32>,
+            Option<&'a BTreeSet<Kind>>,
+            i32,
+        );
+        let rows: [Row<'_>; 13] = [
             (&[], true, None, None, 0),
             (&[], true, Some(0), None, 0),
             (&[], true, Some(7), None, 7),

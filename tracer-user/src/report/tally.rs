@@ -1,6 +1,9 @@
 //! Adds a run up, and judges by the rule of coverage whether its silence means anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use tracer_common::stats::{Probe, ProbeStats};
 
@@ -26,6 +29,7 @@ const TARGET_LINES: usize = 1_000;
 pub struct Tally {
     targets: BTreeMap<TargetId, Target>,
     refused: Vec<TargetLine>,
+    refused_states: BTreeMap<TargetState, u64>,
     failed: Vec<String>,
     children: Vec<String>,
     seen: Vec<String>,
@@ -36,10 +40,7 @@ pub struct Tally {
     binds: BTreeMap<Place, u64>,
     tasks: BTreeMap<Attribution, u64>,
     received: u64,
-    lost_ring: u64,
-    lost_map: u64,
-    lost_slot: u64,
-    hits: u64,
+    kernel: ProbeStats,
     bpf_seconds: Option<f64>,
 }
 
@@ -96,16 +97,20 @@ impl Tally {
     /// A process that was to be traced could not be.
     pub fn failed(&mut self, service: &str, pid: u32, reason: &str) {
         self.refuse(service, pid, TargetState::Failed, reason);
-        self.failed.push(format!("{pid} ({})", clean(reason)));
+        note(&mut self.failed, pid, reason);
     }
 
     /// A target's Python child could not be traced.
     pub fn child_not_attached(&mut self, service: &str, pid: u32, reason: &str) {
         self.refuse(service, pid, TargetState::Failed, reason);
-        self.children.push(format!("{pid} ({})", clean(reason)));
+        note(&mut self.children, pid, reason);
     }
 
     fn refuse(&mut self, service: &str, pid: u32, state: TargetState, reason: &str) {
+        *self.refused_states.entry(state).or_default() += 1;
+        if self.refused.len() >= TARGET_LINES {
+            return;
+        }
         self.refused.push(TargetLine {
             service: clean(service),
             pid,
@@ -132,10 +137,13 @@ impl Tally {
     /// What the kernel side's counters say by now, and the seconds that its programs ran, where the kernel counts them.
     pub fn kernel(&mut self, stats: &[(Probe, ProbeStats)], bpf_seconds: Option<f64>) {
         let sum = |field: fn(&ProbeStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum();
-        self.hits = sum(|stats| stats.hits);
-        self.lost_ring = sum(|stats| stats.lost_ring);
-        self.lost_map = sum(|stats| stats.lost_map);
-        self.lost_slot = sum(|stats| stats.lost_slot);
+        self.kernel = ProbeStats {
+            hits: sum(|stats| stats.hits),
+            lost_ring: sum(|stats| stats.lost_ring),
+            lost_map: sum(|stats| stats.lost_map),
+            lost_slot: sum(|stats| stats.lost_slot),
+            ..ProbeStats::default()
+        };
         self.bpf_seconds = bpf_seconds;
     }
 
@@ -195,8 +203,8 @@ impl Tally {
         for target in self.targets.values() {
             *states.entry(target.state()).or_default() += 1;
         }
-        for line in &self.refused {
-            *states.entry(line.state).or_default() += 1;
+        for (state, count) in &self.refused_states {
+            *states.entry(*state).or_default() += count;
         }
         states
     }
@@ -211,11 +219,6 @@ impl Tally {
         } else {
             Verdict::NoVerdict
         };
-        let lost = [
-            ("ring_full", self.lost_ring),
-            ("map_full", self.lost_map),
-            ("no_slot", self.lost_slot),
-        ];
         Summary {
             verdict,
             reasons,
@@ -229,10 +232,10 @@ impl Tally {
             polls: None,
             events: Events {
                 received: self.received,
-                lost: lost.into_iter().collect(),
+                lost: losses(&self.kernel).into(),
             },
             overhead: Overhead {
-                probe_hits: self.hits,
+                probe_hits: self.kernel.hits,
                 bpf_seconds: self.bpf_seconds,
             },
             command_exit,
@@ -272,7 +275,7 @@ impl Tally {
                 format!("{unreadable} reads met memory that could not be read"),
             );
         }
-        if self.lost_slot > 0 {
+        if self.kernel.lost_slot > 0 {
             because(
                 ReasonCode::TooManyVariables,
                 "a process has more watched variables than can be watched at once; watch fewer".to_owned(),
@@ -317,7 +320,7 @@ impl Tally {
         let watched = || self.targets.values().filter(|target| !target.slots.is_empty());
         let gaps: u64 = watched().map(|target| target.gaps).sum();
         let accounted: u64 = self.targets.values().map(|target| target.lost).sum();
-        let trailing = (self.lost_ring + self.lost_map).saturating_sub(accounted);
+        let trailing = (self.kernel.lost_ring + self.kernel.lost_map).saturating_sub(accounted);
         let lost = watched().map(|target| target.lost).sum::<u64>() + trailing;
         match (gaps, lost) {
             (0, 0) => None,
@@ -357,6 +360,21 @@ impl Target {
     }
 }
 
+/// Why the kernel side lost events, and how many.
+pub(super) const fn losses(stats: &ProbeStats) -> [(&'static str, u64); 3] {
+    [
+        ("ring_full", stats.lost_ring),
+        ("map_full", stats.lost_map),
+        ("no_slot", stats.lost_slot),
+    ]
+}
+
+fn note(list: &mut Vec<String>, pid: u32, reason: &str) {
+    if list.len() < TARGET_LINES {
+        list.push(format!("{pid} ({})", clean(reason)));
+    }
+}
+
 /// A count for every name, zero included.
 fn counts<K: Copy + Ord>(
     all: &[K],
@@ -372,7 +390,7 @@ fn counts<K: Copy + Ord>(
 fn some(list: &[String]) -> String {
     let mut out = list.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
     if list.len() > LISTED {
-        out += &format!(" and {} more", list.len() - LISTED);
+        let _ = write!(out, " and {} more", list.len() - LISTED);
     }
     out
 }

@@ -1,6 +1,6 @@
 //! One article for each kind of finding, for a person who reads it at three in the morning.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::correlate::finding::Kind;
 
@@ -176,9 +176,9 @@ impl Article {
         );
         for (title, text) in self.sections() {
             if title == "Example" {
-                out += &format!("\n```python\n{text}\n```\n");
+                let _ = write!(out, "\n```python\n{text}\n```\n");
             } else {
-                out += &format!("\n**{title}.** {text}\n");
+                let _ = write!(out, "\n**{title}.** {text}\n");
             }
         }
         out

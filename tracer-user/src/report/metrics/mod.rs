@@ -15,7 +15,7 @@ use prometheus::{
 use tracer_common::stats::{Probe, ProbeStats};
 
 use self::{families::Family, labels::Labels};
-use super::{clock::Clock, finding::Runtime, summary::TargetState};
+use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
 use crate::correlate::{
     event::{Primitive, TargetId, What},
     fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult, Table},
@@ -85,7 +85,7 @@ struct State {
     labels: Labels,
     squatting: BTreeMap<TargetId, (Arc<str>, u64)>,
     entries: BTreeMap<(Table, TargetId), u64>,
-    runtimes: BTreeMap<Arc<str>, Runtime>,
+    runtimes: BTreeMap<Arc<str>, &'static str>,
 }
 
 impl Metrics {
@@ -162,7 +162,7 @@ impl Metrics {
         for probe in Probe::ALL {
             self.probe_hits.with_label_values(&[probe.name()]);
             self.probe_seconds.with_label_values(&[probe.name()]);
-            for (reason, _) in LOSSES {
+            for (reason, _) in losses(&ProbeStats::default()) {
                 self.lost.with_label_values(&[probe.name(), reason]);
             }
         }
@@ -172,7 +172,7 @@ impl Metrics {
     pub fn attach_service(&self, service: &str, runtime: Runtime) {
         let mut state = self.state();
         let service = state.labels.service(service, &self.overflow);
-        state.runtimes.entry(Arc::clone(&service)).or_insert(runtime);
+        state.runtimes.insert(Arc::clone(&service), runtime.name());
         drop(state);
         let service = &*service;
         for kind in Kind::ALL {
@@ -275,14 +275,9 @@ impl Metrics {
     fn finding(&self, finding: &Finding, service: &str) {
         let (service, slot) = self.labels(service, &finding.slot_name);
         let (service, slot) = (&*service, &*slot);
-        let runtime = self
-            .state()
-            .runtimes
-            .get(service)
-            .copied()
-            .unwrap_or(Runtime::Cpython);
+        let runtime = self.state().runtimes.get(service).copied().unwrap_or("unknown");
         self.findings
-            .with_label_values(&[service, runtime.name(), finding.kind.name()])
+            .with_label_values(&[service, runtime, finding.kind.name()])
             .inc();
         self.last_finding
             .with_label_values(&[service, finding.kind.name()])
@@ -344,8 +339,8 @@ impl Metrics {
     /// What the kernel side has counted for a probe since it was loaded, summed over processors.
     pub fn kernel(&self, probe: Probe, stats: &ProbeStats) {
         raise(&self.probe_hits.with_label_values(&[probe.name()]), stats.hits);
-        for (reason, of) in LOSSES {
-            raise(&self.lost.with_label_values(&[probe.name(), reason]), of(stats));
+        for (reason, total) in losses(stats) {
+            raise(&self.lost.with_label_values(&[probe.name(), reason]), total);
         }
     }
 
@@ -408,13 +403,6 @@ impl Metrics {
         self.entries.with_label_values(&[table.name()]).set(sum as i64);
     }
 }
-
-/// Reasons for which the kernel side loses an event.
-pub(super) const LOSSES: [(&str, fn(&ProbeStats) -> u64); 3] = [
-    ("ring_full", |stats| stats.lost_ring),
-    ("map_full", |stats| stats.lost_map),
-    ("no_slot", |stats| stats.lost_slot),
-];
 
 const EVENTS: [&str; 16] = [
     "attach",
