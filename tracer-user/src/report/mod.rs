@@ -12,3 +12,8 @@ pub mod summary;
 pub mod tally;
 pub mod text;
 mod wrap;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -195,17 +195,18 @@ mod tests {
         summary
     }
 
+    type Row<'a> = (
+        &'a [(Kind, u64)],
+        bool,
+        Option<i32>,
+        Option<&'a BTreeSet<Kind>>,
+        i32,
+    );
+
     #[test]
     fn exit_codes() {
         let bleed_only = BTreeSet::from([Kind::Bleed]);
         let nothing = BTreeSet::new();
-        type Row<'a> = (
-            &'a [(Kind, u64)],
-            bool,
-            Option<i32>,
-            Option<&'a BTreeSet<Kind>>,
-            i32,
-        );
         let rows: [Row<'_>; 13] = [
             (&[], true, None, None, 0),
             (&[], true, Some(0), None, 0),
