@@ -119,3 +119,80 @@ async fn accept(listener: TcpListener, router: Router) -> io::Result<Infallible>
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use crate::report::clock::Clock;
+
+    fn get(addr: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn start() -> SocketAddr {
+        serve(
+            "127.0.0.1:0".parse().unwrap(),
+            Arc::new(Metrics::new(Clock::default())),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn metrics_are_served() {
+        let addr = start();
+        let answer = get(addr, "/metrics");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(
+            answer.contains("content-type: text/plain; version=0.0.4"),
+            "{answer}"
+        );
+        assert!(answer.contains("\nbleedtrace_build_info{"), "{answer}");
+        assert!(get(addr, "/").contains("metrics are at /metrics"));
+        assert!(get(addr, "/targets").starts_with("HTTP/1.1 404"));
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_is_refused() {
+        let mut stream = TcpStream::connect(start()).unwrap();
+        let head = format!(
+            "GET /metrics HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
+            "y".repeat(4 * HEAD_BYTES)
+        );
+        // The server may close before it has read everything.
+        let _ = stream.write_all(head.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
+    }
+
+    #[test]
+    fn only_loopback_and_only_free_addresses() {
+        let metrics = Arc::new(Metrics::new(Clock::default()));
+        let error = serve("0.0.0.0:0".parse().unwrap(), Arc::clone(&metrics))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("0.0.0.0:0 is not a loopback address\nhint: "),
+            "{error}"
+        );
+        let taken = start();
+        let error = serve(taken, metrics).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on {taken}: ")),
+            "{error}"
+        );
+    }
+}

@@ -74,12 +74,14 @@ impl Text {
                 finding.slot, finding.service, finding.pid, finding.tid, finding.runtime
             ),
         );
-        if finding.expected.is_some() || finding.found.is_some() {
-            let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            row("expected", value(finding.expected.as_ref()));
+        let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        if finding.kind == Kind::Squat {
+            row("left", value(finding.found.as_ref()));
+        } else if finding.expected.is_some() || finding.found.is_some() {
             let source = finding
                 .source
                 .map_or_else(String::new, |source| format!(" ({source})"));
+            row("expected", value(finding.expected.as_ref()));
             row("found", value(finding.found.as_ref()) + &source);
         }
         if let Some(hop) = &finding.hop {
@@ -299,12 +301,17 @@ fn sure(finding: &ExportedFinding) -> String {
         "claimed" => "announced by the program",
         _ => "concluded",
     };
+    let doubt = match (finding.kind, finding.confidence, &finding.expected) {
+        (Kind::Bleed, "suspected", None) => "; its request had no identity to compare with",
+        (Kind::Bleed, "suspected", Some(_)) => "; objects of this type can only be compared by address",
+        _ => "",
+    };
     let window = if finding.window_complete {
         ""
     } else {
         "; events were lost around it, so it may be incomplete"
     };
-    format!("{}, {evidence}{window}", finding.confidence)
+    format!("{}, {evidence}{doubt}{window}", finding.confidence)
 }
 
 fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {

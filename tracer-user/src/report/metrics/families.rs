@@ -1,5 +1,7 @@
 //! Every metric family, as data: the metrics themselves and their documentation are made from this table.
 
+use std::fmt::Write as _;
+
 /// How a family's values behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -91,4 +93,33 @@ families! {
         "Time that a probe's program ran, where the kernel counts it (kernel.bpf_stats_enabled).";
     OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
         "Observations that were counted under the label value other, because too many services or slots exist.";
+}
+
+/// `docs/metrics.md`.
+pub fn document() -> String {
+    let mut out = String::from(
+        "# Metrics\n\nWhat `--listen ADDR` serves under `/metrics`, in Prometheus' text format. Labels are bounded: never a tenant, user, \
+         request,\ntask, session, pid or tid. Series with known labels exist at 0 as soon as a service (or a variable of it) is \
+         attached.\nThe evidence behind a count is in the JSON output; what each kind of finding means is in \
+         [findings.md](findings.md).\nThis file is generated from `tracer-user/src/report/metrics/families.rs`.\n",
+    );
+    for family in ALL {
+        let labels = match family.labels {
+            [] => "none".to_owned(),
+            labels => labels
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let shape = format!("{:?}", family.shape).to_lowercase();
+        let _ = write!(
+            out,
+            "\n## {}\n\n{}\n\n- type: {shape}\n- unit: {}\n- labels: {labels}\n",
+            family.name, family.help, family.unit
+        );
+    }
+    out += "\n## process_*\n\nWhat the agent itself uses (processor time, memory, file descriptors, threads, start time), as is \
+            usual for\nPrometheus clients.\n";
+    out
 }

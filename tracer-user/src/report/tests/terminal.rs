@@ -53,8 +53,8 @@ fn a_hidden_bleed_that_is_less_sure() {
       found     str[4] #6125be42ef510196 (before_attach)
       hop       Proxy.handle (/srv/proxy.py:40) by run_in_executor from thread 4242, waited 120.0 µs
       read      authorize (/srv/proxy.py:22)
-      sure      suspected, read from the process's memory; events were lost around it, so it may be
-                incomplete
+      sure      suspected, read from the process's memory; its request had no identity to compare with;
+                events were lost around it, so it may be incomplete
       fix       hand the work over with its context at Proxy.handle (/srv/proxy.py:40):
                 asyncio.to_thread(f) or executor.submit(contextvars.copy_context().run, f); and find the
                 work that binds tenant without resetting it: bleedtrace reports it as a squat when it
@@ -70,8 +70,7 @@ fn a_squat() {
       next request on worker thread 4250 can read it; the work was handed over by run_in_executor at
       Proxy.handle (/srv/proxy.py:40).
       whose     tenant in proxy, process 4242, thread 4250 (cpython)
-      expected  nothing
-      found     "acme"
+      left      "acme"
       hop       Proxy.handle (/srv/proxy.py:40) by run_in_executor from thread 4242, waited 120.0 µs
       bind      work (/srv/proxy.py:12) by item 3 on thread 4250, 1.2 s before
       sure      confirmed, read from the process's memory
