@@ -1,0 +1,223 @@
+//! A finding as it leaves the agent: the contract with everybody who reads it.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Serialize, Serializer};
+
+use super::{
+    clock::Clock,
+    explain,
+    privacy::{Privacy, Rendered, clean},
+};
+use crate::correlate::{
+    event,
+    finding::{Finding, Kind, Source, names},
+};
+
+/// What executes a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Runtime {
+    /// CPython.
+    Cpython,
+}
+
+names!(Runtime { Cpython => "cpython" });
+
+/// What a report says about a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetInfo {
+    /// Its name in metrics.
+    pub service: Arc<str>,
+    /// Its process id.
+    pub pid: u32,
+    /// What executes it.
+    pub runtime: Runtime,
+    /// Version of that, such as `3.12`.
+    pub version: Arc<str>,
+}
+
+/// A place in the target's source, escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Site {
+    /// Qualified name of the function.
+    pub function: String,
+    /// File that it was compiled from.
+    pub file: String,
+    /// Line; 0 when it is not known.
+    pub line: u32,
+}
+
+impl From<&event::Site> for Site {
+    fn from(site: &event::Site) -> Self {
+        Self {
+            function: clean(&site.function),
+            file: clean(&site.file),
+            line: site.line,
+        }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            write!(f, "{} ({})", self.function, self.file)
+        } else {
+            write!(f, "{} ({}:{})", self.function, self.file, self.line)
+        }
+    }
+}
+
+/// The handoff.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    /// How.
+    pub primitive: &'static str,
+    /// Where.
+    pub site: Option<Site>,
+    /// The thread that handed over.
+    pub submit_tid: u32,
+    /// Nanoseconds from the submit to the take.
+    pub wait_ns: Option<u64>,
+}
+
+/// The bind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bind {
+    /// Where.
+    pub site: Option<Site>,
+    /// The thread that bound.
+    pub tid: u32,
+    /// Number of the item that bound, in its target; none for an initialiser.
+    pub item: Option<u64>,
+    /// Nanoseconds from the bind to the finding.
+    pub age_ns: u64,
+}
+
+/// The read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Where.
+    pub site: Option<Site>,
+    /// The Python stack, innermost frame first.
+    pub stack: Vec<Site>,
+}
+
+/// The task that was minted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Task {
+    /// Where.
+    pub site: Option<Site>,
+    /// What the program announced about it.
+    pub announced: Option<Rendered>,
+}
+
+/// A finding as it leaves the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExportedFinding {
+    /// Stable within the run.
+    pub id: String,
+    /// What.
+    pub kind: Kind,
+    /// How much it matters.
+    pub severity: &'static str,
+    /// How sure it is.
+    pub confidence: &'static str,
+    /// Where the evidence comes from.
+    pub evidence: &'static str,
+    /// When: RFC 3339, UTC.
+    pub time: String,
+    /// The target's name in metrics.
+    pub service: String,
+    /// The target's process id.
+    pub pid: u32,
+    /// The thread that read, left the bind, or minted.
+    pub tid: u32,
+    /// What executes the target.
+    pub runtime: &'static str,
+    /// The watched variable.
+    pub slot: String,
+    /// What should have been found.
+    pub expected: Option<Rendered>,
+    /// What was found, or left.
+    pub found: Option<Rendered>,
+    /// Of a bleed: where the value comes from.
+    pub source: Option<&'static str>,
+    /// The handoff.
+    pub hop: Option<Hop>,
+    /// The bind.
+    pub bind: Option<Bind>,
+    /// The read.
+    pub read: Option<Read>,
+    /// The task that was minted.
+    pub task: Option<Task>,
+    /// The container; not known yet.
+    pub container: Option<String>,
+    /// No event was lost around it.
+    pub window_complete: bool,
+    /// One sentence: who saw what instead of whom, and who left it where.
+    pub explain: String,
+    /// One sentence: what to do.
+    pub fix: String,
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl ExportedFinding {
+    /// What may be said about a finding.
+    pub fn new(finding: &Finding, target: &TargetInfo, clock: Clock, privacy: &Privacy) -> Self {
+        let site = |site: &Option<event::Site>| site.as_ref().map(Site::from);
+        let render = |value: &Option<_>| value.as_ref().map(|value| privacy.render(value));
+        let mut exported = Self {
+            id: format!("f-{:06}", finding.number),
+            kind: finding.kind,
+            severity: finding.kind.severity().name(),
+            confidence: finding.confidence.name(),
+            evidence: finding.evidence.name(),
+            time: clock.rfc3339(finding.time),
+            service: clean(&target.service),
+            pid: target.pid,
+            tid: finding.carrier.0,
+            runtime: target.runtime.name(),
+            slot: clean(&finding.slot_name),
+            expected: render(&finding.expected),
+            found: render(&finding.found),
+            source: finding.source.map(Source::name),
+            hop: finding.hop.as_ref().map(|hop| Hop {
+                primitive: hop.primitive.name(),
+                site: site(&hop.site),
+                submit_tid: hop.submitter.0,
+                wait_ns: hop.wait,
+            }),
+            bind: finding.bind.as_ref().map(|bind| Bind {
+                site: site(&bind.site),
+                tid: bind.carrier.0,
+                item: bind.item,
+                age_ns: bind.age,
+            }),
+            read: finding.read.as_ref().map(|read| Read {
+                site: site(&read.site),
+                stack: read
+                    .stack
+                    .frames
+                    .iter()
+                    .map(|frame| Site::from(&frame.site))
+                    .collect(),
+            }),
+            task: finding.mint.as_ref().map(|mint| Task {
+                site: site(&mint.site),
+                announced: render(&mint.announced),
+            }),
+            container: None,
+            window_complete: finding.window_complete,
+            explain: String::new(),
+            fix: String::new(),
+        };
+        exported.explain = explain::sentence(&exported);
+        exported.fix = explain::fix(&exported);
+        exported
+    }
+}

@@ -1,0 +1,125 @@
+//! Every metric family, as data: the metrics themselves and their documentation are made from this table.
+
+use std::fmt::Write as _;
+
+/// How a family's values behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations in buckets.
+    Histogram,
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its full name.
+    pub name: &'static str,
+    /// How its values behave.
+    pub shape: Shape,
+    /// What its values count or measure.
+    pub unit: &'static str,
+    /// Its labels, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($id:ident = $shape:ident $name:literal [$($label:literal),*] $unit:literal: $help:literal;)+) => {
+        $(
+            #[doc = concat!("`", $name, "`")]
+            pub const $id: Family = Family {
+                name: $name,
+                shape: Shape::$shape,
+                unit: $unit,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )+
+
+        /// Every family that this program defines itself.
+        pub const ALL: &[Family] = &[$($id),+];
+    };
+}
+
+families! {
+    BLEEDS = Counter "bleedtrace_bleeds_total" ["service", "slot", "confidence", "source"] "findings":
+        "Reads on a worker that returned somebody else's value, one per item and slot.";
+    BLACK_HOLES = Counter "bleedtrace_black_holes_total" ["service", "slot", "direction"] "findings":
+        "Values that did not cross a handoff: missing on the worker (read) or never back at the submitter (return).";
+    FINDINGS = Counter "bleedtrace_findings_total" ["service", "runtime", "kind"] "findings":
+        "Findings of every kind.";
+    SQUATTING = Gauge "bleedtrace_squatting_binds" ["service"] "threads":
+        "Pool workers whose base scope holds an identity now, for the next request to read.";
+    BLEED_AGE = Histogram "bleedtrace_bleed_age_seconds" [] "seconds":
+        "Time from a bind to a foreign read of it.";
+    LAST_FINDING = Gauge "bleedtrace_last_finding_timestamp_seconds" ["service", "kind"] "seconds since 1970":
+        "Time of the last finding; 0 when there was none.";
+    HANDOFFS = Counter "bleedtrace_handoffs_total" ["service", "primitive", "carried"] "handoffs":
+        "Handoffs whose two ends were paired, by what the worker carried when it took the item.";
+    READS = Counter "bleedtrace_context_reads_total" ["service", "slot", "result"] "reads":
+        "Reads of a watched variable, by how they were judged.";
+    BINDS = Counter "bleedtrace_context_binds_total" ["service", "slot", "place"] "binds":
+        "Binds of a watched variable, by where they were made.";
+    TASKS = Counter "bleedtrace_tasks_minted_total" ["service", "attribution"] "tasks":
+        "Durable task handles that were created, by whose they are.";
+    WAIT = Histogram "bleedtrace_handoff_wait_seconds" ["service"] "seconds":
+        "Time from a handoff to the moment a worker took it.";
+    BUSY = Histogram "bleedtrace_worker_busy_seconds" ["service"] "seconds":
+        "Time that a worker spent on one item.";
+    BUILD_INFO = Gauge "bleedtrace_build_info" ["version"] "1":
+        "Always 1; says which bleedtrace this is.";
+    TARGETS = Gauge "bleedtrace_targets" ["state"] "processes":
+        "Processes that were looked at, by how they stand.";
+    PROBE_ATTACHED = Gauge "bleedtrace_probe_attached" ["service", "probe", "cost"] "0 or 1":
+        "1 when the probe is attached; cost says how the kernel runs the probed instruction.";
+    RECEIVED = Counter "bleedtrace_events_received_total" ["event"] "events":
+        "Events that reached the engine.";
+    LOST = Counter "bleedtrace_events_lost_total" ["probe", "reason"] "events":
+        "Events that the kernel side could not send.";
+    ENTRIES = Gauge "bleedtrace_state_entries" ["table"] "entries":
+        "Entries in the engine's bounded tables.";
+    EVICTIONS = Counter "bleedtrace_state_evictions_total" ["table"] "entries":
+        "Entries that were dropped to keep a table within its bound.";
+    RING_LAG = Gauge "bleedtrace_ring_lag_seconds" [] "seconds":
+        "Age of the newest event when it was read from the ring.";
+    PROBE_HITS = Counter "bleedtrace_probe_hits_total" ["probe"] "runs":
+        "Times that a probe's program ran.";
+    PROBE_SECONDS = Counter "bleedtrace_probe_seconds_total" ["probe"] "seconds":
+        "Time that a probe's program ran, where the kernel counts it (kernel.bpf_stats_enabled).";
+    OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
+        "Observations that were counted under the label value other, because too many services or slots exist.";
+}
+
+/// `docs/metrics.md`.
+pub fn document() -> String {
+    let mut out = String::from(
+        "# Metrics\n\nWhat `--listen ADDR` serves under `/metrics`, in Prometheus' text format. Labels are bounded: never a tenant, user, \
+         request,\ntask, session, pid or tid. Series with known labels exist at 0 as soon as a service (or a variable of it) is \
+         attached.\nThe evidence behind a count is in the JSON output; what each kind of finding means is in \
+         [findings.md](findings.md).\nThis file is generated from `tracer-user/src/report/metrics/families.rs`.\n",
+    );
+    for family in ALL {
+        let labels = match family.labels {
+            [] => "none".to_owned(),
+            labels => labels
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let shape = format!("{:?}", family.shape).to_lowercase();
+        let _ = write!(
+            out,
+            "\n## {}\n\n{}\n\n- type: {shape}\n- unit: {}\n- labels: {labels}\n",
+            family.name, family.help, family.unit
+        );
+    }
+    out += "\n## process_*\n\nWhat the agent itself uses (processor time, memory, file descriptors, threads, start time), as is \
+            usual for\nPrometheus clients.\n";
+    out
+}

@@ -1,0 +1,471 @@
+//! Metrics in Prometheus' text format. The only module that names the crate `prometheus`: everybody else speaks in enums.
+
+pub mod families;
+mod labels;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
+use tracer_common::stats::{Probe, ProbeStats};
+
+use self::{families::Family, labels::Labels};
+use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
+use crate::correlate::{
+    event::{Primitive, TargetId, What},
+    fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult, Table},
+    finding::{Confidence, Finding, Kind, Source, names},
+};
+
+/// How the kernel runs a probed instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cost {
+    /// It emulates it: one trap.
+    Emulated,
+    /// It steps over it: two traps.
+    Stepped,
+}
+
+names!(Cost { Emulated => "emulated", Stepped => "stepped" });
+
+/// Which way a value did not go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// To the worker.
+    Read,
+    /// Back to the submitter.
+    Return,
+}
+
+names!(Direction { Read => "read", Return => "return" });
+
+/// Upper bounds of the buckets for handoffs and items: 10 µs to 5 minutes.
+const WORK_SECONDS: &[f64] = &[1e-5, 1e-4, 1e-3, 5e-3, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
+/// Upper bounds of the buckets for the age of a bled value: 1 ms to a day.
+const AGE_SECONDS: &[f64] = &[1e-3, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0];
+
+/// All metrics of a run. Shared between the pipeline, which writes, and the HTTP server, which renders.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    clock: Clock,
+    state: Mutex<State>,
+    bleeds: IntCounterVec,
+    black_holes: IntCounterVec,
+    findings: IntCounterVec,
+    squatting: IntGaugeVec,
+    bleed_age: Histogram,
+    last_finding: GaugeVec,
+    handoffs: IntCounterVec,
+    reads: IntCounterVec,
+    binds: IntCounterVec,
+    tasks: IntCounterVec,
+    wait: HistogramVec,
+    busy: HistogramVec,
+    targets: IntGaugeVec,
+    probe_attached: IntGaugeVec,
+    received: IntCounterVec,
+    lost: IntCounterVec,
+    entries: IntGaugeVec,
+    evictions: IntCounterVec,
+    ring_lag: Gauge,
+    probe_hits: IntCounterVec,
+    probe_seconds: CounterVec,
+    overflow: IntCounter,
+}
+
+/// What gauges over several targets are summed up from.
+#[derive(Debug, Default)]
+struct State {
+    labels: Labels,
+    squatting: BTreeMap<TargetId, (Arc<str>, u64)>,
+    entries: BTreeMap<(Table, TargetId), u64>,
+    runtimes: BTreeMap<Arc<str>, &'static str>,
+}
+
+impl Metrics {
+    /// Metrics at their start. `clock` turns the time of a finding into the wall clock's.
+    pub fn new(clock: Clock) -> Self {
+        let registry = Registry::new();
+        let process = ProcessCollector::for_self();
+        registry
+            .register(Box::new(process))
+            .expect("the first collector cannot clash");
+        let counters = |family| add(&registry, IntCounterVec::new(opts(family), family.labels));
+        let gauges = |family| add(&registry, IntGaugeVec::new(opts(family), family.labels));
+        let histograms = |family, buckets| {
+            add(
+                &registry,
+                HistogramVec::new(histogram_opts(family, buckets), family.labels),
+            )
+        };
+        let metrics = Self {
+            clock,
+            state: Mutex::default(),
+            bleeds: counters(&families::BLEEDS),
+            black_holes: counters(&families::BLACK_HOLES),
+            findings: counters(&families::FINDINGS),
+            squatting: gauges(&families::SQUATTING),
+            bleed_age: add(
+                &registry,
+                Histogram::with_opts(histogram_opts(&families::BLEED_AGE, AGE_SECONDS)),
+            ),
+            last_finding: add(
+                &registry,
+                GaugeVec::new(opts(&families::LAST_FINDING), families::LAST_FINDING.labels),
+            ),
+            handoffs: counters(&families::HANDOFFS),
+            reads: counters(&families::READS),
+            binds: counters(&families::BINDS),
+            tasks: counters(&families::TASKS),
+            wait: histograms(&families::WAIT, WORK_SECONDS),
+            busy: histograms(&families::BUSY, WORK_SECONDS),
+            targets: gauges(&families::TARGETS),
+            probe_attached: gauges(&families::PROBE_ATTACHED),
+            received: counters(&families::RECEIVED),
+            lost: counters(&families::LOST),
+            entries: gauges(&families::ENTRIES),
+            evictions: counters(&families::EVICTIONS),
+            ring_lag: add(&registry, Gauge::with_opts(opts(&families::RING_LAG))),
+            probe_hits: counters(&families::PROBE_HITS),
+            probe_seconds: add(
+                &registry,
+                CounterVec::new(opts(&families::PROBE_SECONDS), families::PROBE_SECONDS.labels),
+            ),
+            overflow: add(&registry, IntCounter::with_opts(opts(&families::OVERFLOW))),
+            registry: registry.clone(),
+        };
+        gauges(&families::BUILD_INFO)
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        metrics.start();
+        metrics
+    }
+
+    /// The series that need no service start at 0.
+    fn start(&self) {
+        for state in TargetState::ALL {
+            self.targets.with_label_values(&[state.name()]);
+        }
+        for event in EVENTS {
+            self.received.with_label_values(&[event]);
+        }
+        for table in Table::ALL {
+            self.entries.with_label_values(&[table.name()]);
+            self.evictions.with_label_values(&[table.name()]);
+        }
+        for probe in Probe::ALL {
+            self.probe_hits.with_label_values(&[probe.name()]);
+            self.probe_seconds.with_label_values(&[probe.name()]);
+            for (reason, _) in losses(&ProbeStats::default()) {
+                self.lost.with_label_values(&[probe.name(), reason]);
+            }
+        }
+    }
+
+    /// A service has a traced process: its bounded series start at 0.
+    pub fn attach_service(&self, service: &str, runtime: Runtime) {
+        let mut state = self.state();
+        let service = state.labels.service(service, &self.overflow);
+        state.runtimes.insert(Arc::clone(&service), runtime.name());
+        drop(state);
+        let service = &*service;
+        for kind in Kind::ALL {
+            self.findings
+                .with_label_values(&[service, runtime.name(), kind.name()]);
+            self.last_finding.with_label_values(&[service, kind.name()]);
+        }
+        self.squatting.with_label_values(&[service]);
+        for primitive in Primitive::ALL {
+            for carried in Carried::ALL {
+                self.handoffs
+                    .with_label_values(&[service, primitive.name(), carried.name()]);
+            }
+        }
+        for attribution in Attribution::ALL {
+            self.tasks.with_label_values(&[service, attribution.name()]);
+        }
+        self.wait.with_label_values(&[service]);
+        self.busy.with_label_values(&[service]);
+    }
+
+    /// A watched variable of a service is in use: its bounded series start at 0.
+    pub fn slot_seen(&self, service: &str, slot: &str) {
+        let (service, slot) = self.labels(service, slot);
+        let (service, slot) = (&*service, &*slot);
+        for confidence in Confidence::ALL {
+            for source in Source::ALL {
+                self.bleeds
+                    .with_label_values(&[service, slot, confidence.name(), source.name()]);
+            }
+        }
+        for direction in Direction::ALL {
+            self.black_holes
+                .with_label_values(&[service, slot, direction.name()]);
+        }
+        for result in ReadResult::ALL {
+            self.reads.with_label_values(&[service, slot, result.name()]);
+        }
+        for place in Place::ALL {
+            self.binds.with_label_values(&[service, slot, place.name()]);
+        }
+    }
+
+    /// Counts one fact about a target of `service`; `slot` is the name of the variable that it is about, if it is about one.
+    pub fn fold(&self, fact: &Fact, service: &str, slot: &str) {
+        match &fact.what {
+            FactKind::Finding(finding) => self.finding(finding, service),
+            FactKind::SlotSeen(_) => self.slot_seen(service, slot),
+            FactKind::Read(_, result) => {
+                let (service, slot) = self.labels(service, slot);
+                self.reads
+                    .with_label_values(&[&*service, &*slot, result.name()])
+                    .inc();
+            }
+            FactKind::Bind(_, place) => {
+                let (service, slot) = self.labels(service, slot);
+                self.binds
+                    .with_label_values(&[&*service, &*slot, place.name()])
+                    .inc();
+            }
+            FactKind::Handoff(primitive, carried) => {
+                let service = self.service(service);
+                self.handoffs
+                    .with_label_values(&[&*service, primitive.name(), carried.name()])
+                    .inc();
+            }
+            FactKind::Wait(nanos) => self
+                .wait
+                .with_label_values(&[&*self.service(service)])
+                .observe(seconds(*nanos)),
+            FactKind::Busy(nanos) => self
+                .busy
+                .with_label_values(&[&*self.service(service)])
+                .observe(seconds(*nanos)),
+            FactKind::BleedAge(nanos) => self.bleed_age.observe(seconds(*nanos)),
+            FactKind::Mint(attribution) => {
+                self.tasks
+                    .with_label_values(&[&*self.service(service), attribution.name()])
+                    .inc();
+            }
+            FactKind::Squatting(workers) => {
+                let service = self.service(service);
+                self.state()
+                    .squatting
+                    .insert(fact.target, (Arc::clone(&service), *workers));
+                self.sum_squatting(&service);
+            }
+            FactKind::Entries(table, entries) => {
+                self.state().entries.insert((*table, fact.target), *entries);
+                self.sum_entries(*table);
+            }
+            FactKind::Evicted(table, entries) => {
+                self.evictions.with_label_values(&[table.name()]).inc_by(*entries);
+            }
+            // Data is no handoff; a gap shows up in the kernel's own counters.
+            FactKind::Data | FactKind::Gap(_) => {}
+        }
+    }
+
+    fn finding(&self, finding: &Finding, service: &str) {
+        let (service, slot) = self.labels(service, &finding.slot_name);
+        let (service, slot) = (&*service, &*slot);
+        let runtime = self.state().runtimes.get(service).copied().unwrap_or("unknown");
+        self.findings
+            .with_label_values(&[service, runtime, finding.kind.name()])
+            .inc();
+        self.last_finding
+            .with_label_values(&[service, finding.kind.name()])
+            .set(self.clock.unix_seconds(finding.time));
+        let direction = match finding.kind {
+            Kind::Bleed => {
+                let source = finding.source.map_or("unknown", Source::name);
+                self.bleeds
+                    .with_label_values(&[service, slot, finding.confidence.name(), source])
+                    .inc();
+                return;
+            }
+            Kind::BlackHoleRead => Direction::Read,
+            Kind::BlackHoleReturn => Direction::Return,
+            Kind::Squat | Kind::UnattributedTask | Kind::MisattributedTask => return,
+        };
+        self.black_holes
+            .with_label_values(&[service, slot, direction.name()])
+            .inc();
+    }
+
+    /// A target is gone: what gauges counted of it goes with it.
+    pub fn target_gone(&self, target: TargetId) {
+        let mut state = self.state();
+        let squatting = state.squatting.remove(&target);
+        state.entries.retain(|(_, of), _| *of != target);
+        drop(state);
+        if let Some((service, _)) = squatting {
+            self.sum_squatting(&service);
+        }
+        for table in Table::ALL {
+            self.sum_entries(*table);
+        }
+    }
+
+    /// Targets by state, as the tally counts them.
+    pub fn targets(&self, states: &BTreeMap<TargetState, u64>) {
+        for (state, count) in states {
+            self.targets.with_label_values(&[state.name()]).set(*count as i64);
+        }
+    }
+
+    /// A probe that a service needs: attached at this cost, or not at all.
+    pub fn probe(&self, service: &str, probe: Probe, attached: Option<Cost>) {
+        let service = self.service(service);
+        for cost in Cost::ALL {
+            let here = attached == Some(*cost);
+            self.probe_attached
+                .with_label_values(&[&*service, probe.name(), cost.name()])
+                .set(here.into());
+        }
+    }
+
+    /// An event reached the engine.
+    pub fn received(&self, what: &What) {
+        self.received.with_label_values(&[event_name(what)]).inc();
+    }
+
+    /// What the kernel side has counted for a probe since it was loaded, summed over processors.
+    pub fn kernel(&self, probe: Probe, stats: &ProbeStats) {
+        raise(&self.probe_hits.with_label_values(&[probe.name()]), stats.hits);
+        for (reason, total) in losses(stats) {
+            raise(&self.lost.with_label_values(&[probe.name(), reason]), total);
+        }
+    }
+
+    /// Seconds that the kernel has run a probe's program since it was loaded.
+    pub fn probe_seconds(&self, probe: Probe, total: f64) {
+        let counter = self.probe_seconds.with_label_values(&[probe.name()]);
+        let more = total - counter.get();
+        if more > 0.0 {
+            counter.inc_by(more);
+        }
+    }
+
+    /// Age of the newest event when it was read from the ring.
+    pub fn ring_lag(&self, nanos: u64) {
+        self.ring_lag.set(seconds(nanos));
+    }
+
+    /// Everything, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("every family has a name and writing to a string cannot fail")
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every update of the state is one insertion or removal: a panic elsewhere leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn service(&self, service: &str) -> Arc<str> {
+        self.state().labels.service(service, &self.overflow)
+    }
+
+    fn labels(&self, service: &str, slot: &str) -> (Arc<str>, Arc<str>) {
+        let mut state = self.state();
+        let service = state.labels.service(service, &self.overflow);
+        let slot = state.labels.slot(&service, slot, &self.overflow);
+        (service, slot)
+    }
+
+    fn sum_squatting(&self, service: &str) {
+        let sum: u64 = self
+            .state()
+            .squatting
+            .values()
+            .filter(|(of, _)| **of == *service)
+            .map(|(_, workers)| workers)
+            .sum();
+        self.squatting.with_label_values(&[service]).set(sum as i64);
+    }
+
+    fn sum_entries(&self, table: Table) {
+        let sum: u64 = self
+            .state()
+            .entries
+            .iter()
+            .filter(|((of, _), _)| *of == table)
+            .map(|(_, entries)| entries)
+            .sum();
+        self.entries.with_label_values(&[table.name()]).set(sum as i64);
+    }
+}
+
+const EVENTS: [&str; 16] = [
+    "attach",
+    "existing",
+    "variable",
+    "begin",
+    "end",
+    "scope_end",
+    "submit",
+    "idle",
+    "take",
+    "read",
+    "bind",
+    "unbind",
+    "random",
+    "task_minted",
+    "gap",
+    "exit",
+];
+
+const fn event_name(what: &What) -> &'static str {
+    let at = match what {
+        What::Attach { .. } => 0,
+        What::Existing { .. } => 1,
+        What::Variable { .. } => 2,
+        What::Begin { .. } => 3,
+        What::End => 4,
+        What::ScopeEnd { .. } => 5,
+        What::Submit { .. } => 6,
+        What::Idle { .. } => 7,
+        What::Take { .. } => 8,
+        What::Read { .. } => 9,
+        What::Bind { .. } => 10,
+        What::Unbind { .. } => 11,
+        What::Random { .. } => 12,
+        What::TaskMinted { .. } => 13,
+        What::Gap { .. } => 14,
+        What::Exit { .. } => 15,
+    };
+    EVENTS[at]
+}
+
+/// Brings a counter up to a total that somebody else keeps.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+fn opts(family: &Family) -> Opts {
+    Opts::new(family.name, family.help)
+}
+
+fn histogram_opts(family: &Family, buckets: &[f64]) -> HistogramOpts {
+    HistogramOpts::new(family.name, family.help).buckets(buckets.to_vec())
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
+    let collector = collector.expect("names and labels of the table are valid");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("names of the table are unique");
+    collector
+}

@@ -1,0 +1,19 @@
+//! What people and machines get to see: findings, the summary, metrics. Pure, but for the HTTP server.
+
+pub mod clock;
+pub mod explain;
+pub mod finding;
+pub mod groups;
+pub mod http;
+pub mod json;
+pub mod metrics;
+pub mod privacy;
+pub mod summary;
+pub mod tally;
+pub mod text;
+mod wrap;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

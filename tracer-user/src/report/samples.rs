@@ -1,0 +1,125 @@
+//! A finding of every kind, for the tests of this module.
+
+use std::sync::Arc;
+
+use super::{
+    clock::Clock,
+    finding::{ExportedFinding, Runtime, TargetInfo},
+    privacy::Privacy,
+};
+use crate::correlate::{
+    event::{self, Carrier, Frame, Primitive, Slot, Stack, TargetId},
+    finding::{Bind, Confidence, Evidence, Finding, Hop, Kind, Mint, Read, Source},
+    value::{Content, Prefix, Value},
+};
+
+/// The wall clock of the tests: their monotonic time starts at 2026-01-02 03:04:05.
+pub const CLOCK: Clock = Clock {
+    offset: 1_767_323_045_000_000_000,
+};
+
+pub fn target() -> TargetInfo {
+    TargetInfo {
+        service: "proxy".into(),
+        pid: 4242,
+        runtime: Runtime::Cpython,
+        version: "3.12".into(),
+    }
+}
+
+pub fn text(shown: &str) -> Value {
+    let prefix = Prefix {
+        shown: shown.into(),
+        len: shown.chars().count() as u64,
+        whole: true,
+    };
+    Value {
+        object: 0x10,
+        type_object: 0x20,
+        type_name: Some("str".into()),
+        content: Content::Str(prefix),
+    }
+}
+
+pub fn site(function: &str, line: u32) -> event::Site {
+    event::Site {
+        function: function.into(),
+        file: "/srv/proxy.py".into(),
+        line,
+    }
+}
+
+/// A finding of this kind, with everything that the engine would know.
+pub fn finding(kind: Kind) -> Finding {
+    let read_site = site("authorize", 22);
+    let frame = |site| Frame {
+        site,
+        named: None,
+        activation: 0,
+        offset: 0,
+        machinery: false,
+    };
+    let stack = Stack {
+        frames: vec![frame(read_site.clone()), frame(site("work", 14))],
+    };
+    let read = Some(Read {
+        site: Some(read_site),
+        stack: Arc::new(stack),
+    });
+    let bind = Some(Bind {
+        site: Some(site("work", 12)),
+        carrier: Carrier(4250),
+        item: Some(3),
+        age: 1_234_000_000,
+    });
+    let mint = Some(Mint {
+        site: Some(site("TaskStore.create", 51)),
+        announced: Some(text("t-17")),
+    });
+    let mut finding = Finding {
+        number: 7,
+        kind,
+        confidence: Confidence::Confirmed,
+        evidence: Evidence::Observed,
+        time: 123_456_000,
+        target: TargetId(1),
+        carrier: Carrier(4250),
+        slot: Slot(0),
+        slot_name: "tenant".into(),
+        item: Some(4),
+        expected: Some(text("globex")),
+        found: Some(text("acme")),
+        source: None,
+        hop: Some(Hop {
+            primitive: Primitive::RunInExecutor,
+            site: Some(site("Proxy.handle", 40)),
+            submitter: Carrier(4242),
+            wait: Some(120_000),
+        }),
+        bind: None,
+        read: None,
+        mint: None,
+        window_complete: true,
+    };
+    match kind {
+        Kind::Bleed => (finding.source, finding.bind, finding.read) = (Some(Source::Residue), bind, read),
+        Kind::Squat => (finding.expected, finding.bind) = (None, bind),
+        Kind::BlackHoleRead => (finding.found, finding.read) = (None, read),
+        Kind::BlackHoleReturn => {
+            (finding.expected, finding.found, finding.bind, finding.read) =
+                (Some(text("acme")), None, bind, read);
+        }
+        Kind::UnattributedTask => {
+            (finding.expected, finding.found, finding.read, finding.mint) = (None, None, read, mint);
+        }
+        Kind::MisattributedTask => {
+            (finding.source, finding.bind, finding.read, finding.mint) =
+                (Some(Source::Residue), bind, read, mint)
+        }
+    }
+    finding
+}
+
+pub fn export(finding: &Finding, reveal: bool) -> ExportedFinding {
+    ExportedFinding::new(finding, &target(), CLOCK, &Privacy::new(reveal, [1; 32]))
+}

@@ -1,0 +1,396 @@
+//! Adds a run up, and judges by the rule of coverage whether its silence means anything.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use tracer_common::stats::{Probe, ProbeStats};
+
+use super::{
+    finding::TargetInfo,
+    privacy::clean,
+    summary::{Events, Overhead, Reason, ReasonCode, Summary, TargetLine, TargetState, Verdict},
+};
+use crate::correlate::{
+    event::{Primitive, Slot, TargetId},
+    fact::{Attribution, Fact, FactKind, Place, ReadResult},
+    finding::Kind,
+};
+
+/// Variables that are named when none of the watched ones was seen.
+const LISTED: usize = 12;
+
+/// Targets that are listed one by one.
+const TARGET_LINES: usize = 1_000;
+
+/// Counts of a run while it goes on.
+#[derive(Debug, Default)]
+pub struct Tally {
+    targets: BTreeMap<TargetId, Target>,
+    refused: Vec<TargetLine>,
+    refused_states: BTreeMap<TargetState, u64>,
+    failed: Vec<String>,
+    children: Vec<String>,
+    seen: Vec<String>,
+    findings: BTreeMap<Kind, u64>,
+    allowed: u64,
+    hops: BTreeMap<Primitive, u64>,
+    reads: BTreeMap<ReadResult, u64>,
+    binds: BTreeMap<Place, u64>,
+    tasks: BTreeMap<Attribution, u64>,
+    received: u64,
+    kernel: ProbeStats,
+    bpf_seconds: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Target {
+    info: TargetInfo,
+    exited: bool,
+    missing: BTreeSet<Probe>,
+    slots: BTreeSet<Slot>,
+    handoffs: u64,
+    findings: u64,
+    gaps: u64,
+    lost: u64,
+    unreadable: u64,
+}
+
+impl Tally {
+    /// A target is traced from now on. `missing` are the probes that it needs and does not have.
+    pub fn attached(&mut self, id: TargetId, info: TargetInfo, missing: impl IntoIterator<Item = Probe>) {
+        let missing = missing.into_iter().collect();
+        match self.targets.entry(id) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let target = entry.get_mut();
+                (target.info, target.missing) = (info, missing);
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Target {
+                    info,
+                    exited: false,
+                    missing,
+                    slots: BTreeSet::new(),
+                    handoffs: 0,
+                    findings: 0,
+                    gaps: 0,
+                    lost: 0,
+                    unreadable: 0,
+                });
+            }
+        }
+    }
+
+    /// A target ended.
+    pub fn exited(&mut self, id: TargetId) {
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.exited = true;
+        }
+    }
+
+    /// A process has no supported runtime: said, and no reason against the verdict.
+    pub fn unsupported(&mut self, service: &str, pid: u32, reason: &str) {
+        self.refuse(service, pid, TargetState::Unsupported, reason);
+    }
+
+    /// A process that was to be traced could not be.
+    pub fn failed(&mut self, service: &str, pid: u32, reason: &str) {
+        self.refuse(service, pid, TargetState::Failed, reason);
+        note(&mut self.failed, pid, reason);
+    }
+
+    /// A target's Python child could not be traced.
+    pub fn child_not_attached(&mut self, service: &str, pid: u32, reason: &str) {
+        self.refuse(service, pid, TargetState::Failed, reason);
+        note(&mut self.children, pid, reason);
+    }
+
+    fn refuse(&mut self, service: &str, pid: u32, state: TargetState, reason: &str) {
+        *self.refused_states.entry(state).or_default() += 1;
+        if self.refused.len() >= TARGET_LINES {
+            return;
+        }
+        self.refused.push(TargetLine {
+            service: clean(service),
+            pid,
+            runtime: None,
+            state,
+            reason: Some(clean(reason)),
+            slots: 0,
+            handoffs: 0,
+            findings: 0,
+            probes_missing: Vec::new(),
+        });
+    }
+
+    /// Names of all variables in use, watched or not: what to offer when no watched one was seen.
+    pub fn variables_in_use(&mut self, names: impl IntoIterator<Item = impl AsRef<str>>) {
+        self.seen = names.into_iter().map(|name| clean(name.as_ref())).collect();
+    }
+
+    /// Events arrived.
+    pub const fn received(&mut self, events: u64) {
+        self.received += events;
+    }
+
+    /// What the kernel side's counters say by now, and the seconds that its programs ran, where the kernel counts them.
+    pub fn kernel(&mut self, stats: &[(Probe, ProbeStats)], bpf_seconds: Option<f64>) {
+        let sum = |field: fn(&ProbeStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum();
+        self.kernel = ProbeStats {
+            hits: sum(|stats| stats.hits),
+            lost_ring: sum(|stats| stats.lost_ring),
+            lost_map: sum(|stats| stats.lost_map),
+            lost_slot: sum(|stats| stats.lost_slot),
+            ..ProbeStats::default()
+        };
+        self.bpf_seconds = bpf_seconds;
+    }
+
+    /// A finding that the operator accepts: count it here instead of folding it.
+    pub const fn allowed(&mut self) {
+        self.allowed += 1;
+    }
+
+    /// Counts one fact.
+    pub fn fold(&mut self, fact: &Fact) {
+        let target = self.targets.get_mut(&fact.target);
+        match &fact.what {
+            FactKind::Finding(finding) => {
+                *self.findings.entry(finding.kind).or_default() += 1;
+                if let Some(target) = target {
+                    target.findings += 1;
+                }
+            }
+            FactKind::SlotSeen(slot) => {
+                if let Some(target) = target {
+                    target.slots.insert(*slot);
+                }
+            }
+            FactKind::Read(_, result) => {
+                *self.reads.entry(*result).or_default() += 1;
+                if let (Some(target), ReadResult::Unreadable) = (target, result) {
+                    target.unreadable += 1;
+                }
+            }
+            FactKind::Bind(_, place) => *self.binds.entry(*place).or_default() += 1,
+            FactKind::Handoff(primitive, _) => {
+                *self.hops.entry(*primitive).or_default() += 1;
+                if let Some(target) = target {
+                    target.handoffs += 1;
+                }
+            }
+            FactKind::Data => *self.hops.entry(Primitive::Unknown).or_default() += 1,
+            FactKind::Mint(attribution) => *self.tasks.entry(*attribution).or_default() += 1,
+            FactKind::Gap(lost) => {
+                if let Some(target) = target {
+                    target.gaps += 1;
+                    target.lost += lost;
+                }
+            }
+            FactKind::Wait(_)
+            | FactKind::Busy(_)
+            | FactKind::BleedAge(_)
+            | FactKind::Squatting(_)
+            | FactKind::Entries(..)
+            | FactKind::Evicted(..) => {}
+        }
+    }
+
+    /// Targets by state, for the metrics.
+    pub fn states(&self) -> BTreeMap<TargetState, u64> {
+        let mut states: BTreeMap<_, _> = TargetState::ALL.iter().map(|state| (*state, 0)).collect();
+        for target in self.targets.values() {
+            *states.entry(target.state()).or_default() += 1;
+        }
+        for (state, count) in &self.refused_states {
+            *states.entry(*state).or_default() += count;
+        }
+        states
+    }
+
+    /// What the run amounts to.
+    pub fn finish(&self, command_exit: Option<i32>) -> Summary {
+        let reasons = self.reasons();
+        let verdict = if self.findings.values().any(|&count| count > 0) {
+            Verdict::Findings
+        } else if reasons.is_empty() {
+            Verdict::Clean
+        } else {
+            Verdict::NoVerdict
+        };
+        Summary {
+            verdict,
+            reasons,
+            findings: counts(Kind::ALL, Kind::name, &self.findings),
+            allowed: self.allowed,
+            targets: self.lines(),
+            hops: counts(&Primitive::ALL, Primitive::name, &self.hops),
+            reads: counts(ReadResult::ALL, ReadResult::name, &self.reads),
+            binds: counts(Place::ALL, Place::name, &self.binds),
+            tasks: counts(Attribution::ALL, Attribution::name, &self.tasks),
+            polls: None,
+            events: Events {
+                received: self.received,
+                lost: losses(&self.kernel).into(),
+            },
+            overhead: Overhead {
+                probe_hits: self.kernel.hits,
+                bpf_seconds: self.bpf_seconds,
+            },
+            command_exit,
+        }
+    }
+
+    fn lines(&self) -> Vec<TargetLine> {
+        let traced = self.targets.values().map(Target::line);
+        traced
+            .chain(self.refused.iter().cloned())
+            .take(TARGET_LINES)
+            .collect()
+    }
+
+    fn reasons(&self) -> Vec<Reason> {
+        let watched = || self.targets.values().filter(|target| !target.slots.is_empty());
+        let mut reasons = Vec::new();
+        let mut because = |code, message| reasons.push(Reason { code, message });
+        if self.targets.is_empty() {
+            because(ReasonCode::NoTarget, "no process was traced".to_owned());
+        } else if watched().next().is_none() {
+            because(ReasonCode::NoWatchedVariable, self.no_variable());
+        } else if watched().all(|target| target.handoffs == 0) {
+            because(
+                ReasonCode::NoHandoff,
+                "watched variables were used, but no work was seen to go from one thread to another"
+                    .to_owned(),
+            );
+        }
+        if let Some(message) = self.loss() {
+            because(ReasonCode::EventsLost, message);
+        }
+        let unreadable: u64 = watched().map(|target| target.unreadable).sum();
+        if unreadable > 0 {
+            because(
+                ReasonCode::Unreadable,
+                format!("{unreadable} reads met memory that could not be read"),
+            );
+        }
+        if self.kernel.lost_slot > 0 {
+            because(
+                ReasonCode::TooManyVariables,
+                "a process has more watched variables than can be watched at once; watch fewer".to_owned(),
+            );
+        }
+        let missing: BTreeSet<_> = self.targets.values().flat_map(|target| &target.missing).collect();
+        if !missing.is_empty() {
+            let names: Vec<_> = missing.into_iter().map(|probe| probe.name()).collect();
+            because(
+                ReasonCode::ProbesMissing,
+                format!("probes are not attached: {}", names.join(", ")),
+            );
+        }
+        for (code, pids, what) in [
+            (ReasonCode::TargetFailed, &self.failed, "process"),
+            (
+                ReasonCode::ChildNotAttached,
+                &self.children,
+                "Python child process",
+            ),
+        ] {
+            if !pids.is_empty() {
+                because(code, format!("{what} not traced: {}", some(pids)));
+            }
+        }
+        reasons
+    }
+
+    fn no_variable(&self) -> String {
+        if self.seen.is_empty() {
+            "no watched variable was seen, nor any other context variable".to_owned()
+        } else {
+            format!(
+                "no watched variable was seen; variables in use: {}",
+                some(&self.seen)
+            )
+        }
+    }
+
+    /// Losses that touch a target with a watched variable, or that no gap of any target accounts for.
+    fn loss(&self) -> Option<String> {
+        let watched = || self.targets.values().filter(|target| !target.slots.is_empty());
+        let gaps: u64 = watched().map(|target| target.gaps).sum();
+        let accounted: u64 = self.targets.values().map(|target| target.lost).sum();
+        let trailing = (self.kernel.lost_ring + self.kernel.lost_map).saturating_sub(accounted);
+        let lost = watched().map(|target| target.lost).sum::<u64>() + trailing;
+        match (gaps, lost) {
+            (0, 0) => None,
+            (_, 0) => Some(format!(
+                "{gaps} gaps in what was seen: state could not be followed there"
+            )),
+            _ => Some(format!("{lost} events were lost: findings may be missing")),
+        }
+    }
+}
+
+impl Target {
+    const fn state(&self) -> TargetState {
+        if self.exited {
+            TargetState::Exited
+        } else {
+            TargetState::Attached
+        }
+    }
+
+    fn line(&self) -> TargetLine {
+        TargetLine {
+            service: clean(&self.info.service),
+            pid: self.info.pid,
+            runtime: Some(format!(
+                "{} {}",
+                self.info.runtime.name(),
+                clean(&self.info.version)
+            )),
+            state: self.state(),
+            reason: None,
+            slots: self.slots.len() as u64,
+            handoffs: self.handoffs,
+            findings: self.findings,
+            probes_missing: self.missing.iter().map(|probe| probe.name()).collect(),
+        }
+    }
+}
+
+/// Why the kernel side lost events, and how many.
+pub(super) const fn losses(stats: &ProbeStats) -> [(&'static str, u64); 3] {
+    [
+        ("ring_full", stats.lost_ring),
+        ("map_full", stats.lost_map),
+        ("no_slot", stats.lost_slot),
+    ]
+}
+
+fn note(list: &mut Vec<String>, pid: u32, reason: &str) {
+    if list.len() < TARGET_LINES {
+        list.push(format!("{pid} ({})", clean(reason)));
+    }
+}
+
+/// A count for every name, zero included.
+fn counts<K: Copy + Ord>(
+    all: &[K],
+    name: fn(K) -> &'static str,
+    counted: &BTreeMap<K, u64>,
+) -> BTreeMap<&'static str, u64> {
+    all.iter()
+        .map(|key| (name(*key), counted.get(key).copied().unwrap_or(0)))
+        .collect()
+}
+
+/// The first of a list that may be long.
+fn some(list: &[String]) -> String {
+    let mut out = list.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if list.len() > LISTED {
+        let _ = write!(out, " and {} more", list.len() - LISTED);
+    }
+    out
+}

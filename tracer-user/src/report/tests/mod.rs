@@ -1,0 +1,4 @@
+mod export;
+mod metrics;
+mod terminal;
+mod verdict;

@@ -1,0 +1,334 @@
+//! Text for people: a block for each new finding, a line when it repeats, and the summary.
+
+use std::fmt::{Display, Write as _};
+
+use anstyle::{AnsiColor, Style};
+
+use super::{
+    finding::{ExportedFinding, Site},
+    groups::{Group, Groups},
+    summary::{Summary, Verdict},
+    wrap::wrap,
+};
+use crate::correlate::finding::{Kind, Severity};
+
+/// Width of the labels on the left.
+const LABEL: usize = 10;
+/// Groups that the summary shows.
+const SHOWN_GROUPS: usize = 20;
+/// Targets that the summary shows.
+const SHOWN_TARGETS: usize = 20;
+
+/// Writes text, with or without colour, and remembers what it has shown.
+#[derive(Debug, Default)]
+pub struct Text {
+    colour: bool,
+    groups: Groups,
+}
+
+impl Text {
+    /// Colour is the caller's decision: it knows where the text goes.
+    pub fn new(colour: bool) -> Self {
+        Self {
+            colour,
+            groups: Groups::default(),
+        }
+    }
+
+    /// What to print for a finding as it happens: all of it the first time, a line at its 10th, 100th, 1000th repetition.
+    pub fn finding(&mut self, finding: &ExportedFinding) -> Option<String> {
+        let group = self.groups.add(finding)?;
+        let (count, first) = (group.count, group.first.id.clone());
+        if count == 1 {
+            return Some(self.block(finding) + "\n");
+        }
+        let round = count >= 10 && 10_u64.pow(count.ilog10()) == count;
+        round.then(|| {
+            let kind = self.paint(kind_style(finding.kind), finding.kind.name());
+            format!(
+                "{kind} of {} again, as {first}: {count} times so far\n",
+                finding.slot
+            )
+        })
+    }
+
+    /// A finding, whole.
+    pub fn block(&self, finding: &ExportedFinding) -> String {
+        let mut out = format!(
+            "{} {}\n",
+            self.paint(
+                kind_style(finding.kind),
+                format_args!("{} {}", finding.severity.to_uppercase(), finding.kind.name())
+            ),
+            self.paint(
+                Style::new().dimmed(),
+                format_args!("{} {}", finding.id, finding.time)
+            ),
+        );
+        out += &wrap(&finding.explain, "  ", "  ");
+        let mut row = |label: &str, text: String| out += &self.row(label, &text);
+        row(
+            "whose",
+            format!(
+                "{} in {}, process {}, thread {} ({})",
+                finding.slot, finding.service, finding.pid, finding.tid, finding.runtime
+            ),
+        );
+        let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        if finding.kind == Kind::Squat {
+            row("left", value(finding.found.as_ref()));
+        } else if finding.expected.is_some() || finding.found.is_some() {
+            let source = finding
+                .source
+                .map_or_else(String::new, |source| format!(" ({source})"));
+            row("expected", value(finding.expected.as_ref()));
+            row("found", value(finding.found.as_ref()) + &source);
+        }
+        if let Some(hop) = &finding.hop {
+            let wait = hop
+                .wait_ns
+                .map_or_else(String::new, |wait| format!(", waited {}", duration(wait)));
+            row(
+                "hop",
+                format!(
+                    "{} by {} from thread {}{wait}",
+                    place(hop.site.as_ref()),
+                    hop.primitive,
+                    hop.submit_tid
+                ),
+            );
+        }
+        if let Some(bind) = &finding.bind {
+            let item = bind
+                .item
+                .map_or_else(String::new, |item| format!(" by item {item}"));
+            row(
+                "bind",
+                format!(
+                    "{}{item} on thread {}, {} before",
+                    place(bind.site.as_ref()),
+                    bind.tid,
+                    duration(bind.age_ns)
+                ),
+            );
+        }
+        if let Some(read) = &finding.read {
+            row("read", place(read.site.as_ref()));
+        }
+        if let Some(task) = &finding.task {
+            let announced = task
+                .announced
+                .as_ref()
+                .map_or_else(String::new, |task| format!(", announced as {task}"));
+            row("task", place(task.site.as_ref()) + &announced);
+        }
+        row("sure", sure(finding));
+        row("fix", finding.fix.clone());
+        out
+    }
+
+    /// The end of a run: its verdict, what was found, and how far its silence can be trusted.
+    pub fn summary(&self, summary: &Summary) -> String {
+        let mut out = String::new();
+        let groups = self.groups.sorted();
+        for group in groups.iter().take(SHOWN_GROUPS) {
+            out += &self.group(group);
+        }
+        let hidden = groups
+            .iter()
+            .skip(SHOWN_GROUPS)
+            .map(|group| group.count)
+            .sum::<u64>()
+            + self.groups.ungrouped();
+        if hidden > 0 {
+            let _ = writeln!(
+                out,
+                "and {hidden} more findings of other places; --format json has them all"
+            );
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let _ = writeln!(out, "{}", self.verdict(summary));
+        for reason in &summary.reasons {
+            out += &wrap(&reason.message, "  - ", "    ");
+        }
+        let mut row = |label: &str, text: String| out += &self.row(label, &text);
+        let zero = if summary.allowed > 0 {
+            format!(", allowed {}", summary.allowed)
+        } else {
+            String::new()
+        };
+        row("findings", counts(&summary.findings) + &zero);
+        row("hops", counts(&summary.hops));
+        row("reads", counts(&summary.reads));
+        row("binds", counts(&summary.binds));
+        row("tasks", counts(&summary.tasks));
+        if let Some(polls) = &summary.polls {
+            row("polls", counts(polls));
+        }
+        row(
+            "events",
+            format!(
+                "received {}; lost: {}",
+                summary.events.received,
+                counts(&summary.events.lost)
+            ),
+        );
+        let cost = summary
+            .overhead
+            .bpf_seconds
+            .map_or_else(String::new, |seconds| format!(", {seconds:.3} s in the kernel"));
+        row(
+            "overhead",
+            format!("{} probe hits{cost}", summary.overhead.probe_hits),
+        );
+        for target in summary.targets.iter().take(SHOWN_TARGETS) {
+            let runtime = target.runtime.as_deref().unwrap_or("no runtime");
+            let why = target
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(": {reason}"));
+            let missing = match target.probes_missing.as_slice() {
+                [] => String::new(),
+                missing => format!(", probes missing: {}", missing.join(" ")),
+            };
+            row(
+                "target",
+                format!(
+                    "{} (process {}, {runtime}) {}{why}; watched variables {}, handoffs {}, findings {}{missing}",
+                    target.service,
+                    target.pid,
+                    target.state.name(),
+                    target.slots,
+                    target.handoffs,
+                    target.findings
+                ),
+            );
+        }
+        if summary.targets.len() > SHOWN_TARGETS {
+            row(
+                "target",
+                format!("and {} more", summary.targets.len() - SHOWN_TARGETS),
+            );
+        }
+        if let Some(code) = summary.command_exit {
+            row("command", format!("ended with exit code {code}"));
+        }
+        out
+    }
+
+    fn verdict(&self, summary: &Summary) -> String {
+        let total: u64 = summary.findings.values().sum();
+        let (colour, text) = match summary.verdict {
+            Verdict::Clean => (AnsiColor::Green, "verdict: clean".to_owned()),
+            Verdict::Findings if summary.reasons.is_empty() => {
+                (AnsiColor::Red, format!("verdict: {total} findings"))
+            }
+            Verdict::Findings => (
+                AnsiColor::Red,
+                format!("verdict: {total} findings, and there may be more:"),
+            ),
+            Verdict::NoVerdict => (AnsiColor::Yellow, "verdict: no verdict, because".to_owned()),
+        };
+        self.paint(colour.on_default().bold(), text)
+    }
+
+    fn group(&self, group: &Group) -> String {
+        let first = &group.first;
+        let mut out = format!(
+            "{} {} of {} in {}, {} confirmed, first {} ({}){}\n",
+            self.paint(Style::new().bold(), format_args!("{:>6} x", group.count)),
+            self.paint(kind_style(first.kind), first.kind.name()),
+            first.slot,
+            first.service,
+            group.confirmed,
+            first.time,
+            first.id,
+            if group.count > 1 {
+                format!(", last {}", group.last_time)
+            } else {
+                String::new()
+            },
+        );
+        let sites = [
+            ("hop", first.hop.as_ref().map(|hop| hop.site.as_ref())),
+            ("bind", first.bind.as_ref().map(|bind| bind.site.as_ref())),
+            ("read", first.read.as_ref().map(|read| read.site.as_ref())),
+            ("task", first.task.as_ref().map(|task| task.site.as_ref())),
+        ];
+        for (label, site) in sites {
+            if let Some(site) = site {
+                let _ = writeln!(out, "           {label}  {}", place(site));
+            }
+        }
+        out
+    }
+
+    fn row(&self, label: &str, text: &str) -> String {
+        let wrapped = wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL));
+        let padded = format!("  {label:<LABEL$}");
+        format!(
+            "{}{}",
+            self.paint(Style::new().dimmed(), padded),
+            &wrapped[2 + LABEL..]
+        )
+    }
+
+    fn paint(&self, style: Style, text: impl Display) -> String {
+        if self.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_string()
+        }
+    }
+}
+
+fn kind_style(kind: Kind) -> Style {
+    match kind.severity() {
+        Severity::Critical => AnsiColor::Red.on_default().bold(),
+        Severity::Warning => AnsiColor::Yellow.on_default().bold(),
+    }
+}
+
+fn place(site: Option<&Site>) -> String {
+    site.map_or_else(|| "(place not known)".to_owned(), ToString::to_string)
+}
+
+fn sure(finding: &ExportedFinding) -> String {
+    let evidence = match finding.evidence {
+        "observed" => "read from the process's memory",
+        "claimed" => "announced by the program",
+        _ => "concluded",
+    };
+    let doubt = match (finding.kind, finding.confidence, &finding.expected) {
+        (Kind::Bleed, "suspected", None) => "; its request had no identity to compare with",
+        (Kind::Bleed, "suspected", Some(_)) => "; objects of this type can only be compared by address",
+        _ => "",
+    };
+    let window = if finding.window_complete {
+        ""
+    } else {
+        "; events were lost around it, so it may be incomplete"
+    };
+    format!("{}, {evidence}{doubt}{window}", finding.confidence)
+}
+
+fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {
+    counts
+        .into_iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A duration with three digits or so.
+fn duration(nanos: u64) -> String {
+    match nanos {
+        0..1_000 => format!("{nanos} ns"),
+        1_000..1_000_000 => format!("{:.1} \u{b5}s", nanos as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", nanos as f64 / 1e6),
+        1_000_000_000..120_000_000_000 => format!("{:.1} s", nanos as f64 / 1e9),
+        _ => format!("{} min", nanos / 60_000_000_000),
+    }
+}
