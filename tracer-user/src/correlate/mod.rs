@@ -1,6 +1,25 @@
 //! The engine: events in, facts out. Pure and deterministic; time comes from the events.
 
+mod access;
+mod black_hole;
+mod bleed;
+mod carrier;
+pub mod engine;
 pub mod event;
 pub mod fact;
 pub mod finding;
+mod handoff;
+mod hop;
+mod item;
+mod reporter;
+mod request;
+pub mod settings;
+mod slots;
+mod squat;
+mod table;
+mod target;
+mod task;
 pub mod value;
+
+pub use engine::Engine;
+pub use settings::Settings;

@@ -1,0 +1,338 @@
+//! Watched variables are read, bound and reset, and tasks are minted.
+
+use std::sync::Arc;
+
+use super::{
+    black_hole,
+    bleed::{self, ForeignRead},
+    carrier::{BindRecord, CarrierState},
+    event::{Named, Role, Scope, Slot, Stack},
+    fact::{FactKind, Place, ReadResult},
+    finding::{Confidence, Evidence, Kind, Read},
+    hop::ScopeKey,
+    item::{Verdict, Where, judge},
+    reporter::{Now, Out, told},
+    request::{IdentityRead, RequestKey},
+    target::{Target, say, say_findings, scene},
+    task,
+    value::{Content, Found, Value},
+};
+
+/// A look-up and what it found.
+pub(super) struct Asked<'a> {
+    pub(super) slot: Slot,
+    pub(super) found: &'a Found,
+    pub(super) call_default: Option<&'a Value>,
+}
+
+impl Asked<'_> {
+    fn value(&self) -> Option<Value> {
+        match self.found {
+            Found::Value(value) => Some(value.clone()),
+            Found::Unset | Found::Unreadable => None,
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn read(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        asked: &Asked<'_>,
+        (scope, entered): (Scope, bool),
+        request: Option<&Value>,
+        stack: &Arc<Stack>,
+        out: &mut Out<'_>,
+    ) {
+        Self::count_thread(me, out);
+        let nothing = match asked.found {
+            Found::Unreadable => false,
+            Found::Unset => true,
+            Found::Value(value) => self.slots.is_nothing(asked.slot, value, asked.call_default),
+        };
+        let read = Read {
+            site: stack.site().cloned(),
+            stack: Arc::clone(stack),
+        };
+        let key = ScopeKey::new(scope, now.carrier);
+        if nothing {
+            let reader = me.item.as_ref().map(|item| item.number);
+            let scene = scene!(self, out);
+            let findings = self
+                .returns
+                .missed(scene, now, key, asked.slot, reader, asked.found, &read);
+            say_findings(out, findings);
+        }
+        let mut judged = IdentityRead {
+            result: ReadResult::Unjudged,
+            confidence: Confidence::Confirmed,
+            slot: asked.slot,
+            expected: None,
+            found: asked.value(),
+            read,
+            item: me.item.as_ref().map(|item| item.number),
+            hop: None,
+            bind: None,
+            seq: now.seq,
+        };
+        self.judge_read(me, now, asked, (scope, entered), nothing, &mut judged, out);
+        out.say(FactKind::Read(asked.slot, judged.result));
+        if self.slots.role(asked.slot) == Some(Role::Identity) {
+            let identity = asked.value().filter(|_| !nothing);
+            let request = self.request(me, key, request, identity.as_ref());
+            self.mintings.read(scene!(self, out), out, now, scope, &judged);
+            match (request, &mut me.undecided) {
+                (Some(request), Some(undecided)) => undecided.last_read = Some((request, judged)),
+                (Some(request), None) => {
+                    self.requests.last_reads.insert(request, judged);
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn judge_read(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        asked: &Asked<'_>,
+        (scope, entered): (Scope, bool),
+        nothing: bool,
+        judged: &mut IdentityRead,
+        out: &mut Out<'_>,
+    ) {
+        let Some(mut item) = me.item.take() else {
+            judged.result = match asked.found {
+                Found::Unreadable => ReadResult::Unreadable,
+                _ if nothing => ReadResult::Empty,
+                _ => ReadResult::Own,
+            };
+            return;
+        };
+        let place = item.place(scope, entered);
+        let scene = scene!(self, out);
+        let slot = asked.slot;
+        let mut finding = None;
+        judged.result = match judge(
+            me,
+            &item,
+            &self.slots,
+            place,
+            slot,
+            asked.found,
+            asked.call_default,
+        ) {
+            Verdict::Own => ReadResult::Own,
+            Verdict::Unreadable => ReadResult::Unreadable,
+            Verdict::Unjudged => ReadResult::Unjudged,
+            Verdict::Empty { missed } => {
+                judged.expected.clone_from(&missed);
+                if let Some(expected) = missed.filter(|_| item.first(Kind::BlackHoleRead, slot)) {
+                    let read = judged.read.clone();
+                    finding = Some(black_hole::read_report(
+                        scene,
+                        &item,
+                        now,
+                        slot,
+                        expected,
+                        asked.found,
+                        read,
+                    ));
+                }
+                ReadResult::Empty
+            }
+            Verdict::Foreign {
+                expected,
+                confidence,
+                from,
+            } => {
+                judged.confidence = confidence;
+                judged.expected.clone_from(&expected);
+                if let Found::Value(found) = asked.found {
+                    let foreign = ForeignRead {
+                        slot,
+                        found: found.clone(),
+                        expected,
+                        confidence,
+                        from,
+                        read: judged.read.clone(),
+                    };
+                    let (bleed, bind) = bleed::report(scene, me, &item, now, foreign);
+                    judged.bind.clone_from(&bleed.bind);
+                    if item.first(Kind::Bleed, slot) {
+                        finding = Some(bleed);
+                    }
+                    if let Some(bind) = bind {
+                        out.say(FactKind::BleedAge(now.time.saturating_sub(bind.time)));
+                    }
+                }
+                ReadResult::Foreign
+            }
+        };
+        judged.hop = item.hop.as_ref().map(|hop| told(hop, Some(item.taken)));
+        me.item = Some(item);
+        if let Some(finding) = finding {
+            say(me, out, FactKind::Finding(Box::new(finding)));
+        }
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        slot: Slot,
+        (scope, entered): (Scope, bool),
+        value: &Found,
+        stack: &Arc<Stack>,
+        out: &mut Out<'_>,
+    ) {
+        Self::count_thread(me, out);
+        let place = me.item.as_mut().map(|item| item.place(scope, entered));
+        out.say(FactKind::Bind(
+            slot,
+            match place {
+                None => Place::Request,
+                Some(Where::Base) => Place::WorkerBase,
+                Some(Where::Brought | Where::Entered) => Place::WorkerEntered,
+            },
+        ));
+        let record = BindRecord {
+            value: match value {
+                Found::Value(value) => Some(value.clone()),
+                Found::Unset | Found::Unreadable => None,
+            },
+            site: stack.site().cloned(),
+            carrier: now.carrier,
+            item: me.item.as_ref().map(|item| item.number),
+            time: now.time,
+            seq: now.seq,
+        };
+        let bound = self.slots.bound(slot, value).is_some();
+        if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
+            item.remember_bound(slot, value);
+            if bound {
+                self.returns.bound(item, slot, place, scope, record.clone());
+            } else if *value != Found::Unreadable {
+                self.returns.unbound(item, slot, place, scope, value);
+            }
+        } else if let Some(value) = self.slots.bound(slot, value) {
+            self.outside_bind(slot, ScopeKey::new(scope, now.carrier), value);
+        }
+        let in_base = place.map_or(!entered, |place| place == Where::Base);
+        if in_base
+            && !me.base.push(slot, record)
+            && let Some(item) = me.item.as_mut()
+        {
+            item.forgot = true;
+        }
+    }
+
+    /// A request says whom it is for.
+    fn outside_bind(&mut self, slot: Slot, scope: ScopeKey, value: &Value) {
+        if self.slots.role(slot) != Some(Role::Identity) {
+            return;
+        }
+        if matches!(value.content, Content::Opaque) {
+            self.requests.bound(value.object);
+        }
+        self.requests.key(scope, None, Some(value));
+    }
+
+    pub(super) fn unbind(
+        &mut self,
+        me: &mut CarrierState,
+        slot: Slot,
+        (scope, entered): (Scope, bool),
+        restored: &Found,
+    ) {
+        let place = me.item.as_mut().map(|item| item.place(scope, entered));
+        if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
+            self.returns.unbound(item, slot, place, scope, restored);
+            item.forgot |= matches!(restored, Found::Unreadable);
+        }
+        if place.map_or(!entered, |place| place == Where::Base) {
+            me.base.undo(slot, restored);
+        }
+    }
+
+    /// The request that something belongs to (rule 9); none if that cannot be known.
+    fn request(
+        &mut self,
+        me: &CarrierState,
+        scope: ScopeKey,
+        request: Option<&Value>,
+        identity: Option<&Value>,
+    ) -> Option<RequestKey> {
+        match &me.item {
+            Some(item) => item.hop.as_ref().filter(|_| item.judged)?.request.clone(),
+            None => {
+                let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
+                let slot = self.slots.all().find(of_role);
+                let request =
+                    request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
+                Some(self.requests.key(scope, request, identity))
+            }
+        }
+    }
+
+    fn last_read(
+        &mut self,
+        me: &CarrierState,
+        scope: ScopeKey,
+        request: Option<&Value>,
+    ) -> Option<IdentityRead> {
+        let key = self.request(me, scope, request, None)?;
+        let held_back = me.undecided.as_ref().and_then(|u| u.last_read.as_ref());
+        held_back
+            .filter(|(k, _)| *k == key)
+            .map(|(_, read)| read)
+            .or_else(|| self.requests.last_reads.get(&key))
+            .cloned()
+    }
+
+    pub(super) fn random(
+        &mut self,
+        me: &CarrierState,
+        now: Now,
+        scope: Scope,
+        request: Option<&Value>,
+        stack: &Stack,
+        out: &mut Out<'_>,
+    ) {
+        let before = self.last_read(me, ScopeKey::new(scope, now.carrier), request);
+        self.mintings
+            .drawn(scene!(self, out), out, now, scope, stack, before);
+    }
+
+    pub(super) fn task_minted(
+        &mut self,
+        me: &CarrierState,
+        now: Now,
+        scope: Scope,
+        request: Option<&Value>,
+        payload: &Found,
+        stack: &Stack,
+        out: &mut Out<'_>,
+    ) {
+        let read = self.last_read(me, ScopeKey::new(scope, now.carrier), request);
+        let site = stack
+            .outermost(Named::Mint)
+            .map(|f| &f.site)
+            .or_else(|| stack.site())
+            .cloned();
+        let announced = match payload {
+            Found::Value(value) => Some(value.clone()),
+            Found::Unset | Found::Unreadable => None,
+        };
+        task::judge(
+            scene!(self, out),
+            out,
+            now,
+            site,
+            announced,
+            Evidence::Claimed,
+            read.as_ref(),
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! What is remembered about a carrier.
+
+use super::{
+    event::{Carrier, QueueKey, Site, Slot},
+    fact::FactKind,
+    finding::{Bind, Source},
+    hop::Submitted,
+    item::Item,
+    request::{IdentityRead, RequestKey},
+    value::{Found, Value},
+};
+
+/// Binds of one slot that are remembered; a program that nests deeper loses the outer ones.
+const NESTED_BINDS: usize = 16;
+
+/// A bind in a carrier's base scope.
+#[derive(Clone, Debug)]
+pub(super) struct BindRecord {
+    /// None if it could not be read.
+    pub(super) value: Option<Value>,
+    pub(super) site: Option<Site>,
+    pub(super) carrier: Carrier,
+    /// None before the first take, and outside items.
+    pub(super) item: Option<u64>,
+    pub(super) time: u64,
+    pub(super) seq: u64,
+}
+
+impl BindRecord {
+    pub(super) fn told(&self, now: u64) -> Bind {
+        Bind {
+            site: self.site.clone(),
+            carrier: self.carrier,
+            item: self.item,
+            age: now.saturating_sub(self.time),
+        }
+    }
+
+    pub(super) fn is(&self, value: &Value) -> bool {
+        self.value.as_ref().is_some_and(|v| v.same(value))
+    }
+}
+
+/// The binds in a carrier's base scope, per slot, the one in force last.
+#[derive(Debug, Default)]
+pub(super) struct BaseBinds(Vec<Vec<BindRecord>>);
+
+impl BaseBinds {
+    /// Remembers a bind; false if an older one had to go.
+    pub(super) fn push(&mut self, slot: Slot, record: BindRecord) -> bool {
+        let at = usize::from(slot.0);
+        while self.0.len() <= at {
+            self.0.push(Vec::new());
+        }
+        let binds = &mut self.0[at];
+        let room = binds.len() < NESTED_BINDS;
+        if !room {
+            binds.remove(0);
+        }
+        binds.push(record);
+        room
+    }
+
+    /// A reset: at least one bind is undone, and all down to the value that is there now.
+    pub(super) fn undo(&mut self, slot: Slot, restored: &Found) {
+        let Some(binds) = self.0.get_mut(usize::from(slot.0)) else {
+            return;
+        };
+        binds.pop();
+        match restored {
+            Found::Unreadable => {}
+            Found::Unset => binds.clear(),
+            Found::Value(value) => {
+                while binds.last().is_some_and(|b| !b.is(value)) {
+                    binds.pop();
+                }
+            }
+        }
+    }
+
+    pub(super) fn in_force(&self, slot: Slot) -> Option<&BindRecord> {
+        self.0.get(usize::from(slot.0))?.last()
+    }
+
+    /// The last bind of this value by anybody but `item`.
+    pub(super) fn left_by_others(&self, slot: Slot, value: &Value, item: u64) -> Option<&BindRecord> {
+        self.0
+            .get(usize::from(slot.0))?
+            .iter()
+            .rev()
+            .find(|b| b.item != Some(item) && b.is(value))
+    }
+
+    /// Between items only what the base scope holds now can matter again.
+    pub(super) fn settle(&mut self, held: &[Found]) {
+        for (at, binds) in self.0.iter_mut().enumerate() {
+            match held.get(at).unwrap_or(&Found::Unset) {
+                Found::Unreadable => {}
+                Found::Unset => binds.clear(),
+                Found::Value(value) => {
+                    let last = binds.pop().filter(|b| b.is(value));
+                    binds.clear();
+                    binds.extend(last);
+                }
+            }
+        }
+    }
+
+    /// What was bound turns out to be an initialiser's.
+    pub(super) fn disown(&mut self) {
+        for bind in self.0.iter_mut().flatten() {
+            bind.item = None;
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// A thread that may still turn out to be a pool's worker (rule 2).
+#[derive(Debug)]
+pub(super) struct Undecided {
+    pub(super) since: u64,
+    /// What to say once it is not.
+    pub(super) held_back: Vec<FactKind>,
+    /// The last identity that it read.
+    pub(super) last_read: Option<(RequestKey, IdentityRead)>,
+}
+
+#[derive(Debug)]
+pub(super) struct CarrierState {
+    /// It ran before the agent attached, as far as is known.
+    pub(super) at_attach: bool,
+    /// Binds on it may have been missed.
+    pub(super) binds_lost: bool,
+    /// A pool's worker, whose queue may not be known yet.
+    pub(super) pool: bool,
+    pub(super) pool_queue: Option<QueueKey>,
+    pub(super) squatting: bool,
+    pub(super) base: BaseBinds,
+    pub(super) item: Option<Item>,
+    pub(super) undecided: Option<Undecided>,
+    /// The thread that it starts, and whether that is a pool's worker.
+    pub(super) starting: Option<(bool, Submitted)>,
+}
+
+impl CarrierState {
+    pub(super) fn new(at_attach: bool, binds_lost: bool) -> Self {
+        Self {
+            at_attach,
+            binds_lost,
+            pool: false,
+            pool_queue: None,
+            squatting: false,
+            base: BaseBinds::default(),
+            item: None,
+            undecided: None,
+            starting: None,
+        }
+    }
+
+    /// Whether what it takes from this queue is work for it.
+    pub(super) fn works_for(&self, queue: QueueKey) -> bool {
+        self.pool && self.pool_queue.is_none_or(|q| q == queue)
+    }
+
+    /// Where a value in the base scope that is not the item's own comes from.
+    pub(super) fn origin(&self, slot: Slot, value: &Value, item: u64) -> (Source, Option<BindRecord>) {
+        match self.base.left_by_others(slot, value, item) {
+            Some(bind) if bind.item.is_none() => (Source::Initializer, Some(bind.clone())),
+            Some(bind) => (Source::Residue, Some(bind.clone())),
+            None if self.at_attach => (Source::BeforeAttach, None),
+            None => (Source::Residue, None),
+        }
+    }
+}

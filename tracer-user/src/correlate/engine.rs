@@ -1,0 +1,79 @@
+//! Events in, facts out.
+
+use std::collections::BTreeMap;
+
+use super::{
+    event::{Event, TargetId, What},
+    fact::Fact,
+    reporter::Out,
+    settings::Settings,
+    slots::Slots,
+    target::Target,
+};
+
+/// Judges the events of any number of targets.
+pub struct Engine {
+    settings: Settings,
+    targets: BTreeMap<TargetId, Target>,
+    /// Number of the last finding.
+    findings: u64,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    pub const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            targets: BTreeMap::new(),
+            findings: 0,
+        }
+    }
+
+    /// Looks at the next event, and adds what follows from it.
+    pub fn apply(&mut self, event: &Event, facts: &mut Vec<Fact>) {
+        let mut out = Out {
+            target: event.target,
+            facts,
+            findings: &mut self.findings,
+        };
+        match &event.what {
+            What::Attach {
+                from_start,
+                forked_from,
+            } => {
+                let parent = forked_from
+                    .as_ref()
+                    .and_then(|(parent, _)| self.targets.get(parent));
+                let slots = parent.map_or_else(Slots::default, |p| p.slots.clone());
+                let seen = *from_start || parent.is_some_and(|p| p.from_start);
+                let target = Target::new(&self.settings, event.carrier, seen, slots);
+                if let Some(former) = self.targets.insert(event.target, target) {
+                    former.close(&mut out);
+                }
+            }
+            What::Exit { .. } => {
+                if let Some(target) = self.targets.remove(&event.target) {
+                    target.close(&mut out);
+                }
+            }
+            _ => {
+                let target = self
+                    .targets
+                    .entry(event.target)
+                    .or_insert_with(|| Target::new(&self.settings, event.carrier, false, Slots::default()));
+                target.apply(event, &self.settings, &mut out);
+            }
+        }
+    }
+
+    /// The run is over: adds what was still pending.
+    pub fn finish(&mut self, facts: &mut Vec<Fact>) {
+        for (id, target) in std::mem::take(&mut self.targets) {
+            target.close(&mut Out {
+                target: id,
+                facts,
+                findings: &mut self.findings,
+            });
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Work changes hands: threads begin and end, items are submitted, taken and ended (rules 1, 2, 3 and 5).
+
+use super::{
+    carrier::{CarrierState, Undecided},
+    event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
+    fact::{Carried, FactKind},
+    hop::{ANCESTORS, Handed, HopValue, Residue, ScopeKey, Submitted},
+    item::{Item, Verdict, judge},
+    reporter::{Now, Out},
+    request::RequestKey,
+    slots::{Slots, held},
+    squat,
+    target::{Target, decide, say, say_findings, scene},
+    value::{Content, Found, Value},
+};
+
+impl Target {
+    pub(super) fn begin(&mut self, now: Now, parent: Carrier, out: &mut Out<'_>) {
+        if let Some(mut former) = self.carriers.remove(&now.carrier) {
+            self.end(&mut former, now.carrier, out);
+        }
+        let mut me = CarrierState::new(false, false);
+        match self.carriers.get_mut(&parent).and_then(|p| p.starting.take()) {
+            Some((true, _)) => me.pool = true,
+            Some((false, submitted)) => {
+                let mut item = Item::new(self.next_item(), Some(submitted), now.time);
+                item.uncounted = true;
+                me.item = Some(item);
+                me.undecided = Some(Undecided {
+                    since: now.time,
+                    held_back: Vec::new(),
+                    last_read: None,
+                });
+                self.undecided.insert(now.carrier);
+            }
+            None if self.lost_something() => {
+                me.item = Some(Item::unseen(self.next_item(), now.time, None));
+            }
+            None => {}
+        }
+        self.keep(now.carrier, me, out);
+    }
+
+    pub(super) fn end(&mut self, me: &mut CarrierState, carrier: Carrier, out: &mut Out<'_>) {
+        decide(me, &mut self.requests, out);
+        self.undecided.remove(&carrier);
+        self.mintings
+            .close_if(scene!(self, out), out, |c, _, _| c == carrier);
+        if let Some(item) = me.item.take() {
+            self.end_item(carrier, &item, out);
+        }
+        self.squat_gauge(me, false, out);
+        let bare = ScopeKey::new(Scope(0), carrier);
+        self.returns.end_scope(bare);
+        self.requests.end_scope(bare);
+    }
+
+    /// The item is over: its binds can no longer be reset, and what it submitted has nobody to come back to.
+    fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
+        let findings = self.returns.ended(scene!(self, out), item);
+        say_findings(out, findings);
+        self.returns.end_scope(ScopeKey::new(item.base, carrier));
+        self.returns.end_scope(ScopeKey::new(Scope(0), carrier));
+    }
+
+    pub(super) fn existing(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        doing: Doing,
+        scope: Scope,
+        holds: &[Found],
+        out: &mut Out<'_>,
+    ) {
+        if doing == Doing::Other {
+            return;
+        }
+        me.pool = true;
+        if doing == Doing::UnseenItem {
+            let mut item = Item::unseen(self.next_item(), now.time, None);
+            item.base = scope;
+            me.item = Some(item);
+        }
+        let squatting = self.slots.any_bound(holds);
+        self.squat_gauge(me, squatting, out);
+    }
+
+    /// What a submitter hands over (rule 5).
+    pub(super) fn submitted(
+        &mut self,
+        me: &CarrierState,
+        now: Now,
+        (primitive, brings): (Primitive, Brings),
+        scope: Scope,
+        holds: &[Found],
+        stack: &Stack,
+    ) -> Submitted {
+        let mut values = Vec::new();
+        let mut residue = Vec::new();
+        for slot in self.slots.all() {
+            let holds = held(holds, slot);
+            let (handed, foreign) = match &me.item {
+                None => (outside(&self.slots, slot, holds), None),
+                Some(item) => inside(me, item, &self.slots, slot, scope, holds),
+            };
+            values.push(handed);
+            residue.push(foreign);
+        }
+        let judged = me.item.as_ref().is_none_or(|item| item.judged);
+        let key = ScopeKey::new(scope, now.carrier);
+        Submitted {
+            primitive,
+            brings,
+            site: stack.site().cloned(),
+            submitter: now.carrier,
+            scope: key,
+            time: now.time,
+            seq: now.seq,
+            values,
+            later_slots: if self.from_start && judged {
+                HopValue::None
+            } else {
+                HopValue::Unknown
+            },
+            residue,
+            request: match &me.item {
+                None => Some(self.request_held(key, holds)),
+                Some(item) => item
+                    .hop
+                    .as_ref()
+                    .filter(|_| item.judged)
+                    .and_then(|hop| hop.request.clone()),
+            },
+        }
+    }
+
+    fn request_held(&mut self, key: ScopeKey, holds: &[Found]) -> RequestKey {
+        let of = |role| {
+            let slots = &self.slots;
+            let of_role = slots.all().filter(move |slot| slots.role(*slot) == Some(role));
+            of_role.filter_map(|slot| slots.bound(slot, held(holds, slot)))
+        };
+        let request = of(Role::Request).next();
+        let identity = of(Role::Identity)
+            .find(|v| matches!(v.content, Content::Opaque))
+            .or_else(|| of(Role::Identity).next());
+        self.requests.key(key, request, identity)
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        me: &mut CarrierState,
+        item: ItemKey,
+        work: Work,
+        submitted: Submitted,
+        out: &mut Out<'_>,
+    ) {
+        match work {
+            Work::Thread { pool } => {
+                me.starting = Some((pool, submitted));
+                return;
+            }
+            Work::Item => {
+                self.data.remove(&item);
+                self.submits.insert(item, submitted);
+            }
+            Work::Data => {
+                self.submits.remove(&item);
+                self.data.insert(item, ());
+                out.say(FactKind::Data);
+            }
+        }
+        decide(me, &mut self.requests, out);
+    }
+
+    pub(super) fn take(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        (item, queue): (ItemKey, QueueKey),
+        scope: Scope,
+        holds: &[Found],
+        out: &mut Out<'_>,
+    ) {
+        self.turned_out_worker(me, now.carrier, out);
+        if self.data.remove(&item).is_some() {
+            return;
+        }
+        let submitted = self.submits.remove(&item);
+        if submitted.is_none() && !me.works_for(queue) {
+            return;
+        }
+        if let Some(former) = me.item.take() {
+            self.returns.abandon(scene!(self, out), &former);
+        }
+        let Some(hop) = submitted else {
+            me.item = Some(Item::unseen(self.next_item(), now.time, Some(queue)));
+            return;
+        };
+        out.say(FactKind::Wait(now.time.saturating_sub(hop.time)));
+        out.say(FactKind::Handoff(
+            hop.primitive,
+            carried(&self.slots, &hop, holds),
+        ));
+        let mut item = Item::new(self.next_item(), Some(hop), now.time);
+        item.queue = Some(queue);
+        item.base = scope;
+        item.carried = self.slots.all().map(|slot| held(holds, slot).clone()).collect();
+        item.carried_later = if self.from_start {
+            Found::Unset
+        } else {
+            Found::Unreadable
+        };
+        me.item = Some(item);
+        me.pool = true;
+        me.pool_queue = Some(queue);
+        me.base.settle(holds);
+        let squatting = self.slots.any_bound(holds);
+        self.squat_gauge(me, squatting, out);
+    }
+
+    pub(super) fn idle(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        queue: QueueKey,
+        scope: Scope,
+        holds: &[Found],
+        out: &mut Out<'_>,
+    ) {
+        self.turned_out_worker(me, now.carrier, out);
+        self.mintings
+            .close_if(scene!(self, out), out, |c, _, _| c == now.carrier);
+        if me.item.as_ref().is_some_and(|item| item.queue != Some(queue)) {
+            return;
+        }
+        if let Some(item) = me.item.take() {
+            if item.hop.is_some() {
+                out.say(FactKind::Busy(now.time.saturating_sub(item.taken)));
+            }
+            if scope == item.base || item.base.0 == 0 {
+                say_findings(out, squat::report(scene!(self, out), me, &item, now, holds));
+            }
+            self.end_item(now.carrier, &item, out);
+        }
+        if me.pool {
+            me.base.settle(holds);
+            let squatting = self.slots.any_bound(holds);
+            self.squat_gauge(me, squatting, out);
+        }
+    }
+
+    /// A thread whose first queue event is a dequeue is a pool's worker: its start handed over nothing (rule 2).
+    fn turned_out_worker(&mut self, me: &mut CarrierState, carrier: Carrier, out: &mut Out<'_>) {
+        if me.undecided.take().is_none() {
+            return;
+        }
+        self.undecided.remove(&carrier);
+        if let Some(item) = me.item.take() {
+            self.returns.abandon(scene!(self, out), &item);
+        }
+        me.base.disown();
+    }
+
+    /// Counts a bare thread's handoff, once something watched happens in it.
+    pub(super) fn count_thread(me: &mut CarrierState, out: &mut Out<'_>) {
+        let Some(item) = me.item.as_mut().filter(|item| item.uncounted && item.judged) else {
+            return;
+        };
+        item.uncounted = false;
+        let Some(hop) = &item.hop else { return };
+        let carried = match hop.brings {
+            Brings::Scope(_) => Carried::Copied,
+            Brings::Nothing | Brings::Unknown => Carried::None,
+        };
+        let primitive = hop.primitive;
+        say(me, out, FactKind::Handoff(primitive, carried));
+    }
+}
+
+fn outside(slots: &Slots, slot: super::event::Slot, holds: &Found) -> Handed {
+    let value = match (holds, slots.bound(slot, holds)) {
+        (Found::Unreadable, _) => HopValue::Unknown,
+        (_, Some(value)) => HopValue::Bound(value.clone()),
+        (_, None) => HopValue::None,
+    };
+    Handed { value, depth: 0 }
+}
+
+/// What an item hands on: its own, else what was handed to it.
+fn inside(
+    me: &CarrierState,
+    item: &Item,
+    slots: &Slots,
+    slot: super::event::Slot,
+    scope: Scope,
+    holds: &Found,
+) -> (Handed, Option<Residue>) {
+    let unknown = Handed {
+        value: HopValue::Unknown,
+        depth: 0,
+    };
+    let Some(hop) = &item.hop else {
+        return (unknown, None);
+    };
+    let value = || match holds {
+        Found::Value(value) => Some(value.clone()),
+        Found::Unset | Found::Unreadable => None,
+    };
+    let depth = hop.depth(slot) + 1;
+    let handed_on = || Handed {
+        value: if depth > ANCESTORS {
+            HopValue::None
+        } else {
+            hop.value(slot).clone()
+        },
+        depth: depth.min(ANCESTORS),
+    };
+    match judge(me, item, slots, item.place_known(scope), slot, holds, None) {
+        Verdict::Own => (
+            Handed {
+                value: value().map_or(HopValue::Unknown, HopValue::Bound),
+                depth: 0,
+            },
+            None,
+        ),
+        Verdict::Empty { .. } => (handed_on(), None),
+        Verdict::Foreign { from, .. } => (
+            handed_on(),
+            value().map(|value| origin(me, item, slot, value, from)),
+        ),
+        Verdict::Unreadable | Verdict::Unjudged => (unknown, None),
+    }
+}
+
+fn origin(
+    me: &CarrierState,
+    item: &Item,
+    slot: super::event::Slot,
+    value: Value,
+    from: Option<Residue>,
+) -> Residue {
+    from.unwrap_or_else(|| {
+        let (source, bind) = me.origin(slot, &value, item.number);
+        Residue { value, source, bind }
+    })
+}
+
+/// What a worker carries when it takes an item; of several slots the worst.
+fn carried(slots: &Slots, hop: &Submitted, holds: &[Found]) -> Carried {
+    if matches!(hop.brings, Brings::Scope(_)) {
+        return Carried::Copied;
+    }
+    let of_slot = |slot| match (slots.bound(slot, held(holds, slot)), hop.value(slot)) {
+        (None, _) | (Some(_), HopValue::Unknown) => Carried::None,
+        (Some(value), HopValue::Bound(own)) if own.same(value) => Carried::Own,
+        (Some(_), _) => Carried::Foreign,
+    };
+    slots.all().map(of_slot).min().unwrap_or(Carried::None)
+}

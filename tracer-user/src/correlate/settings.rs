@@ -1,0 +1,81 @@
+//! What the operator decides about the engine.
+
+use std::sync::Arc;
+
+use super::value::{Content, Value};
+
+/// What the operator decides about the engine.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Values that count as nothing.
+    pub empty: Vec<EmptyValue>,
+    /// How much is remembered.
+    pub bounds: Bounds,
+}
+
+/// A value that counts as nothing.
+#[derive(Clone, Debug)]
+pub struct EmptyValue {
+    /// Of which variable; of all when not said.
+    pub variable: Option<Arc<str>>,
+    /// The content of a `str`, or an `int` as Python prints it.
+    pub text: String,
+}
+
+/// How many entries each table of a target may have; the oldest go first.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Carriers.
+    pub carriers: usize,
+    /// Items that were submitted and not taken.
+    pub submits: usize,
+    /// Binds that may be missed by the scope that submitted their item.
+    pub returns: usize,
+    /// Requests.
+    pub requests: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            carriers: 4096,
+            submits: 16_384,
+            returns: 16_384,
+            requests: 16_384,
+        }
+    }
+}
+
+impl EmptyValue {
+    /// Whether it is meant for this variable.
+    pub(super) fn applies_to(&self, variable: &str) -> bool {
+        self.variable.as_deref().is_none_or(|v| v == variable)
+    }
+
+    /// Whether the value says just this.
+    pub(super) fn matches(&self, value: &Value) -> bool {
+        match &value.content {
+            Content::Str(s) => s.whole && *s.shown == *self.text,
+            Content::Int { negative, digits } => {
+                let Ok(number) = self.text.parse::<i128>() else {
+                    return false;
+                };
+                digits.whole
+                    && (*negative == (number < 0) || number == 0)
+                    && same_magnitude(&digits.shown, number.unsigned_abs())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Compares 30-bit digits, least significant first, with a number.
+fn same_magnitude(digits: &[u32], mut number: u128) -> bool {
+    for &digit in digits {
+        if u128::from(digit) != number & 0x3fff_ffff {
+            return false;
+        }
+        number >>= 30;
+    }
+    number == 0
+}

@@ -1,0 +1,407 @@
+//! What is known of one target.
+
+use std::collections::BTreeSet;
+
+use super::{
+    black_hole::Returns,
+    carrier::{CarrierState, Undecided},
+    event::{Carrier, Event, ItemKey, What},
+    fact::{FactKind, Table as Which},
+    finding::Finding,
+    hop::{ScopeKey, Submitted},
+    item::Item,
+    reporter::{Now, Out},
+    request::Requests,
+    settings::Settings,
+    slots::Slots,
+    table::Table,
+    task::{Mintings, PATIENCE},
+};
+
+/// The part of a target that findings are told by; a macro so that the other fields stay free.
+macro_rules! scene {
+    ($target:expr, $out:expr) => {
+        $crate::correlate::reporter::Scene {
+            target: $out.target,
+            slots: &$target.slots,
+            last_gap: $target.last_gap,
+        }
+    };
+}
+pub(super) use scene;
+
+/// Nanoseconds after which a thread that touched no queue is no pool's worker.
+const DECISION: u64 = 1_000_000_000;
+
+pub(super) struct Target {
+    pub(super) from_start: bool,
+    pub(super) slots: Slots,
+    pub(super) carriers: Table<Carrier, CarrierState>,
+    pub(super) submits: Table<ItemKey, Submitted>,
+    /// Objects in queues that are not work.
+    pub(super) data: Table<ItemKey, ()>,
+    pub(super) returns: Returns,
+    pub(super) requests: Requests,
+    pub(super) mintings: Mintings,
+    pub(super) undecided: BTreeSet<Carrier>,
+    /// Number of its last item.
+    items: u64,
+    seq: u64,
+    pub(super) last_gap: Option<u64>,
+    /// A carrier's past may be forgotten.
+    forgetful: bool,
+    first_thread: Carrier,
+    pub(super) squatting: u64,
+    entries: [u64; 4],
+}
+
+/// Says a fact of a carrier; what depends on a thread's being no pool's worker waits until that is decided.
+pub(super) fn say(me: &mut CarrierState, out: &mut Out<'_>, what: FactKind) {
+    match &mut me.undecided {
+        Some(undecided) if matches!(what, FactKind::Finding(_) | FactKind::Handoff(..)) => {
+            undecided.held_back.push(what);
+        }
+        _ => out.say(what),
+    }
+}
+
+pub(super) fn say_findings(out: &mut Out<'_>, findings: Vec<Finding>) {
+    for finding in findings {
+        out.say(FactKind::Finding(Box::new(finding)));
+    }
+}
+
+impl Target {
+    pub(super) fn new(settings: &Settings, first_thread: Carrier, from_start: bool, slots: Slots) -> Self {
+        let bounds = settings.bounds;
+        Self {
+            from_start,
+            slots,
+            carriers: Table::new(bounds.carriers),
+            submits: Table::new(bounds.submits),
+            data: Table::new(bounds.submits),
+            returns: Returns::new(bounds.returns),
+            requests: Requests::new(bounds.requests),
+            mintings: Mintings::default(),
+            undecided: BTreeSet::new(),
+            items: 0,
+            seq: 0,
+            last_gap: None,
+            forgetful: false,
+            first_thread,
+            squatting: 0,
+            entries: [0; 4],
+        }
+    }
+
+    pub(super) fn next_item(&mut self) -> u64 {
+        self.items += 1;
+        self.items
+    }
+
+    pub(super) fn lost_something(&self) -> bool {
+        self.last_gap.is_some()
+    }
+
+    /// Looks at one event of this target, other than its attach and its exit.
+    pub(super) fn apply(&mut self, event: &Event, settings: &Settings, out: &mut Out<'_>) {
+        self.seq += 1;
+        let now = Now {
+            time: event.time,
+            seq: self.seq,
+            carrier: event.carrier,
+        };
+        self.overdue(now.time, out);
+        match &event.what {
+            What::Attach { .. } | What::Exit { .. } => {}
+            What::Variable {
+                slot,
+                name,
+                role,
+                default,
+            } => {
+                self.slots.add(*slot, name, *role, default.as_ref(), settings);
+                out.say(FactKind::SlotSeen(*slot));
+            }
+            What::Gap { lost } => self.gap(now, *lost, out),
+            What::ScopeEnd { scope } => {
+                let scene = scene!(self, out);
+                self.mintings.close_if(scene, out, |_, s, _| s == *scope);
+                let key = ScopeKey::new(*scope, now.carrier);
+                self.returns.end_scope(key);
+                self.requests.end_scope(key);
+            }
+            what => self.of_carrier(now, what, out),
+        }
+        self.count(out);
+    }
+
+    fn of_carrier(&mut self, now: Now, what: &What, out: &mut Out<'_>) {
+        if let What::Begin { parent } = what {
+            self.begin(now, *parent, out);
+            return;
+        }
+        let mut me = match self.carriers.remove(&now.carrier) {
+            Some(me) => me,
+            None => self.stranger(now),
+        };
+        match what {
+            What::Existing { doing, scope, held } => self.existing(&mut me, now, *doing, *scope, held, out),
+            What::Submit {
+                item,
+                work,
+                primitive,
+                brings,
+                scope,
+                held,
+                stack,
+            } => {
+                let submitted = self.submitted(&me, now, (*primitive, *brings), *scope, held, stack);
+                self.look(now, *scope, stack, out);
+                self.submit(&mut me, *item, *work, submitted, out);
+            }
+            What::Idle { queue, scope, held } => self.idle(&mut me, now, *queue, *scope, held, out),
+            What::Take {
+                item,
+                queue,
+                scope,
+                held,
+            } => {
+                self.take(&mut me, now, (*item, *queue), *scope, held, out);
+            }
+            What::Read {
+                slot,
+                scope,
+                entered,
+                found,
+                call_default,
+                request,
+                stack,
+            } => {
+                self.look(now, *scope, stack, out);
+                let asked = super::access::Asked {
+                    slot: *slot,
+                    found,
+                    call_default: call_default.as_ref(),
+                };
+                self.read(
+                    &mut me,
+                    now,
+                    &asked,
+                    (*scope, *entered),
+                    request.as_ref(),
+                    stack,
+                    out,
+                );
+            }
+            What::Bind {
+                slot,
+                scope,
+                entered,
+                value,
+                stack,
+                ..
+            } => {
+                self.look(now, *scope, stack, out);
+                self.bind(&mut me, now, *slot, (*scope, *entered), value, stack, out);
+            }
+            What::Unbind {
+                slot,
+                scope,
+                entered,
+                restored,
+                stack,
+            } => {
+                self.look(now, *scope, stack, out);
+                self.unbind(&mut me, *slot, (*scope, *entered), restored);
+            }
+            What::Random {
+                scope,
+                request,
+                stack,
+            } => {
+                self.look(now, *scope, stack, out);
+                self.random(&me, now, *scope, request.as_ref(), stack, out);
+            }
+            What::TaskMinted {
+                scope,
+                request,
+                payload,
+                stack,
+            } => {
+                self.look(now, *scope, stack, out);
+                self.task_minted(&me, now, *scope, request.as_ref(), payload, stack, out);
+            }
+            What::End => {
+                self.end(&mut me, now.carrier, out);
+                return;
+            }
+            _ => {}
+        }
+        self.keep(now.carrier, me, out);
+    }
+
+    /// Puts a carrier back as the newest.
+    pub(super) fn keep(&mut self, carrier: Carrier, me: CarrierState, out: &mut Out<'_>) {
+        if let Some(mut dropped) = self.carriers.insert(carrier, me) {
+            self.forgetful = true;
+            self.squat_gauge(&mut dropped, false, out);
+            if let Some(item) = &dropped.item {
+                self.returns.abandon(scene!(self, out), item);
+            }
+        }
+    }
+
+    /// A carrier that nobody announced.
+    fn stranger(&mut self, now: Now) -> CarrierState {
+        let unsure = self.forgetful || self.lost_something();
+        let mut me = CarrierState::new(!self.from_start && !unsure, unsure);
+        if unsure && now.carrier != self.first_thread {
+            me.item = Some(Item::unseen(self.next_item(), now.time, None));
+        }
+        me
+    }
+
+    fn look(&mut self, now: Now, scope: super::event::Scope, stack: &super::event::Stack, out: &mut Out<'_>) {
+        self.mintings.look(scene!(self, out), out, now, scope, stack);
+    }
+
+    fn overdue(&mut self, time: u64, out: &mut Out<'_>) {
+        let scene = scene!(self, out);
+        self.mintings
+            .close_if(scene, out, |_, _, opened| time.saturating_sub(opened) > PATIENCE);
+        let due: Vec<_> = self.undecided.iter().copied().collect();
+        for carrier in due {
+            let Some(me) = self.carriers.get_mut(&carrier) else {
+                self.undecided.remove(&carrier);
+                continue;
+            };
+            if me
+                .undecided
+                .as_ref()
+                .is_none_or(|u| time.saturating_sub(u.since) > DECISION)
+            {
+                decide(me, &mut self.requests, out);
+                self.undecided.remove(&carrier);
+            }
+        }
+    }
+
+    /// Events were lost: forget what may have changed meanwhile.
+    fn gap(&mut self, now: Now, lost: u64, out: &mut Out<'_>) {
+        self.last_gap = Some(now.seq);
+        self.first_thread = now.carrier;
+        self.mintings.lose(out);
+        self.requests.clear();
+        self.returns.pending.clear();
+        // A take, the end of its item and a submit at the same address may all be among the lost.
+        self.submits.clear();
+        self.data.clear();
+        self.undecided.clear();
+        let mut items = self.items;
+        for me in self.carriers.values_mut() {
+            me.base.forget();
+            me.binds_lost = true;
+            me.at_attach = false;
+            me.starting = None;
+            let was_undecided = me.undecided.take().is_some();
+            match &mut me.item {
+                Some(item) => item.judged = false,
+                None if me.pool || was_undecided => {
+                    items += 1;
+                    me.item = Some(Item::unseen(items, now.time, me.pool_queue));
+                }
+                None => {}
+            }
+        }
+        self.items = items;
+        out.say(FactKind::Gap(lost));
+    }
+
+    /// The target, or the run, is over (rule 13).
+    pub(super) fn close(mut self, out: &mut Out<'_>) {
+        let scene = scene!(self, out);
+        self.mintings.close_if(scene, out, |_, _, _| true);
+        for carrier in self.carriers.keys() {
+            let Some(mut me) = self.carriers.remove(&carrier) else {
+                continue;
+            };
+            decide(&mut me, &mut self.requests, out);
+            if let Some(item) = &me.item {
+                let findings = self.returns.cut_short(scene!(self, out), item);
+                say_findings(out, findings);
+            }
+            self.squat_gauge(&mut me, false, out);
+        }
+        self.submits.clear();
+        self.data.clear();
+        self.returns.pending.clear();
+        self.requests.clear();
+        self.count(out);
+    }
+
+    /// Keeps the number of pool workers whose base scope holds an identity.
+    pub(super) fn squat_gauge(&mut self, me: &mut CarrierState, squatting: bool, out: &mut Out<'_>) {
+        if me.squatting == squatting {
+            return;
+        }
+        me.squatting = squatting;
+        self.squatting = if squatting {
+            self.squatting + 1
+        } else {
+            self.squatting.saturating_sub(1)
+        };
+        out.say(FactKind::Squatting(self.squatting));
+    }
+
+    fn count(&mut self, out: &mut Out<'_>) {
+        let tables = [
+            (
+                Which::Submits,
+                self.submits.len() + self.data.len(),
+                self.submits.take_evicted(),
+            ),
+            (Which::Carriers, self.carriers.len(), self.carriers.take_evicted()),
+            (
+                Which::Returns,
+                self.returns.pending.len(),
+                self.returns.pending.take_evicted(),
+            ),
+            (
+                Which::Requests,
+                self.requests.last_reads.len(),
+                self.requests.last_reads.take_evicted(),
+            ),
+        ];
+        for (before, (table, now, evicted)) in self.entries.iter_mut().zip(tables) {
+            if *before != now as u64 {
+                *before = now as u64;
+                out.say(FactKind::Entries(table, *before));
+            }
+            if evicted > 0 {
+                out.say(FactKind::Evicted(table, evicted));
+            }
+        }
+    }
+}
+
+/// The thread is none of a pool's: lets out what was held back.
+pub(super) fn decide(me: &mut CarrierState, requests: &mut Requests, out: &mut Out<'_>) {
+    let Some(Undecided {
+        held_back, last_read, ..
+    }) = me.undecided.take()
+    else {
+        return;
+    };
+    for fact in held_back {
+        out.say(fact);
+    }
+    if let Some((key, read)) = last_read
+        && requests
+            .last_reads
+            .get(&key)
+            .is_none_or(|newer| newer.seq < read.seq)
+    {
+        requests.last_reads.insert(key, read);
+    }
+}
