@@ -256,14 +256,6 @@ impl Trace {
         self
     }
 
-    /// The address of the metrics.
-    ///
-    /// # Panics
-    /// When there are none.
-    pub fn address(&self) -> String {
-        self.listen.clone().expect("a trace that listens")
-    }
-
     /// Starts it on a fixture.
     #[track_caller]
     pub fn start(mut self, setup: &Setup, name: &str, arguments: &[&str]) -> Running {
@@ -282,13 +274,18 @@ impl Trace {
     #[track_caller]
     pub fn attach(self, pid: u32) -> Running {
         let trace = self.flags(["--pid", &pid.to_string()]).listening();
-        let address = trace.address();
+        let wanted = trace
+            .command
+            .get_args()
+            .filter(|argument| *argument == "--pid")
+            .count() as f64;
         let mut running = trace.begin();
+        let address = running.address.clone();
         wait_until("the target is traced", Duration::from_secs(20), || {
             assert!(running.program.runs(), "the tracer ended");
             let metrics = metrics::get(&address, "/metrics").ok()?;
             let attached = metrics::sample(&metrics, "bleedtrace_targets", &[("state", "attached")])?;
-            (attached >= 1.0).then_some(())
+            (attached >= wanted).then_some(())
         });
         running
     }
@@ -304,6 +301,7 @@ impl Trace {
     #[track_caller]
     fn begin(mut self) -> Running {
         Running {
+            address: self.listen.unwrap_or_default(),
             program: Program::start(&mut self.command),
             output: self.output,
         }
@@ -314,6 +312,8 @@ impl Trace {
 pub struct Running {
     /// The tracer; its standard input and output are the program's.
     pub program: Program,
+    /// Where its metrics are, if it listens.
+    pub address: String,
     output: PathBuf,
 }
 
