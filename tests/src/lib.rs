@@ -1,1 +1,16 @@
-//! Placeholder.
+//! End-to-end tests: `bleedtrace` against real interpreters under real probes.
+//!
+//! A fixture is a small Python program that knows the truth about itself and prints it; a test traces it and compares.
+//! What cannot run here says so by name; what can, must pass.
+
+mod metrics;
+mod outcome;
+mod setup;
+mod tracer;
+mod truth;
+
+pub use metrics::{free_port, get, sample};
+pub use outcome::{Finding, Outcome};
+pub use setup::{Setup, fixture, line_of, on_every_interpreter, once, skip};
+pub use tracer::{Ended, Program, Running, Trace, wait_until};
+pub use truth::{Totals, Truth};

@@ -1,0 +1,67 @@
+//! Reading an endpoint and its samples, with nothing but a socket.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+/// A port that nobody listens on.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// The body that `http://ADDRESS/PATH` answers with.
+pub fn get(address: &str, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
+    if head.split_whitespace().nth(1) == Some("200") {
+        Ok(body.to_owned())
+    } else {
+        Err(io::Error::other(format!("{head}\n{body}")))
+    }
+}
+
+/// The sum of the samples of a family that carry these labels; none when there is no such sample.
+pub fn sample(text: &str, family: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let carries = |line: &str| {
+        labels
+            .iter()
+            .all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
+    };
+    let values: Vec<f64> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(family))
+        .filter(|rest| rest.starts_with(['{', ' ']) && carries(rest))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse().ok())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample;
+
+    const TEXT: &str = "# HELP a_total A.\na_total{kind=\"x\",slot=\"t\"} 2\na_total{kind=\"y\",slot=\"t\"} 3\na_total_more 9\nb 1\n";
+
+    #[test]
+    fn samples_are_summed_by_label() {
+        assert_eq!(sample(TEXT, "a_total", &[]), Some(5.0));
+        assert_eq!(sample(TEXT, "a_total", &[("kind", "y")]), Some(3.0));
+        assert_eq!(sample(TEXT, "b", &[]), Some(1.0));
+        assert_eq!(sample(TEXT, "a_total", &[("kind", "z")]), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! What a test needs: the tracer, a kernel that lets it trace, interpreters.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A tracer and an interpreter.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The program under test.
+    pub bleedtrace: PathBuf,
+    /// The interpreter of the traced program.
+    pub python: PathBuf,
+}
+
+/// Path of a fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The line of a fixture that is marked `# site: MARK`.
+///
+/// # Panics
+/// When no line is.
+#[track_caller]
+pub fn line_of(name: &str, mark: &str) -> u64 {
+    let text = std::fs::read_to_string(fixture(name)).expect("the fixture is readable");
+    let found = text
+        .lines()
+        .position(|line| line.split("# site: ").nth(1) == Some(mark));
+    found.unwrap_or_else(|| panic!("{name} has no site {mark}")) as u64 + 1
+}
+
+/// Says that a test did not run, and why.
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("SKIP {test}: {reason}");
+}
+
+/// Runs a test on every interpreter, or says why it cannot.
+#[track_caller]
+pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
+    let bleedtrace = match tracer() {
+        Ok(program) => program,
+        Err(reason) => return skip(test, &reason),
+    };
+    let pythons = interpreters();
+    for minor in [12, 13] {
+        let Some((_, python)) = pythons.iter().find(|(version, _)| *version == minor) else {
+            skip(test, &format!("no CPython 3.{minor}"));
+            continue;
+        };
+        eprintln!("{test}: CPython 3.{minor}");
+        check(&Setup {
+            bleedtrace: bleedtrace.clone(),
+            python: python.clone(),
+        });
+    }
+}
+
+/// Runs a test on the first interpreter, or says why it cannot.
+#[track_caller]
+pub fn once(test: &str, check: impl FnOnce(&Setup)) {
+    match (tracer(), interpreters().into_iter().next()) {
+        (Err(reason), _) => skip(test, &reason),
+        (_, None) => skip(test, "no CPython 3.12 or 3.13"),
+        (Ok(bleedtrace), Some((_, python))) => check(&Setup { bleedtrace, python }),
+    }
+}
+
+/// The program, if this machine lets it trace.
+fn tracer() -> Result<PathBuf, String> {
+    let program = match env::var_os("BLEEDTRACE_BIN") {
+        Some(chosen) => PathBuf::from(chosen),
+        None => built().ok_or("bleedtrace is not built, and BLEEDTRACE_BIN is not set")?,
+    };
+    assert!(
+        program.is_file(),
+        "BLEEDTRACE_BIN={} is no file",
+        program.display()
+    );
+    if !is_root() {
+        return Err("needs root".to_owned());
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err("the kernel has no BTF".to_owned());
+    }
+    Ok(program)
+}
+
+fn built() -> Option<PathBuf> {
+    let deps = env::current_exe().ok()?;
+    let program = deps.parent()?.parent()?.join("bleedtrace");
+    program.is_file().then_some(program)
+}
+
+fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        ids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+    })
+}
+
+/// CPython 3.12 and 3.13, by minor version: those of `BLEEDTRACE_PYTHONS`, else of PATH.
+fn interpreters() -> Vec<(u32, PathBuf)> {
+    let candidates: Vec<PathBuf> = match env::var_os("BLEEDTRACE_PYTHONS") {
+        Some(chosen) => env::split_paths(&chosen).collect(),
+        None => ["python3.12", "python3.13", "python3"]
+            .map(PathBuf::from)
+            .to_vec(),
+    };
+    let mut found: Vec<_> = candidates.iter().filter_map(|python| identify(python)).collect();
+    found.sort();
+    found.dedup_by_key(|(minor, _)| *minor);
+    found
+}
+
+/// The minor version and the executable itself, behind any launcher.
+fn identify(python: &Path) -> Option<(u32, PathBuf)> {
+    let script = "import sys, os; print(sys.version_info.minor, os.path.realpath(sys.executable))";
+    let output = Command::new(python).args(["-c", script]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (minor, path) = text.trim().split_once(' ')?;
+    let minor = minor.parse().ok().filter(|minor| (12..=13).contains(minor))?;
+    Some((minor, PathBuf::from(path)))
+}

@@ -1,0 +1,181 @@
+//! Attaching in mid-flight, and letting go.
+
+use std::{fs, os::unix::fs::FileExt as _, time::Duration};
+
+use bleedtrace_tests::{Program, Trace, Truth, on_every_interpreter, wait_until};
+use serde_json::Value;
+
+#[test]
+fn residue_that_is_already_there_is_found() {
+    on_every_interpreter("residue_that_is_already_there_is_found", |setup| {
+        let mut target = Program::fixture(setup, "attached.py", &[]);
+        target.wait_for("ready");
+        let trace = Trace::new(setup, "tenant").revealing().attach(target.pid());
+        target.say("go on");
+        let truth = Truth::parse(&target.end().stdout);
+        let outcome = trace.end();
+        outcome.assert_truth(&truth);
+        assert_eq!(outcome.count("bleed"), 1);
+    });
+}
+
+#[test]
+fn a_duration_ends_the_trace_and_not_the_target() {
+    on_every_interpreter("a_duration_ends_the_trace_and_not_the_target", |setup| {
+        let mut target = Program::fixture(setup, "load.py", &[]);
+        target.wait_for("ready");
+        let outcome = Trace::new(setup, "tenant")
+            .flags(["--duration", "2s"])
+            .attach(target.pid())
+            .end();
+        assert!(outcome.number("events", "received") > 0);
+        assert!(outcome.count("squat") > 0);
+        unharmed(target);
+    });
+}
+
+#[test]
+fn a_target_that_is_killed_ends_the_trace() {
+    on_every_interpreter("a_target_that_is_killed_ends_the_trace", |setup| {
+        let mut running = Trace::new(setup, "tenant").start(setup, "load.py", &[]);
+        running.program.wait_for("ready");
+        std::thread::sleep(Duration::from_secs(1));
+        running.signal_command("KILL");
+        let outcome = running.end();
+        assert_eq!(outcome.verdict(), "findings");
+        assert_eq!(outcome.ended.code, Some(1));
+    });
+}
+
+#[test]
+fn a_target_that_exits_ends_the_trace() {
+    on_every_interpreter("a_target_that_exits_ends_the_trace", |setup| {
+        let mut running = Trace::new(setup, "tenant").start(setup, "load.py", &[]);
+        running.program.wait_for("ready");
+        running.signal_command("TERM");
+        let outcome = running.end();
+        right(&outcome.ended.stdout);
+        assert_eq!(outcome.summary["command_exit"], 0);
+        assert_eq!(outcome.ended.code, Some(1));
+    });
+}
+
+#[test]
+fn a_killed_agent_leaves_the_target_unharmed() {
+    on_every_interpreter("a_killed_agent_leaves_the_target_unharmed", |setup| {
+        let mut target = Program::fixture(setup, "load.py", &[]);
+        target.wait_for("ready");
+        let trace = Trace::new(setup, "tenant").attach(target.pid());
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(is_armed(target.pid()), "the target has probes while it is traced");
+        trace.program.signal("KILL");
+        assert_eq!(trace.program.end().code, None);
+        wait_until("no probe is left in the target", Duration::from_secs(1), || {
+            (!is_armed(target.pid())).then_some(())
+        });
+        assert!(target.runs());
+        unharmed(target);
+    });
+}
+
+#[test]
+fn lost_events_are_counted_and_admitted() {
+    on_every_interpreter("lost_events_are_counted_and_admitted", |setup| {
+        let outcome = Trace::new(setup, "tenant")
+            .env("BLEEDTRACE_RING_BYTES", "4096")
+            .start(setup, "load.py", &["20000"])
+            .end();
+        right(&outcome.ended.stdout);
+        let lost = outcome.summary["events"]["lost"].as_object().expect("a table");
+        assert!(
+            lost.values().filter_map(Value::as_u64).sum::<u64>() > 0,
+            "{lost:?}"
+        );
+        assert_ne!(outcome.verdict(), "clean");
+        assert!(
+            outcome.reasons().contains(&"events_lost"),
+            "{:?}",
+            outcome.reasons()
+        );
+        assert!(
+            outcome
+                .findings
+                .iter()
+                .any(|finding| finding["window_complete"] == false)
+        );
+    });
+}
+
+#[test]
+fn a_command_keeps_its_exit_code() {
+    on_every_interpreter("a_command_keeps_its_exit_code", |setup| {
+        let outcome = Trace::new(setup, "tenant").start(setup, "exits.py", &["7"]).end();
+        assert_eq!(outcome.verdict(), "clean", "{:?}", outcome.summary);
+        assert_eq!(outcome.summary["command_exit"], 7);
+        assert_eq!(outcome.ended.code, Some(7));
+    });
+}
+
+#[test]
+fn fail_on_changes_the_exit_code_only() {
+    on_every_interpreter("fail_on_changes_the_exit_code_only", |setup| {
+        let (outcome, _) = Trace::new(setup, "tenant").flags(["--fail-on", "bleed"]).run(
+            setup,
+            "bleed.py",
+            &["binds_first"],
+        );
+        assert_eq!(outcome.verdict(), "findings");
+        assert_eq!(outcome.ended.code, Some(0));
+        let (outcome, _) =
+            Trace::new(setup, "tenant")
+                .flags(["--fail-on", "bleed"])
+                .run(setup, "bleed.py", &["confirmed"]);
+        assert_eq!(outcome.ended.code, Some(1));
+    });
+}
+
+/// A probe is a breakpoint in the target's copy of a page of code: whether any code differs from its file.
+fn is_armed(pid: u32) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the target lives");
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("its memory is readable");
+    maps.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [range, "r-xp", offset, _, _, path] = fields[..] else {
+            return false;
+        };
+        let number = |text| u64::from_str_radix(text, 16).expect("a hexadecimal number");
+        let (start, end) = range.split_once('-').expect("a range");
+        let mut mapped = vec![0; (number(end) - number(start)) as usize];
+        let mut stored = mapped.clone();
+        let Ok(file) = fs::File::open(path) else {
+            return false;
+        };
+        let stored_length = file
+            .read_at(&mut stored, number(offset))
+            .expect("the file is readable");
+        memory
+            .read_exact_at(&mut mapped, number(start))
+            .expect("code is readable");
+        mapped[..stored_length] != stored[..stored_length]
+    })
+}
+
+#[track_caller]
+fn unharmed(target: Program) {
+    target.signal("TERM");
+    let ended = target.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    right(&ended.stdout);
+}
+
+/// The program's own count of requests that kept their identity.
+#[track_caller]
+fn right(stdout: &str) {
+    let last = stdout.lines().last().expect("the program printed its result");
+    let result: Value = serde_json::from_str(last).expect("the result is JSON");
+    assert!(
+        result["served"].as_u64().is_some_and(|served| served > 0),
+        "{last}"
+    );
+    assert_eq!(result["served"], result["right"]);
+}

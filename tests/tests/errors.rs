@@ -1,0 +1,194 @@
+//! What cannot be traced is refused in one clear sentence, with a hint and the right exit code.
+
+use std::process::Command;
+
+use bleedtrace_tests::{Ended, Program, Setup, Trace, on_every_interpreter, once, skip};
+
+#[track_caller]
+fn refused(ended: &Ended, code: i32, words: &str) {
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    let error = ended.stderr.lines().find_map(|line| line.strip_prefix("error: "));
+    let error = error.unwrap_or_else(|| panic!("no error: {}", ended.stderr));
+    assert!(error.contains(words), "{error}");
+    assert!(
+        ended
+            .stderr
+            .lines()
+            .any(|line| line.trim_start().starts_with("hint: ")),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+fn run(setup: &Setup, arguments: &[&str]) -> Ended {
+    Program::start(Command::new(&setup.bleedtrace).args(arguments)).end()
+}
+
+#[test]
+fn who_is_not_root_is_told() {
+    once("who_is_not_root_is_told", |setup| {
+        let setpriv = [
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+        ];
+        if !Command::new("setpriv")
+            .args(setpriv)
+            .arg("true")
+            .status()
+            .is_ok_and(|status| status.success())
+        {
+            return skip("who_is_not_root_is_told", "setpriv cannot drop privileges");
+        }
+        // A copy that everybody may run, wherever the original lies.
+        let copy = std::env::temp_dir().join(format!("bleedtrace-nobody-{}", std::process::id()));
+        std::fs::copy(&setup.bleedtrace, &copy).expect("the program can be copied");
+        let ended = Program::start(Command::new("setpriv").args(setpriv).arg(&copy).args([
+            "trace",
+            "--identity",
+            "tenant",
+            "--",
+            "/bin/true",
+        ]))
+        .end();
+        std::fs::remove_file(&copy).expect("the copy is ours");
+        refused(&ended, 3, "");
+        assert!(
+            ended.stderr.contains("root") || ended.stderr.contains("CAP_"),
+            "{}",
+            ended.stderr
+        );
+    });
+}
+
+#[test]
+fn what_is_not_python_is_named() {
+    once("what_is_not_python_is_named", |setup| {
+        let sleeper = Program::start(Command::new("sleep").arg("60"));
+        let pid = sleeper.pid().to_string();
+        let ended = run(
+            setup,
+            &["trace", "--identity", "tenant", "--duration", "2s", "--pid", &pid],
+        );
+        sleeper.signal("TERM");
+        sleeper.end();
+        refused(&ended, 3, &pid);
+    });
+}
+
+#[test]
+fn a_process_that_is_gone_is_named() {
+    once("a_process_that_is_gone_is_named", |setup| {
+        let gone = Program::start(&mut Command::new("true"));
+        let pid = gone.pid().to_string();
+        gone.end();
+        refused(
+            &run(setup, &["trace", "--identity", "tenant", "--pid", &pid]),
+            3,
+            &pid,
+        );
+    });
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_named() {
+    once("a_command_that_does_not_exist_is_named", |setup| {
+        refused(
+            &run(
+                setup,
+                &["trace", "--identity", "tenant", "--", "/no/such/command"],
+            ),
+            2,
+            "/no/such/command",
+        );
+    });
+}
+
+#[test]
+fn unknown_values_of_flags_are_named() {
+    once("unknown_values_of_flags_are_named", |setup| {
+        for arguments in [
+            ["trace", "--format", "yaml", "--", "true"],
+            ["trace", "--fail-on", "yaml", "--", "true"],
+            ["trace", "--duration", "yaml", "--", "true"],
+            ["trace", "--listen", "yaml", "--", "true"],
+            ["trace", "--config", "/no/such/yaml", "--", "true"],
+        ] {
+            let ended = run(setup, &arguments);
+            assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains("yaml"), "{arguments:?}: {}", ended.stderr);
+        }
+        assert_eq!(
+            run(setup, &["trace", "--identity", "tenant"]).code,
+            Some(2),
+            "a trace of nothing"
+        );
+    });
+}
+
+#[test]
+fn a_child_that_is_not_python_does_no_harm() {
+    on_every_interpreter("a_child_that_is_not_python_does_no_harm", |setup| {
+        let outcome = Trace::new(setup, "tenant").start(setup, "children.py", &[]).end();
+        assert_eq!(outcome.ended.stdout, "child\nparent\n");
+        outcome.assert_verdict("clean", None);
+    });
+}
+
+#[test]
+fn doctor_says_that_this_machine_will_do() {
+    once("doctor_says_that_this_machine_will_do", |setup| {
+        let ended = run(setup, &["doctor"]);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        assert!(ended.stdout.contains("BTF"), "{}", ended.stdout);
+    });
+}
+
+#[test]
+fn doctor_says_whether_a_process_will_do() {
+    on_every_interpreter("doctor_says_whether_a_process_will_do", |setup| {
+        let mut target = Program::fixture(setup, "attached.py", &[]);
+        target.wait_for("ready");
+        let ended = run(setup, &["doctor", "--pid", &target.pid().to_string()]);
+        target.say("go on");
+        target.end();
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        assert!(
+            ended.stdout.contains("3.1"),
+            "the version is named: {}",
+            ended.stdout
+        );
+    });
+}
+
+#[test]
+fn explain_explains_every_kind() {
+    once("explain_explains_every_kind", |setup| {
+        let kinds = [
+            "bleed",
+            "squat",
+            "black_hole_read",
+            "black_hole_return",
+            "unattributed_task",
+            "misattributed_task",
+        ];
+        let all = run(setup, &["explain"]);
+        assert_eq!(all.code, Some(0), "{}", all.stderr);
+        for kind in kinds {
+            assert!(all.stdout.contains(kind), "{kind}");
+            let one = run(setup, &["explain", kind]);
+            assert_eq!(one.code, Some(0), "{}", one.stderr);
+            assert!(
+                one.stdout.contains(kind) && one.stdout.len() > 100,
+                "{}",
+                one.stdout
+            );
+        }
+        assert_eq!(run(setup, &["explain", "blede"]).code, Some(2));
+    });
+}
