@@ -6,4 +6,5 @@ pub mod maps;
 pub mod name;
 pub mod process;
 pub mod spawn;
+pub mod stat;
 pub mod user;

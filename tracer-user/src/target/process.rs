@@ -14,7 +14,10 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 
-use super::maps::{self, FileId, Mapping};
+use super::{
+    maps::{self, FileId, Mapping},
+    stat::{Stat, Status, parse_stat, parse_status},
+};
 
 /// Bytes that are read of one file under `/proc`.
 const MAX_FILE: u64 = 64 << 20;
@@ -87,32 +90,6 @@ impl ProcessError {
 pub struct Process {
     pid: u32,
     directory: OwnedFd,
-}
-
-/// What `/proc/PID/stat` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
-    /// Clock ticks from boot to its start: with the number it names one process for ever.
-    pub start_time: u64,
-    /// First byte of the environment that it was started with, in its memory; 0 when it may not be seen.
-    pub environment_start: u64,
-    /// The byte behind it.
-    pub environment_end: u64,
-}
-
-/// What `/proc/PID/status` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// The process that the number belongs to.
-    pub tgid: u32,
-    /// Effective user.
-    pub uid: u32,
-    /// Effective group.
-    pub gid: u32,
-    /// Its number in every PID namespace that it is in, ours first.
-    pub namespace_pids: Vec<u32>,
-    /// Effective capabilities.
-    pub capabilities: u64,
 }
 
 impl Process {
@@ -303,39 +280,6 @@ fn open_below(root: &OwnedFd, path: &[u8], wanted: FileId) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
-fn parse_stat(text: &[u8]) -> Option<Stat> {
-    // The second field is a name in brackets that may itself hold brackets and spaces: the last one closes it.
-    let close = text.iter().rposition(|b| *b == b')')?;
-    let rest = std::str::from_utf8(&text[close + 1..]).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // proc(5) numbers from 1, and the third field is the first here.
-    let field = |number: usize| fields.get(number - 3)?.parse().ok();
-    Some(Stat {
-        start_time: field(22)?,
-        environment_start: field(50)?,
-        environment_end: field(51)?,
-    })
-}
-
-fn parse_status(text: &str) -> Option<Status> {
-    let mut status = Status::default();
-    for line in text.lines() {
-        let Some((key, value)) = line.split_once(':') else {
-            continue;
-        };
-        let mut numbers = value.split_ascii_whitespace().map(str::parse::<u32>);
-        match key {
-            "Tgid" => status.tgid = numbers.next()?.ok()?,
-            "Uid" => status.uid = numbers.nth(1)?.ok()?,
-            "Gid" => status.gid = numbers.nth(1)?.ok()?,
-            "NSpid" => status.namespace_pids = numbers.collect::<Result<_, _>>().ok()?,
-            "CapEff" => status.capabilities = u64::from_str_radix(value.trim(), 16).ok()?,
-            _ => {}
-        }
-    }
-    (status.tgid != 0).then_some(status)
-}
-
 /// Strings that each end in a zero byte; a last one without is taken as it is.
 fn split_strings(bytes: &[u8]) -> Vec<Vec<u8>> {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
@@ -480,19 +424,5 @@ mod tests {
         assert_eq!(error.hint(), format!("give --pid {}", std::process::id()));
         drop(hold);
         thread.join().unwrap();
-    }
-
-    #[test]
-    fn names_with_brackets_do_not_shift_the_fields() {
-        let fields: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
-        let text = format!("12 (a) S 1 (b)) R {}", fields.join(" "));
-        let stat = parse_stat(text.as_bytes()).unwrap();
-        assert_eq!(
-            (stat.start_time, stat.environment_start, stat.environment_end),
-            (22, 50, 51)
-        );
-        assert_eq!(parse_stat(b"1 (x"), None);
-        assert_eq!(parse_stat(b"1 (x) R 1 2"), None);
-        assert_eq!(parse_status("Name:\tx\n"), None);
     }
 }
