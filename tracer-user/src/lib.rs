@@ -9,4 +9,5 @@ pub mod correlate;
 pub mod elf;
 pub mod report;
 pub mod runtime;
+pub mod source;
 pub mod target;

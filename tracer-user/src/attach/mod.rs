@@ -3,4 +3,5 @@
 pub mod kernel;
 pub mod object;
 pub mod programs;
+pub mod registry;
 pub mod sys;

@@ -1,0 +1,238 @@
+//! Which files are armed. A file is looked at once, whatever number of processes map it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    sync::Arc,
+};
+
+use tracer_common::{
+    MAX_IMAGES, MAX_POINTS,
+    config::{NO_IMAGE, Point},
+    stats::Probe,
+};
+
+use super::{
+    programs::{AttachError, Programs},
+    sys::Offset,
+};
+use crate::{
+    elf::Cost,
+    runtime::cpython::{
+        core::{Core, CoreError},
+        probe_point::ProbePoint,
+        queue::{QueueError, QueueModule},
+    },
+};
+
+/// The largest file that is looked at: no interpreter comes near it.
+const MAX_FILE: u64 = 512 << 20;
+
+/// A file, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FileKey {
+    device: u64,
+    inode: u64,
+}
+
+/// What a file turned out to be.
+#[derive(Clone, Debug)]
+enum Known {
+    Core(u32),
+    Queue,
+    Other,
+    Refused(String),
+}
+
+/// An interpreter image that is armed.
+#[derive(Clone, Debug)]
+pub struct Armed {
+    /// Its index in the kernel side's table.
+    pub index: u32,
+    /// What is known of it.
+    pub core: Arc<Core>,
+    /// Its probes, each with the cost of its dearest point.
+    pub probes: BTreeMap<Probe, Cost>,
+}
+
+/// Why a file could not be armed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArmError {
+    /// It could not be read.
+    #[error("failed to read {name}: {error}")]
+    Read {
+        /// Its name, for messages only.
+        name: String,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// It is an interpreter that cannot be traced.
+    #[error("{0}")]
+    Refused(String),
+    /// The kernel refused.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// There are too many.
+    #[error("more than {MAX_IMAGES} interpreter images or {MAX_POINTS} probe points at once")]
+    Full,
+}
+
+/// The files that were looked at, and what is armed in them.
+pub struct Registry {
+    /// The kernel side.
+    pub programs: Programs,
+    files: HashMap<FileKey, Known>,
+    images: Vec<Armed>,
+    queue: BTreeMap<Probe, Cost>,
+    points: u32,
+    random: bool,
+}
+
+impl Registry {
+    /// Arms files for these programs. `random` says whether ids that programs draw matter.
+    pub fn new(programs: Programs, random: bool) -> Self {
+        Self { programs, files: HashMap::new(), images: Vec::new(), queue: BTreeMap::new(), points: 0, random }
+    }
+
+    /// The image with this index.
+    pub fn image(&self, index: u32) -> Option<&Armed> {
+        self.images.get(index as usize)
+    }
+
+    /// The probes of the `_queue` modules that are armed, each with the cost of its dearest point.
+    pub const fn queue_probes(&self) -> &BTreeMap<Probe, Cost> {
+        &self.queue
+    }
+
+    /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.
+    pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
+        let key = self.key(file, name)?;
+        match self.files.get(&key) {
+            Some(Known::Core(index)) => return Ok(Some(*index)),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
+            Some(Known::Queue | Known::Other) => return Ok(None),
+            None => {}
+        }
+        let bytes = read(file, name)?;
+        let core = match Core::inspect(&bytes, name) {
+            Ok(core) => core,
+            Err(CoreError::NotCPython | CoreError::Elf(_)) => {
+                self.files.insert(key, Known::Other);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.files.insert(key, Known::Refused(error.to_string()));
+                return Err(ArmError::Refused(error.to_string()));
+            }
+        };
+        let index = self.images.len() as u32;
+        if index >= MAX_IMAGES {
+            return Err(ArmError::Full);
+        }
+        self.programs.set_image(index, core.image)?;
+        let mut points = core.points.clone();
+        points.retain(|point| self.random || point.probe != Probe::Random);
+        let mut probes = self.link(file, &points, index)?;
+        // Some distributions build `_queue` into the interpreter.
+        if let Ok(queue) = QueueModule::inspect(&bytes) {
+            let linked = self.link(file, &queue.points, NO_IMAGE)?;
+            self.queue.extend(&linked);
+            probes.extend(linked);
+        }
+        self.images.push(Armed { index, core: Arc::new(core), probes });
+        self.files.insert(key, Known::Core(index));
+        Ok(Some(index))
+    }
+
+    /// Arms a `_queue` extension module. False when the file is none.
+    pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
+        let key = self.key(file, name)?;
+        match self.files.get(&key) {
+            Some(Known::Queue) => return Ok(true),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
+            Some(Known::Core(_) | Known::Other) => return Ok(false),
+            None => {}
+        }
+        let bytes = read(file, name)?;
+        match QueueModule::inspect(&bytes) {
+            Ok(queue) => {
+                let linked = self.link(file, &queue.points, NO_IMAGE)?;
+                self.queue.extend(linked);
+                self.files.insert(key, Known::Queue);
+                Ok(true)
+            }
+            Err(QueueError::Elf(_)) => {
+                self.files.insert(key, Known::Other);
+                Ok(false)
+            }
+            Err(error) => {
+                self.files.insert(key, Known::Refused(error.to_string()));
+                Err(ArmError::Refused(error.to_string()))
+            }
+        }
+    }
+
+    /// Links every program once to all of its points in a file.
+    fn link(
+        &mut self,
+        file: &File,
+        points: &[ProbePoint],
+        image: u32,
+    ) -> Result<BTreeMap<Probe, Cost>, ArmError> {
+        let mut offsets: BTreeMap<Probe, Vec<Offset>> = BTreeMap::new();
+        let mut costs: BTreeMap<Probe, Cost> = BTreeMap::new();
+        for point in points {
+            // Index 0 stays free: a hit without a cookie must not look like a point.
+            self.points += 1;
+            if self.points >= MAX_POINTS {
+                return Err(ArmError::Full);
+            }
+            let described = Point { vaddr: point.vaddr, image, arguments: point.arguments };
+            self.programs.set_point(self.points, described)?;
+            let offset = Offset { file_offset: point.file_offset, cookie: u64::from(self.points) };
+            offsets.entry(point.probe).or_default().push(offset);
+            let cost = costs.entry(point.probe).or_insert(point.cost);
+            if point.cost == Cost::Stepped {
+                *cost = Cost::Stepped;
+            }
+        }
+        for (probe, offsets) in offsets {
+            self.programs.link(probe, file, &offsets)?;
+        }
+        Ok(costs)
+    }
+
+    fn key(&self, file: &File, name: &str) -> Result<FileKey, ArmError> {
+        let meta = file.metadata().map_err(|error| ArmError::Read { name: name.to_owned(), error })?;
+        Ok(FileKey { device: meta.dev(), inode: meta.ino() })
+    }
+}
+
+fn read(file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
+    let failed = |error| ArmError::Read { name: name.to_owned(), error };
+    let len = file.metadata().map_err(failed)?.len();
+    if len > MAX_FILE {
+        return Err(failed(io::Error::other(format!("{len} bytes are more than an interpreter has"))));
+    }
+    let mut bytes = Vec::with_capacity(len as usize);
+    // The descriptor may have been read before: its position is shared.
+    let mut positioned = io::BufReader::with_capacity(1 << 16, PositionedReader { file, at: 0 });
+    positioned.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+struct PositionedReader<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl io::Read for PositionedReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}

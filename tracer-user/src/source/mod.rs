@@ -1,0 +1,7 @@
+//! Where events come from: the ring that the kernel side fills, translated for the engine.
+
+pub mod frontend;
+pub mod names;
+pub mod ring;
+pub mod sites;
+pub mod snapshot;

@@ -1,0 +1,153 @@
+//! What a running process holds already when the agent comes to it: no event will tell.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+};
+
+use tracer_common::{
+    MAX_SLOTS,
+    config::SlotVar,
+    record::{RawValue, found},
+};
+
+use super::{frontend::Frontend, sites::library_path};
+use crate::{
+    correlate::{
+        event::{Doing, Event, Scope, Stack, What},
+        value::Found,
+    },
+    runtime::cpython::{
+        memory::MemoryError,
+        threads::{Context, ThreadState},
+    },
+};
+
+/// Contexts whose variables are looked at.
+const MAX_CONTEXTS: usize = 4_096;
+
+/// A process, read from outside while it goes on running.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    threads: Vec<ThreadState>,
+    contexts: HashMap<u64, Context>,
+    /// Names of all variables that are bound anywhere, watched or not.
+    pub in_use: BTreeSet<String>,
+    tids: HashMap<u64, u32>,
+    /// The watched variables that are bound somewhere, for the kernel side's table.
+    pub slots: Vec<SlotVar>,
+    defaults: Vec<RawValue>,
+}
+
+impl Snapshot {
+    /// Reads all threads and their current contexts. Threads that end meanwhile are left out.
+    pub fn take(frontend: &Frontend) -> Result<Self, MemoryError> {
+        let mut snapshot = Self { tids: host_tids(frontend.tgid), ..Self::default() };
+        let Some(interpreter) = frontend.interpreter() else { return Ok(snapshot) };
+        snapshot.threads = interpreter.threads()?;
+        let mut seen = BTreeSet::new();
+        for thread in &snapshot.threads {
+            if thread.context == 0 || snapshot.contexts.len() >= MAX_CONTEXTS {
+                continue;
+            }
+            let Ok(context) = interpreter.context(thread.context) else { continue };
+            for (variable, _) in &context.bindings {
+                if !seen.insert(*variable) {
+                    continue;
+                }
+                let Ok(variable) = interpreter.variable(*variable) else { continue };
+                let number = frontend.names.names.iter().position(|n| *n.name == *variable.name);
+                if let Some(name) = number
+                    && snapshot.slots.len() < MAX_SLOTS
+                {
+                    let slot = SlotVar { var: variable.address, hash: variable.hash, name: name as u32, pad: 0 };
+                    snapshot.slots.push(slot);
+                    snapshot.defaults.push(variable.default);
+                }
+                snapshot.in_use.insert(variable.name);
+            }
+            snapshot.contexts.insert(thread.context, context);
+        }
+        Ok(snapshot)
+    }
+
+    /// The variables, in the order of [`Self::slots`].
+    pub fn variables(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
+        for (index, (slot, default)) in self.slots.iter().zip(&self.defaults).enumerate() {
+            let default = match frontend.found(default) {
+                Found::Value(value) => Some(value),
+                Found::Unset | Found::Unreadable => None,
+            };
+            let what = frontend.variable(index as u8, slot.name, slot.var, default);
+            out.extend(what.map(|what| frontend.event(time, frontend.tgid, what)));
+        }
+    }
+
+    /// What each thread does and holds. `skip` are those that were told before; each that is told is added.
+    pub fn carriers(
+        &self,
+        frontend: &mut Frontend,
+        time: u64,
+        skip: &mut BTreeSet<u32>,
+        out: &mut Vec<Event>,
+    ) {
+        for thread in &self.threads {
+            let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else { continue };
+            if !skip.insert(tid) {
+                continue;
+            }
+            let stack = frontend.resolve(&thread.frames);
+            let held = self.held(frontend, thread.context);
+            let what = What::Existing {
+                doing: doing(&stack),
+                scope: Scope(thread.context),
+                held: frontend.held(&held),
+            };
+            out.push(frontend.event(time, tid, what));
+        }
+    }
+
+    fn held(&self, frontend: &Frontend, context: u64) -> Vec<RawValue> {
+        let unset = RawValue { state: found::UNSET, ..bytemuck::Zeroable::zeroed() };
+        let Some(interpreter) = frontend.interpreter() else { return Vec::new() };
+        let context = self.contexts.get(&context);
+        self.slots
+            .iter()
+            .map(|slot| {
+                let bound = context.and_then(|c| c.bindings.iter().find(|(variable, _)| *variable == slot.var));
+                bound.map_or(unset, |(_, value)| {
+                    // All zero means unreadable.
+                    interpreter.value(*value).unwrap_or_else(|_| bytemuck::Zeroable::zeroed())
+                })
+            })
+            .collect()
+    }
+}
+
+/// A pool's worker is known by the function that it loops in.
+fn doing(stack: &Stack) -> Doing {
+    let of_pool = |name: &str| {
+        stack.frames.iter().any(|f| {
+            library_path(&f.site.file) == Some("concurrent/futures/thread.py") && &*f.site.function == name
+        })
+    };
+    match (of_pool("_worker"), of_pool("_WorkItem.run")) {
+        (true, true) => Doing::UnseenItem,
+        (true, false) => Doing::Waiting,
+        (false, _) => Doing::Other,
+    }
+}
+
+/// From thread ids as the process itself sees them to ours.
+fn host_tids(tgid: u32) -> HashMap<u64, u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{tgid}/task")) else { return HashMap::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| {
+            let tid: u32 = task.file_name().to_str()?.parse().ok()?;
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
+            Some((inner.parse().ok()?, tid))
+        })
+        .collect()
+}

@@ -1,0 +1,508 @@
+//! Following processes: attaching to them, and staying with them through fork, exec and exit.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsStr,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tracer_common::{
+    MAX_SLOTS,
+    config::{NO_IMAGE, SlotVar, Target, target_flag},
+    record::{RawValue, Record, flag, kind},
+    stats::Probe,
+};
+
+use super::{
+    identify::identify,
+    maps::Mapping,
+    process::{Process, ProcessError},
+    user::Database,
+};
+use crate::{
+    attach::{
+        programs::AttachError,
+        registry::{ArmError, Registry},
+    },
+    config::Config,
+    correlate::event::{Carrier, Event, TargetId, What},
+    elf::{Cost, Elf},
+    runtime::cpython::{find, memory::ProcessMemory},
+    source::{frontend::Frontend, names::NameSet, snapshot::Snapshot},
+};
+
+/// What every traced process needs. `thread_start` and the like are part of it: without them a hop would go unseen.
+const NEEDED: [Probe; 8] = [
+    Probe::ContextGet,
+    Probe::ContextSet,
+    Probe::ContextReset,
+    Probe::ContextFree,
+    Probe::QueuePut,
+    Probe::QueueGet,
+    Probe::QueueGot,
+    Probe::ThreadStart,
+];
+
+/// Why a process cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// It could not be looked at.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// It runs no CPython.
+    #[error("process {0} runs no cpython")]
+    NotPython(u32),
+    /// Its interpreter cannot be armed.
+    #[error("process {pid} cannot be traced: {error}")]
+    Arm {
+        /// The process.
+        pid: u32,
+        /// Why.
+        #[source]
+        error: ArmError,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// Its memory does not hold what its interpreter's tables say.
+    #[error("process {pid} cannot be traced: its interpreter's state could not be read: {error}")]
+    State {
+        /// The process.
+        pid: u32,
+        /// Why.
+        error: String,
+    },
+}
+
+/// What the caller has to know, beside the events for the engine.
+#[derive(Debug)]
+pub enum Notice {
+    /// A process is traced.
+    Attached {
+        /// How the engine numbers it.
+        id: TargetId,
+        /// The process.
+        pid: u32,
+        /// Its service.
+        service: Arc<str>,
+        /// Its interpreter's version.
+        version: Arc<str>,
+        /// The probes that it has.
+        probes: BTreeMap<Probe, Cost>,
+        /// The probes that it needs and has not.
+        missing: Vec<Probe>,
+    },
+    /// It ended, or became something else.
+    Ended {
+        /// How the engine numbers it.
+        id: TargetId,
+        /// The process.
+        pid: u32,
+    },
+    /// A Python process that belongs to a target could not be traced.
+    Failed {
+        /// The process.
+        pid: u32,
+        /// Its service.
+        service: String,
+        /// Why.
+        reason: String,
+    },
+    /// Variables that are in use in a process.
+    InUse(BTreeSet<String>),
+}
+
+/// A process that the kernel side knows.
+#[derive(Debug, Default)]
+struct Followed {
+    frontend: Option<Frontend>,
+    service: Option<Arc<str>>,
+    queue: bool,
+}
+
+/// Follows processes.
+pub struct Follower {
+    /// The kernel side and the files that are armed.
+    pub registry: Registry,
+    config: Config,
+    sets: Vec<Arc<NameSet>>,
+    users: Database,
+    processes: HashMap<u32, Followed>,
+    next: u32,
+}
+
+impl Follower {
+    /// Follows nothing yet. Loads the watched names into the kernel side.
+    pub fn new(mut registry: Registry, config: Config, sets: Vec<Arc<NameSet>>) -> Result<Self, AttachError> {
+        for set in &sets {
+            for (key, name) in set.keys() {
+                registry.programs.add_name(key, name)?;
+            }
+        }
+        Ok(Self { registry, config, sets, users: Database::read(), processes: HashMap::new(), next: 0 })
+    }
+
+    /// The sets of names of a configuration: that of `[watch]` first, then one a rule.
+    pub fn sets(config: &Config) -> Vec<Arc<NameSet>> {
+        let watches = std::iter::once(&config.watch).chain(config.services.iter().map(|s| &s.watch));
+        watches.zip(0..).map(|(watch, number)| Arc::new(NameSet::new(number, watch))).collect()
+    }
+
+    /// Whether any process is still followed.
+    pub fn is_idle(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Whether this process is followed.
+    pub fn follows(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
+    }
+
+    /// The front ends of all processes that are traced now.
+    pub fn frontends_mut(&mut self) -> impl Iterator<Item = &mut Frontend> {
+        self.processes.values_mut().filter_map(|p| p.frontend.as_mut())
+    }
+
+    /// Records that the kernel side has lost of a process by now.
+    pub fn lost(&self, pid: u32) -> Option<u64> {
+        self.registry.programs.target(pid).map(|t| t.lost)
+    }
+
+    /// Follows a command that has not started yet, and everything that it starts, from their first instructions.
+    pub fn add_command(&mut self, pid: u32) -> Result<(), FollowError> {
+        let target = target(NO_IMAGE, 0, 0, target_flag::HOLD_AT_EXEC, &[]);
+        self.registry.programs.add_target(pid, target)?;
+        self.processes.insert(pid, Followed::default());
+        Ok(())
+    }
+
+    /// Attaches to a process in mid-flight.
+    pub fn add_running(
+        &mut self,
+        pid: u32,
+        time: u64,
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), FollowError> {
+        if self.follows(pid) {
+            return Ok(());
+        }
+        let process = Process::open(pid)?;
+        let maps = process.maps()?;
+        let (index, bias) = self.arm_mapped_core(&process, &maps)?.ok_or(FollowError::NotPython(pid))?;
+        let queue = self.arm_mapped_queue(&process, &maps, index);
+        let (set, service) = self.identify(&process)?;
+        let memory = ProcessMemory::new(process.memory()?);
+        let core = Arc::clone(&self.armed(index).core);
+        let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0);
+        let failed = |error: crate::runtime::cpython::memory::MemoryError| FollowError::State {
+            pid,
+            error: error.to_string(),
+        };
+        let before = Snapshot::take(&frontend).map_err(failed)?;
+        let attach = What::Attach { from_start: false, forked_from: None };
+        events.push(frontend.event(time, pid, attach));
+        before.variables(&mut frontend, time, events);
+        let mut told = BTreeSet::new();
+        before.carriers(&mut frontend, time, &mut told, events);
+        self.registry.programs.add_target(pid, target(index, bias, frontend.names.number, 0, &before.slots))?;
+        // Threads that started between the two are in no event: a second look finds them.
+        if let Ok(after) = Snapshot::take(&frontend) {
+            after.carriers(&mut frontend, time, &mut told, events);
+        }
+        notices.push(Notice::InUse(before.in_use));
+        let service: Arc<str> = Arc::from(service);
+        notices.push(self.attached(&frontend, Arc::clone(&service), queue));
+        self.processes.insert(pid, Followed { frontend: Some(frontend), service: Some(service), queue });
+        Ok(())
+    }
+
+    /// Takes a record: lives of processes are handled here, everything else is translated.
+    pub fn record(
+        &mut self,
+        record: &Record,
+        values: &[RawValue],
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) {
+        let pid = record.tgid;
+        match record.kind {
+            kind::FORKED => self.forked(record, events, notices),
+            kind::EXECED => self.execed(record, events, notices),
+            kind::INTERPRETER_START => self.started(record, events, notices),
+            kind::EXITED => {
+                self.frontend(record, events, notices, |frontend, events| {
+                    frontend.translate(record, values, events);
+                });
+                if record.flags & flag::LAST != 0 {
+                    self.ended(pid, record.time, events, notices);
+                    self.processes.remove(&pid);
+                }
+            }
+            kind::THREAD_CREATED => self.frontend(record, events, notices, |frontend, events| {
+                frontend.lost_until(record.lost, record.time, events);
+                let begin = What::Begin { parent: Carrier(record.tid) };
+                events.push(frontend.event(record.time, record.child_tid, begin));
+            }),
+            _ => self.frontend(record, events, notices, |frontend, events| {
+                frontend.translate(record, values, events);
+            }),
+        }
+    }
+
+    /// Lets every process go. They run on.
+    pub fn detach(&mut self, time: u64, events: &mut Vec<Event>) {
+        for (pid, followed) in self.processes.drain() {
+            let lost = self.registry.programs.target(pid).map(|t| t.lost);
+            self.registry.programs.remove_target(pid);
+            if let Some(mut frontend) = followed.frontend {
+                if let Some(lost) = lost {
+                    frontend.lost_until(lost, time, events);
+                }
+                events.push(frontend.event(time, pid, What::Exit { detached: true }));
+            }
+        }
+    }
+
+    fn frontend(
+        &mut self,
+        record: &Record,
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+        then: impl FnOnce(&mut Frontend, &mut Vec<Event>),
+    ) {
+        let pid = record.tgid;
+        if self.processes.get(&pid).is_none_or(|p| p.frontend.is_none()) {
+            // An interpreter that came up before its files were armed makes itself known by its first hit.
+            let Some(target) = self.registry.programs.target(pid).filter(|t| t.image != NO_IMAGE) else { return };
+            if matches!(record.kind, kind::THREAD_CREATED | kind::EXITED) {
+                return;
+            }
+            self.come_up(pid, target.image, target.bias, record, false, events, notices);
+        }
+        if let Some(frontend) = self.processes.get_mut(&pid).and_then(|p| p.frontend.as_mut()) {
+            then(frontend, events);
+        }
+    }
+
+    fn forked(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let child = record.child_tgid;
+        let id = self.number();
+        let Some(parent) = self.processes.get_mut(&record.tgid) else { return };
+        let Some(frontend) = parent.frontend.as_mut() else {
+            self.processes.insert(child, Followed::default());
+            return;
+        };
+        frontend.lost_until(record.lost, record.time, events);
+        let memory = Process::open(child).and_then(|p| p.memory()).ok().map(ProcessMemory::new);
+        let (parent_id, queue, service) = (frontend.id, parent.queue, parent.service.clone());
+        let forked = frontend.fork(id, child, memory);
+        let forked_from = Some((parent_id, Carrier(record.tid)));
+        events.push(forked.event(record.time, child, What::Attach { from_start: true, forked_from }));
+        if let Some(service) = &service {
+            notices.push(self.attached(&forked, Arc::clone(service), queue));
+        }
+        self.processes.insert(child, Followed { frontend: Some(forked), service, queue });
+    }
+
+    /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
+    fn execed(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let pid = record.tgid;
+        self.ended(pid, record.time, events, notices);
+        let followed = self.processes.entry(pid).or_default();
+        *followed = Followed::default();
+        if let Ok(process) = Process::open(pid) {
+            if let Err(error) = self.arm_program(&process) {
+                let service = self.identify(&process).map_or_else(|_| "?".to_owned(), |(_, service)| service);
+                notices.push(Notice::Failed { pid, service, reason: error.to_string() });
+            }
+            if let Ok((set, _)) = self.identify(&process)
+                && let Some(mut target) = self.registry.programs.target(pid)
+                && target.names != set.number
+            {
+                target.names = set.number;
+                if let Err(error) = self.registry.programs.add_target(pid, target) {
+                    notices.push(Notice::Failed { pid, service: "?".to_owned(), reason: error.to_string() });
+                }
+            }
+        }
+        if record.flags & flag::HELD != 0
+            && let Some(pid) = Pid::from_raw(pid as i32)
+        {
+            // It can only have ended.
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
+    /// An interpreter comes up in a process.
+    fn started(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let pid = record.tgid;
+        self.ended(pid, record.time, events, notices);
+        self.come_up(pid, record.name, record.object, record, true, events, notices);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one place where a process becomes a target")]
+    fn come_up(
+        &mut self,
+        pid: u32,
+        image: u32,
+        bias: u64,
+        record: &Record,
+        from_start: bool,
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) {
+        let Some(core) = self.registry.image(image).map(|armed| Arc::clone(&armed.core)) else { return };
+        let Ok(process) = Process::open(pid) else { return };
+        let (set, service) = match self.identify(&process) {
+            Ok(found) => found,
+            Err(_) => (Arc::clone(&self.sets[0]), "?".to_owned()),
+        };
+        let memory = process.memory().ok().map(ProcessMemory::new);
+        let maps = process.maps().unwrap_or_default();
+        let queue = self.arm_mapped_queue(&process, &maps, image);
+        let frontend = Frontend::new(self.number(), pid, core, bias, set, memory, record.lost);
+        let attach = What::Attach { from_start, forked_from: None };
+        events.push(frontend.event(record.time, pid, attach));
+        let service: Arc<str> = Arc::from(service);
+        notices.push(self.attached(&frontend, Arc::clone(&service), queue));
+        self.processes.insert(pid, Followed { frontend: Some(frontend), service: Some(service), queue });
+    }
+
+    fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        if let Some(frontend) = self.processes.get_mut(&pid).and_then(|p| p.frontend.take()) {
+            events.push(frontend.event(time, pid, What::Exit { detached: false }));
+            notices.push(Notice::Ended { id: frontend.id, pid });
+        }
+    }
+
+    fn attached(&self, frontend: &Frontend, service: Arc<str>, queue: bool) -> Notice {
+        let armed = self.registry.images().find(|armed| Arc::ptr_eq(&armed.core, &frontend.core));
+        let mut probes = armed.map(|armed| armed.probes.clone()).unwrap_or_default();
+        if queue {
+            probes.extend(self.registry.queue_probes());
+        }
+        let missing = NEEDED.into_iter().filter(|probe| !probes.contains_key(probe)).collect();
+        Notice::Attached {
+            id: frontend.id,
+            pid: frontend.tgid,
+            service,
+            version: Arc::from(frontend.core.version.to_string()),
+            probes,
+            missing,
+        }
+    }
+
+    fn armed(&self, index: u32) -> &crate::attach::registry::Armed {
+        self.registry.image(index).expect("an image that was just armed")
+    }
+
+    fn number(&mut self) -> TargetId {
+        self.next += 1;
+        TargetId(self.next)
+    }
+
+    fn identify(&self, process: &Process) -> Result<(Arc<NameSet>, String), ProcessError> {
+        let (watch, service) = identify(process, &self.config, &self.users)?;
+        let rules = self.config.services.iter().map(|s| &s.watch);
+        let rule = rules.zip(1..).find(|(rule, _)| std::ptr::eq(*rule, watch)).map_or(0, |(_, number)| number);
+        Ok((Arc::clone(&self.sets[rule]), service))
+    }
+
+    /// Finds and arms the interpreter that a running process maps; its index and its load bias.
+    fn arm_mapped_core(
+        &mut self,
+        process: &Process,
+        maps: &[Mapping],
+    ) -> Result<Option<(u32, u64)>, FollowError> {
+        let pid = process.pid();
+        let exe = process.exe()?;
+        // The executable itself, else a library that is called like one: looking at all would read every file.
+        let is_candidate = |m: &&Mapping| {
+            m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
+        };
+        let mut seen = BTreeSet::new();
+        for mapping in maps.iter().filter(is_candidate) {
+            if !seen.insert((mapping.file.major, mapping.file.minor, mapping.file.inode)) {
+                continue;
+            }
+            let file = process.open_mapped(mapping)?;
+            let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
+            let armed = self.registry.arm_core(&file, &name).map_err(|error| FollowError::Arm { pid, error })?;
+            if let Some(index) = armed {
+                let vaddr = self.armed(index).core.vaddr_of_offset(mapping.offset).unwrap_or(mapping.offset);
+                return Ok(Some((index, mapping.range.start.wrapping_sub(vaddr))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.
+    fn arm_mapped_queue(&mut self, process: &Process, maps: &[Mapping], image: u32) -> bool {
+        if self.registry.image(image).is_some_and(|armed| armed.probes.contains_key(&Probe::QueuePut)) {
+            return true;
+        }
+        let mapped = maps.iter().find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
+        if let Some(mapping) = mapped {
+            let file = process.open_mapped(mapping);
+            return file.is_ok_and(|file| self.registry.arm_queue(&file, "_queue").unwrap_or(false));
+        }
+        let Some(minor) = self.registry.image(image).map(|armed| armed.core.version.minor) else { return false };
+        let places = maps
+            .iter()
+            .filter(|m| m.is_file() && m.executable)
+            .filter(|m| m.file_name().starts_with(b"libpython") || m.file_name().starts_with(b"python"));
+        let cores: BTreeSet<PathBuf> =
+            places.map(|m| PathBuf::from(OsStr::from_bytes(&m.raw_path).to_os_string())).collect();
+        cores.iter().any(|core| self.arm_queue_beside(process, core, minor))
+    }
+
+    fn arm_queue_beside(&mut self, process: &Process, core: &Path, minor: u32) -> bool {
+        let mut armed = false;
+        for path in find::queue_modules(core, minor) {
+            if let Ok(file) = process.open_in_root(&path) {
+                armed |= self.registry.arm_queue(&file, "_queue").unwrap_or(false);
+            }
+        }
+        armed
+    }
+
+    /// Arms what a process that has just exec'd is going to run, if that is a CPython: nothing is mapped yet but the executable.
+    fn arm_program(&mut self, process: &Process) -> Result<(), ArmError> {
+        let exe = PathBuf::from(std::ffi::OsString::from_vec(process.exe().unwrap_or_default()));
+        let Ok(file) = process.open_exe() else { return Ok(()) };
+        if let Some(index) = self.registry.arm_core(&file, &exe.to_string_lossy())? {
+            let minor = self.armed(index).core.version.minor;
+            self.arm_queue_beside(process, &exe, minor);
+            return Ok(());
+        }
+        for path in self.libpythons(process, &file, &exe) {
+            let Ok(file) = process.open_in_root(&path) else { continue };
+            if let Some(index) = self.registry.arm_core(&file, &path.to_string_lossy())? {
+                let minor = self.armed(index).core.version.minor;
+                self.arm_queue_beside(process, &path, minor);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn libpythons(&self, process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
+        let Ok(bytes) = crate::attach::registry::read(file, "executable") else { return Vec::new() };
+        let Ok(elf) = Elf::parse(&bytes) else { return Vec::new() };
+        let environment = process.environment().unwrap_or_default();
+        let library_path = environment.iter().find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
+        find::libpythons(exe, elf.linkage(), library_path.map(OsStr::from_bytes))
+    }
+}
+
+fn target(image: u32, bias: u64, names: u32, flags: u32, known: &[SlotVar]) -> Target {
+    let mut slots = [SlotVar::default(); MAX_SLOTS];
+    for (to, from) in slots.iter_mut().zip(known) {
+        *to = *from;
+    }
+    Target { bias, tstate_slot: 0, lost: 0, image, names, flags, request_slot: u32::MAX, slots }
+}
