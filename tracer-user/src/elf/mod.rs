@@ -7,6 +7,8 @@ mod method_table;
 mod placement;
 mod slots;
 mod static_type;
+#[cfg(test)]
+mod test_file;
 
 pub use file::{Elf, ElfError, Linkage, Segment};
 pub use method_table::{Method, MethodTable, TableError, find_table, method_tables};

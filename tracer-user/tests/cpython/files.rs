@@ -1,7 +1,5 @@
 //! What is read from the files of real interpreters, stripped and unstripped.
 
-mod pythons;
-
 use std::{
     collections::HashMap,
     fs,
@@ -11,7 +9,7 @@ use std::{
 
 use object::{Object as _, ObjectSymbol as _};
 use proptest::prelude::*;
-use pythons::{Python, pythons};
+
 use tracer_common::{config::arguments, stats::Probe};
 use tracer_user::{
     elf::{Cost, Elf, method_tables},
@@ -22,6 +20,8 @@ use tracer_user::{
         queue::QueueModule,
     },
 };
+
+use crate::pythons::{Python, pythons};
 
 /// The symbol table that only unstripped builds have; empty otherwise.
 fn symtab(bytes: &[u8]) -> HashMap<String, u64> {
@@ -307,7 +307,7 @@ fn damaged_files_never_panic() {
         prop::collection::vec(mutation, 0..40),
         any::<Option<prop::sample::Index>>(),
     );
-    proptest!(ProptestConfig::with_cases(2000), |((mutations, cut) in strategy)| {
+    proptest!(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() }, |((mutations, cut) in strategy)| {
         let mut bytes = whole.clone();
         for (index, byte, in_headers) in mutations {
             // Headers and the dynamic section are where damage hurts.
@@ -331,7 +331,7 @@ fn a_damaged_core_never_panics() {
             .expect("a small segment")
             .min(whole.len());
         let mutation = (any::<prop::sample::Index>(), any::<u8>());
-        proptest!(ProptestConfig::with_cases(10), |(mutations in prop::collection::vec(mutation, 1..200))| {
+        proptest!(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() }, |(mutations in prop::collection::vec(mutation, 1..200))| {
             let mut bytes = whole.clone();
             for (index, byte) in mutations {
                 bytes[index.index(hot)] = byte;
