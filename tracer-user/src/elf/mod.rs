@@ -3,12 +3,16 @@
 //! Everything here works on bytes that a target chose. Nothing panics, and work is bounded by the length of the file.
 
 mod file;
+mod load;
 mod method_table;
 mod placement;
 mod slots;
 mod static_type;
+#[cfg(test)]
+mod test_file;
 
 pub use file::{Elf, ElfError, Linkage, Segment};
+pub use load::read_loaded;
 pub use method_table::{Method, MethodTable, TableError, find_table, method_tables};
 pub use placement::{ArgumentRegister, Cost, Placement, PlacementError, calls, place, place_at_entry};
 pub use slots::Pointer;

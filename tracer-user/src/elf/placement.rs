@@ -216,3 +216,83 @@ fn is_emulated(instruction: &[u8]) -> bool {
             | [0x0f, 0x80..=0x8f, _, _, _, _]
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::test_file;
+
+    const BASE: u64 = 0x40_1000;
+
+    fn placed(code: &[u8], arguments: &[ArgumentRegister]) -> (u64, Cost) {
+        let bytes = test_file::with_code(BASE, code);
+        let file = Elf::parse(&bytes).expect("an elf file");
+        let placement = place(&file, BASE, arguments).expect("a place");
+        (placement.vaddr - BASE, placement.cost)
+    }
+
+    #[test]
+    fn an_emulated_entry_is_the_place() {
+        for entry in [
+            &[0x55][..],
+            &[0x41, 0x55],
+            &[0x90],
+            &[0xe9, 0, 0, 0, 0],
+            &[0x0f, 0x1f, 0x40, 0],
+        ] {
+            assert_eq!(
+                placed(entry, &[ArgumentRegister::Rdi]),
+                (0, Cost::Emulated),
+                "{entry:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_emulated_instruction_of_the_prologue_is_taken() {
+        // endbr64; push rbp; ret
+        let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0xc3];
+        assert_eq!(placed(&code, &[ArgumentRegister::Rdi]), (4, Cost::Emulated));
+        // sub rsp, 8; test rdi, rdi; je +0; ret
+        let code = [0x48, 0x83, 0xec, 0x08, 0x48, 0x85, 0xff, 0x74, 0x00, 0xc3];
+        assert_eq!(placed(&code, &[ArgumentRegister::Rdi]), (7, Cost::Emulated));
+    }
+
+    #[test]
+    fn a_clobbered_argument_keeps_the_probe_at_the_entry() {
+        // endbr64; mov rsi, rdi; push rbp
+        let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x89, 0xfe, 0x55, 0xc3];
+        assert_eq!(
+            placed(&code, &[ArgumentRegister::Rdi, ArgumentRegister::Rsi]),
+            (0, Cost::Stepped)
+        );
+        assert_eq!(placed(&code, &[ArgumentRegister::Rdi]), (7, Cost::Emulated));
+        // endbr64; xor esi, esi; push rbp: half of a register is the register
+        let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x31, 0xf6, 0x55, 0xc3];
+        assert_eq!(placed(&code, &[ArgumentRegister::Rsi]), (0, Cost::Stepped));
+    }
+
+    #[test]
+    fn a_place_that_a_loop_comes_back_to_is_not_taken() {
+        // endbr64; push rbp; dec ecx; jne back to the push; ret
+        let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0xff, 0xc9, 0x75, 0xfb, 0xc3];
+        assert_eq!(placed(&code, &[ArgumentRegister::Rdi]), (0, Cost::Stepped));
+    }
+
+    #[test]
+    fn the_search_ends_where_the_flow_does() {
+        // sub rsp, 8; ret; push rbp
+        let code = [0x48, 0x83, 0xec, 0x08, 0xc3, 0x55];
+        assert_eq!(placed(&code, &[]), (0, Cost::Stepped));
+    }
+
+    #[test]
+    fn a_call_is_seen() {
+        // call +3; ret; nop; nop; ret
+        let code = [0xe8, 3, 0, 0, 0, 0xc3, 0x90, 0x90, 0xc3];
+        let bytes = test_file::with_code(BASE, &code);
+        let file = Elf::parse(&bytes).expect("an elf file");
+        assert!(calls(&file, BASE, BASE + 8, 6));
+        assert!(!calls(&file, BASE, BASE + 7, 6));
+    }
+}

@@ -125,3 +125,74 @@ fn push_new(paths: &mut Vec<PathBuf>, path: PathBuf) {
         paths.push(path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linkage<'a>(rpath: Option<&'a str>, runpath: Option<&'a str>) -> Linkage<'a> {
+        let needed = vec![&b"libpython3.12.so.1.0"[..], b"libc.so.6"];
+        Linkage {
+            needed,
+            rpath: rpath.map(str::as_bytes),
+            runpath: runpath.map(str::as_bytes),
+        }
+    }
+
+    fn first(linkage: &Linkage<'_>, library_path: Option<&str>) -> PathBuf {
+        libpythons(
+            Path::new("/opt/py/bin/python3"),
+            linkage,
+            library_path.map(OsStr::new),
+        )
+        .remove(0)
+    }
+
+    #[test]
+    fn search_paths_come_in_the_order_of_the_dynamic_linker() {
+        let library = |directory: &str| Path::new(directory).join("libpython3.12.so.1.0");
+        let (r, run) = (Some("$ORIGIN/../lib"), Some("relative:/run"));
+        assert_eq!(
+            first(&linkage(r, None), Some("/env")),
+            library("/opt/py/bin/../lib")
+        );
+        assert_eq!(first(&linkage(r, run), Some("/env")), library("/env"));
+        assert_eq!(first(&linkage(r, run), None), library("/run"));
+        assert_eq!(
+            first(&linkage(None, None), None),
+            library("/lib/x86_64-linux-gnu")
+        );
+    }
+
+    #[test]
+    fn the_queue_module_is_beside_the_standard_library() {
+        let file = "lib/python3.13/lib-dynload/_queue.cpython-313-x86_64-linux-gnu.so";
+        for (core, prefix) in [
+            ("/opt/py/bin/python3.13", "/opt/py"),
+            ("/opt/py/lib/libpython3.13.so.1.0", "/opt/py"),
+            ("/usr/lib/x86_64-linux-gnu/libpython3.13.so.1.0", "/usr"),
+            ("/somewhere/else/python", "/usr"),
+        ] {
+            let candidates = queue_modules(Path::new(core), 13);
+            assert!(
+                candidates.contains(&Path::new(prefix).join(file)),
+                "{core}: {candidates:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_stays_inside_the_root() {
+        let root = Path::new("/proc/1/root");
+        assert_eq!(
+            inside(root, Path::new("/../../etc/../usr/./lib")),
+            Path::new("/proc/1/root/usr/lib")
+        );
+    }
+
+    #[test]
+    fn endless_search_paths_are_cut() {
+        let many = "/x:".repeat(100_000) + "/y";
+        assert!(libpythons(Path::new("/python"), &linkage(Some(&many), None), None).len() <= MAX_CANDIDATES);
+    }
+}

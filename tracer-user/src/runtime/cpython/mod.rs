@@ -1,10 +1,22 @@
 //! CPython: what to probe and how to read it.
 //!
 //! From files: [`core`] finds an interpreter's probe points and the addresses of its static objects, [`queue`] those of the
-//! `_queue` module, [`find`] says where files may be, and [`layout`] holds the offsets of every supported version.
+//! `_queue` module, [`find`] says where files may be. Both rest on [`layout`], the offsets of every supported version, and on
+//! method tables ([`crate::elf`]) instead of symbols, so a stripped build is read like any other.
+//!
+//! From a live process ([`memory`]): [`threads`] lists threads, their stacks and what their contexts hold ([`hamt`]), [`code`] turns
+//! frames into functions and lines, [`value`] reads and translates values, [`modules`] tells which module holds a variable.
+//!
+//! Addresses from files are link-time addresses; a process adds its load bias. Whatever cannot be read is an error, never empty.
 
+pub mod code;
 pub mod core;
 pub mod find;
+pub mod hamt;
 pub mod layout;
+pub mod memory;
+pub mod modules;
 pub mod probe_point;
 pub mod queue;
+pub mod threads;
+pub mod value;

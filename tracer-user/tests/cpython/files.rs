@@ -1,7 +1,5 @@
 //! What is read from the files of real interpreters, stripped and unstripped.
 
-mod pythons;
-
 use std::{
     collections::HashMap,
     fs,
@@ -11,10 +9,10 @@ use std::{
 
 use object::{Object as _, ObjectSymbol as _};
 use proptest::prelude::*;
-use pythons::{Python, pythons};
+
 use tracer_common::{config::arguments, stats::Probe};
 use tracer_user::{
-    elf::{Cost, Elf, method_tables},
+    elf::{Cost, Elf, Pointer, calls, find_table, method_tables, read_loaded, static_type},
     runtime::cpython::{
         core::{Core, CoreError, Unsupported},
         find,
@@ -22,6 +20,8 @@ use tracer_user::{
         queue::QueueModule,
     },
 };
+
+use crate::pythons::{Python, pythons};
 
 /// The symbol table that only unstripped builds have; empty otherwise.
 fn symtab(bytes: &[u8]) -> HashMap<String, u64> {
@@ -167,9 +167,23 @@ fn a_stripped_copy_gives_the_same() {
 }
 
 #[test]
+fn what_is_loaded_is_enough() {
+    for python in pythons("what_is_loaded_is_enough") {
+        let (bytes, whole) = core_of(&python);
+        let loaded = read_loaded(&fs::File::open(&python.core).expect("the core")).expect("its bytes");
+        assert!(loaded.len() <= bytes.len() && bytes.starts_with(&loaded));
+        let core = Core::inspect(&loaded, "python").expect("a core");
+        assert_eq!((core.image, core.points), (whole.image, whole.points));
+        println!("3.{}: {} of {} bytes", python.minor, loaded.len(), bytes.len());
+    }
+}
+
+#[test]
 fn file_offsets_hold_the_probed_instruction() {
     for python in pythons("file_offsets_hold_the_probed_instruction") {
+        let started = std::time::Instant::now();
         let (bytes, core) = core_of(&python);
+        println!("3.{}: inspected in {:?}", python.minor, started.elapsed());
         let file = Elf::parse(&bytes).expect("an elf file");
         for point in core.points {
             let in_file = &bytes[usize::try_from(point.file_offset).expect("a small offset")..][..4];
@@ -253,9 +267,38 @@ fn an_older_version_is_unsupported() {
         }
         other => panic!("{other:?}"),
     }
-    // Fixed addresses and a built-in _queue or none: the tables must be found all the same.
+}
+
+#[test]
+fn a_stripped_optimised_executable_at_fixed_addresses_has_its_tables() {
+    let path = "/usr/bin/python3.11";
+    let Ok(bytes) = fs::read(path) else {
+        eprintln!("skipped: a_stripped_optimised_executable_at_fixed_addresses_has_its_tables: no {path}");
+        return;
+    };
     let file = Elf::parse(&bytes).expect("an elf file");
-    assert!(method_tables(&file).len() > 100);
+    let tables = method_tables(&file);
+    let methods = find_table(&tables, &["get", "set", "reset"]).expect("ContextVar");
+    for (method, function) in [
+        ("get", "PyContextVar_Get"),
+        ("set", "PyContextVar_Set"),
+        ("reset", "PyContextVar_Reset"),
+    ] {
+        let Pointer::To(method) = methods.method(method).expect("a method").function else {
+            panic!("{method}")
+        };
+        let function_at = file.export(function).expect("an export");
+        assert!(calls(&file, method, function_at, 512), "{function}");
+    }
+    find_table(&tables, &["start_new_thread", "get_ident", "allocate_lock"]).expect("_thread");
+    find_table(&tables, &["urandom", "fork"]).expect("posix");
+    for name in ["hamt_bitmap_node", "hamt_array_node", "hamt_collision_node"] {
+        let address = static_type(&file, name).expect("a type");
+        assert!(file.is_mapped(address) && !file.is_code(address));
+    }
+    // Its context deallocator is found through the type, as in supported versions.
+    let context = file.export("PyContext_Type").expect("an export");
+    assert!(matches!(file.pointer(context + 48), Some(Pointer::To(at)) if file.is_code(at)));
 }
 
 #[test]
@@ -307,7 +350,7 @@ fn damaged_files_never_panic() {
         prop::collection::vec(mutation, 0..40),
         any::<Option<prop::sample::Index>>(),
     );
-    proptest!(ProptestConfig::with_cases(2000), |((mutations, cut) in strategy)| {
+    proptest!(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() }, |((mutations, cut) in strategy)| {
         let mut bytes = whole.clone();
         for (index, byte, in_headers) in mutations {
             // Headers and the dynamic section are where damage hurts.
@@ -331,7 +374,7 @@ fn a_damaged_core_never_panics() {
             .expect("a small segment")
             .min(whole.len());
         let mutation = (any::<prop::sample::Index>(), any::<u8>());
-        proptest!(ProptestConfig::with_cases(10), |(mutations in prop::collection::vec(mutation, 1..200))| {
+        proptest!(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() }, |(mutations in prop::collection::vec(mutation, 1..200))| {
             let mut bytes = whole.clone();
             for (index, byte) in mutations {
                 bytes[index.index(hot)] = byte;

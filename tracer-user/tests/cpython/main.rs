@@ -1,0 +1,5 @@
+//! The front end for CPython against real interpreters: their files and their memory.
+
+mod files;
+mod live;
+mod pythons;
