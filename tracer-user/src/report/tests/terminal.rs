@@ -275,10 +275,8 @@ fn the_summary() {
     tally.attached(TargetId(1), samples::target(), []);
     tally.unsupported("sh", 4300, "no Python in it");
     let mut fold = |what| {
-        tally.fold(&Fact {
-            target: TargetId(1),
-            what,
-        })
+        let target = TargetId(1);
+        tally.fold(&Fact { target, what });
     };
     fold(FactKind::SlotSeen(Slot(0)));
     fold(FactKind::Read(Slot(0), ReadResult::Foreign));
