@@ -261,3 +261,30 @@ fn promtool_accepts_the_alert_rules() {
 fn every_alert_fires_when_it_should_and_only_then() {
     assert_promtool(&["test", "rules", "alerts_test.yml"], "");
 }
+
+#[test]
+fn promtool_accepts_every_query_of_the_dashboard() {
+    let dashboard = dashboard();
+    let queries = panels(&dashboard)
+        .into_iter()
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten();
+    let rules: Vec<_> = queries
+        .enumerate()
+        .map(|(n, target)| {
+            let query = target["expr"].as_str().unwrap();
+            let query = query
+                .replace("$__rate_interval", "5m")
+                .replace("$__range", "1h")
+                .replace("$service", ".*");
+            assert!(!query.contains('$'), "a variable is left in: {query}");
+            serde_json::json!({"record": format!("query:{n}"), "expr": query})
+        })
+        .collect();
+    let rules = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    // JSON is YAML.
+    let file = env::temp_dir().join(format!("bleedtrace-queries-{}.yml", std::process::id()));
+    fs::write(&file, rules.to_string()).unwrap();
+    assert_promtool(&["check", "rules", file.to_str().unwrap()], "");
+    fs::remove_file(&file).unwrap();
+}

@@ -113,8 +113,8 @@ pub fn finding(kind: Kind) -> Finding {
             (finding.expected, finding.found, finding.read, finding.mint) = (None, None, read, mint);
         }
         Kind::MisattributedTask => {
-            (finding.source, finding.bind, finding.read, finding.mint) =
-                (Some(Source::Residue), bind, read, mint)
+            (finding.source, finding.bind) = (Some(Source::Residue), bind);
+            (finding.read, finding.mint) = (read, mint);
         }
     }
     finding

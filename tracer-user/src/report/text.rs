@@ -237,20 +237,17 @@ impl Text {
     fn group(&self, group: &Group) -> String {
         let first = &group.first;
         let mut out = format!(
-            "{} {} of {} in {}, {} confirmed, first {} ({}){}\n",
+            "{} {} of {} in {}, {} confirmed\n",
             self.paint(Style::new().bold(), format_args!("{:>6} x", group.count)),
             self.paint(kind_style(first.kind), first.kind.name()),
             first.slot,
             first.service,
             group.confirmed,
-            first.time,
-            first.id,
-            if group.count > 1 {
-                format!(", last {}", group.last_time)
-            } else {
-                String::new()
-            },
         );
+        let _ = writeln!(out, "           {} {}", first.time, first.id);
+        if group.count > 1 {
+            let _ = writeln!(out, "           {} the last", group.last_time);
+        }
         let sites = [
             ("hop", first.hop.as_ref().map(|hop| hop.site.as_ref())),
             ("bind", first.bind.as_ref().map(|bind| bind.site.as_ref())),
@@ -314,12 +311,15 @@ fn sure(finding: &ExportedFinding) -> String {
     format!("{}, {evidence}{doubt}{window}", finding.confidence)
 }
 
+/// What was counted at all; zeros are for machines.
 fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {
-    counts
-        .into_iter()
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let counted = counts.into_iter().filter(|(_, count)| **count > 0);
+    let counted: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
+    if counted.is_empty() {
+        "none".to_owned()
+    } else {
+        counted.join(", ")
+    }
 }
 
 /// A duration with three digits or so.

@@ -8,7 +8,8 @@ pub fn wrap(text: &str, first: &str, rest: &str) -> String {
     let mut out = String::from(first);
     let mut column = first.chars().count();
     let mut fresh = true;
-    for word in text.split_whitespace() {
+    // Not at every whitespace: what is shown of a value keeps its spaces.
+    for word in text.split(' ') {
         let width = word.chars().count();
         if !fresh && column + 1 + width > COLUMNS {
             out.push('\n');
@@ -41,5 +42,10 @@ mod tests {
             assert!(line.len() <= COLUMNS && !line.ends_with(' '), "{line:?}");
         }
         assert_eq!(wrapped.split_whitespace().count(), 63);
+    }
+
+    #[test]
+    fn spaces_of_values_are_kept() {
+        assert_eq!(wrap("found \"a  b\"", "", ""), "found \"a  b\"\n");
     }
 }

@@ -1,5 +1,6 @@
 //! Metrics in Prometheus' text format. The only module that names the crate `prometheus`: everybody else speaks in enums.
 
+mod events;
 pub mod families;
 mod labels;
 
@@ -14,7 +15,11 @@ use prometheus::{
 };
 use tracer_common::stats::{Probe, ProbeStats};
 
-use self::{families::Family, labels::Labels};
+use self::{
+    events::{EVENTS, event_name},
+    families::Family,
+    labels::Labels,
+};
 use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
 use crate::correlate::{
     event::{Primitive, TargetId, What},
@@ -402,47 +407,6 @@ impl Metrics {
             .sum();
         self.entries.with_label_values(&[table.name()]).set(sum as i64);
     }
-}
-
-const EVENTS: [&str; 16] = [
-    "attach",
-    "existing",
-    "variable",
-    "begin",
-    "end",
-    "scope_end",
-    "submit",
-    "idle",
-    "take",
-    "read",
-    "bind",
-    "unbind",
-    "random",
-    "task_minted",
-    "gap",
-    "exit",
-];
-
-const fn event_name(what: &What) -> &'static str {
-    let at = match what {
-        What::Attach { .. } => 0,
-        What::Existing { .. } => 1,
-        What::Variable { .. } => 2,
-        What::Begin { .. } => 3,
-        What::End => 4,
-        What::ScopeEnd { .. } => 5,
-        What::Submit { .. } => 6,
-        What::Idle { .. } => 7,
-        What::Take { .. } => 8,
-        What::Read { .. } => 9,
-        What::Bind { .. } => 10,
-        What::Unbind { .. } => 11,
-        What::Random { .. } => 12,
-        What::TaskMinted { .. } => 13,
-        What::Gap { .. } => 14,
-        What::Exit { .. } => 15,
-    };
-    EVENTS[at]
 }
 
 /// Brings a counter up to a total that somebody else keeps.

@@ -179,10 +179,7 @@ fn what_is_no_python_spoils_nothing() {
     tally.exited(FIRST);
     assert_eq!(tally.finish(None).verdict, Verdict::Clean);
     let states = tally.states();
-    assert_eq!(
-        states.into_iter().map(|(_, count)| count).collect::<Vec<_>>(),
-        [0, 1, 0, 1]
-    );
+    assert_eq!(states.into_values().collect::<Vec<_>>(), [0, 1, 0, 1]);
     assert_eq!(tally.finish(None).targets[0].state, TargetState::Exited);
 }
 

@@ -1,0 +1,46 @@
+//! The engine's events, as label values.
+
+use crate::correlate::event::What;
+
+/// Names of the engine's events.
+pub const EVENTS: [&str; 16] = [
+    "attach",
+    "existing",
+    "variable",
+    "begin",
+    "end",
+    "scope_end",
+    "submit",
+    "idle",
+    "take",
+    "read",
+    "bind",
+    "unbind",
+    "random",
+    "task_minted",
+    "gap",
+    "exit",
+];
+
+/// The name of one.
+pub const fn event_name(what: &What) -> &'static str {
+    let at = match what {
+        What::Attach { .. } => 0,
+        What::Existing { .. } => 1,
+        What::Variable { .. } => 2,
+        What::Begin { .. } => 3,
+        What::End => 4,
+        What::ScopeEnd { .. } => 5,
+        What::Submit { .. } => 6,
+        What::Idle { .. } => 7,
+        What::Take { .. } => 8,
+        What::Read { .. } => 9,
+        What::Bind { .. } => 10,
+        What::Unbind { .. } => 11,
+        What::Random { .. } => 12,
+        What::TaskMinted { .. } => 13,
+        What::Gap { .. } => 14,
+        What::Exit { .. } => 15,
+    };
+    EVENTS[at]
+}
