@@ -114,6 +114,7 @@ impl Target {
             site: stack.site().cloned(),
             submitter: now.carrier,
             scope: key,
+            generation: self.returns.home(key),
             time: now.time,
             seq: now.seq,
             values,

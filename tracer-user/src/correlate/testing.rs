@@ -181,6 +181,10 @@ impl World {
         )
     }
 
+    pub(super) fn scope(&mut self, carrier: u32) -> Scope {
+        self.current(carrier).0
+    }
+
     fn held(&mut self, carrier: u32) -> Held {
         let (scope, _) = self.current(carrier);
         let holds = self.scopes.get(&scope.0).cloned().unwrap_or_default();

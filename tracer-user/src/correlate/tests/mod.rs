@@ -3,3 +3,4 @@
 mod programs;
 mod properties;
 mod rules;
+mod simulator;
