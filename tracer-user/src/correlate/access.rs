@@ -87,7 +87,7 @@ impl Target {
                 (Some(request), None) => {
                     self.requests.last_reads.insert(request, judged);
                 }
-                (None, _) => {}
+                (None, _) => self.requests.read_unplaced(now.seq),
             }
         }
     }
@@ -284,10 +284,9 @@ impl Target {
     ) -> Option<IdentityRead> {
         let key = self.request(me, scope, request, None)?;
         let held_back = me.undecided.as_ref().and_then(|u| u.last_read.as_ref());
-        held_back
-            .filter(|(k, _)| *k == key)
-            .map(|(_, read)| read)
-            .or_else(|| self.requests.last_reads.get(&key))
+        let held_back = held_back.filter(|(k, _)| *k == key).map(|(_, read)| read);
+        self.requests
+            .decisive(held_back.or_else(|| self.requests.last_reads.get(&key)))
             .cloned()
     }
 

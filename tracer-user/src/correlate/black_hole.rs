@@ -52,6 +52,9 @@ type Key = (ScopeKey, Slot, u64);
 #[derive(Debug)]
 pub(super) struct Returns {
     pub(super) pending: Table<Key, Pending>,
+    /// Scopes that submitted something, with the generation of each: addresses are reused.
+    homes: Table<ScopeKey, u64>,
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -84,7 +87,28 @@ impl Returns {
     pub(super) fn new(bound: usize) -> Self {
         Self {
             pending: Table::new(bound),
+            homes: Table::new(bound),
+            generation: 0,
         }
+    }
+
+    /// The generation of a scope that submits something.
+    pub(super) fn home(&mut self, scope: ScopeKey) -> u64 {
+        let generation = self.homes.remove(&scope).unwrap_or_else(|| {
+            self.generation += 1;
+            self.generation
+        });
+        self.homes.insert(scope, generation);
+        generation
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+        self.homes.clear();
+    }
+
+    pub(super) fn take_evicted(&mut self) -> u64 {
+        self.pending.take_evicted() + self.homes.take_evicted()
     }
 
     /// An item bound something.
@@ -94,6 +118,9 @@ impl Returns {
         };
         let key = (home, slot, item.number);
         if !self.pending.contains(&key) {
+            if self.homes.get(&home) != Some(&hop.generation) {
+                return;
+            }
             let pending = Pending {
                 open: Vec::new(),
                 hop: told(hop, Some(item.taken)),
@@ -225,6 +252,7 @@ impl Returns {
 
     /// The scope ended: nobody will read in it again. What was missed already still waits for its item's end.
     pub(super) fn end_scope(&mut self, scope: ScopeKey) {
+        self.homes.remove(&scope);
         for key in self
             .pending
             .keys_between(&(scope, Slot(0), 0), &(scope, Slot(u8::MAX), u64::MAX))

@@ -114,6 +114,7 @@ impl Target {
             site: stack.site().cloned(),
             submitter: now.carrier,
             scope: key,
+            generation: self.returns.home(key),
             time: now.time,
             seq: now.seq,
             values,
@@ -234,11 +235,14 @@ impl Target {
         if me.item.as_ref().is_some_and(|item| item.queue != Some(queue)) {
             return;
         }
-        if let Some(item) = me.item.take() {
+        if let Some(mut item) = me.item.take() {
+            if item.base.0 == 0 {
+                item.base = scope;
+            }
             if item.hop.is_some() {
                 out.say(FactKind::Busy(now.time.saturating_sub(item.taken)));
             }
-            if scope == item.base || item.base.0 == 0 {
+            if scope == item.base {
                 say_findings(out, squat::report(scene!(self, out), me, &item, now, holds));
             }
             self.end_item(now.carrier, &item, out);

@@ -57,6 +57,8 @@ pub(super) struct Submitted {
     pub(super) site: Option<Site>,
     pub(super) submitter: Carrier,
     pub(super) scope: ScopeKey,
+    /// Which of the scopes that lived at its address.
+    pub(super) generation: u64,
     pub(super) time: u64,
     pub(super) seq: u64,
     /// Per slot that was known then.

@@ -19,6 +19,10 @@ mod squat;
 mod table;
 mod target;
 mod task;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 pub use engine::Engine;

@@ -71,6 +71,8 @@ pub(super) struct Requests {
     pub(super) last_reads: Table<RequestKey, IdentityRead>,
     /// The identity object that was last seen in a scope.
     objects: Table<ScopeKey, u64>,
+    /// Number of the last identity read that may belong to any request.
+    unplaced: u64,
 }
 
 impl Requests {
@@ -78,6 +80,7 @@ impl Requests {
         Self {
             last_reads: Table::new(bound),
             objects: Table::new(bound),
+            unplaced: 0,
         }
     }
 
@@ -100,6 +103,16 @@ impl Requests {
             (None, Some(object)) => RequestKey::Object(*object),
             (None, None) => RequestKey::Scope(scope),
         }
+    }
+
+    /// An identity was read on behalf of a request that is not known.
+    pub(super) const fn read_unplaced(&mut self, seq: u64) {
+        self.unplaced = seq;
+    }
+
+    /// The read that decides for a request, unless a later one may be its own.
+    pub(super) fn decisive<'a>(&self, read: Option<&'a IdentityRead>) -> Option<&'a IdentityRead> {
+        read.filter(|read| read.seq > self.unplaced)
     }
 
     /// An identity object was bound: what was known of an older one at its address is void.

@@ -293,7 +293,7 @@ impl Target {
         self.first_thread = now.carrier;
         self.mintings.lose(out);
         self.requests.clear();
-        self.returns.pending.clear();
+        self.returns.clear();
         // A take, the end of its item and a submit at the same address may all be among the lost.
         self.submits.clear();
         self.data.clear();
@@ -335,7 +335,7 @@ impl Target {
         }
         self.submits.clear();
         self.data.clear();
-        self.returns.pending.clear();
+        self.returns.clear();
         self.requests.clear();
         self.count(out);
     }
@@ -365,7 +365,7 @@ impl Target {
             (
                 Which::Returns,
                 self.returns.pending.len(),
-                self.returns.pending.take_evicted(),
+                self.returns.take_evicted(),
             ),
             (
                 Which::Requests,
