@@ -10,7 +10,7 @@ mod tracer;
 mod truth;
 
 pub use metrics::{free_port, get, sample};
-pub use outcome::{Finding, Outcome};
-pub use setup::{Setup, fixture, line_of, on_every_interpreter, once, skip};
+pub use outcome::{Finding, Judged, Outcome};
+pub use setup::{Setup, fixture, interpreters, line_of, on_every_interpreter, once, skip};
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use truth::{Totals, Truth};

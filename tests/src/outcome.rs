@@ -20,6 +20,17 @@ pub struct Outcome {
     pub ended: Ended,
 }
 
+/// How the findings of a kind compare with the truth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Found, and true.
+    pub right: u64,
+    /// Found, and not true.
+    pub wrong: u64,
+    /// True, and not found.
+    pub missed: u64,
+}
+
 /// The facts that a finding of a kind must state, and that fixtures know.
 fn facts(kind: &str) -> &'static [&'static str] {
     match kind {
@@ -178,28 +189,23 @@ impl Outcome {
         (count(expected), count(found))
     }
 
-    /// The confusion matrix, a line for every kind.
-    pub fn matrix(&self, truth: &Truth) -> Vec<String> {
+    /// The confusion matrix, by kind.
+    pub fn matrix(&self, truth: &Truth) -> BTreeMap<String, Judged> {
         let (expected, found) = self.confusion(truth);
-        let mut kinds: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, Judged> = BTreeMap::new();
         for line in expected
             .keys()
             .chain(found.keys().filter(|line| !expected.contains_key(*line)))
         {
             let (there, here) = (of(&expected, line), of(&found, line));
-            let row = kinds
-                .entry(line.split(' ').next().unwrap_or_default())
+            let judged = kinds
+                .entry(line.split(' ').next().unwrap_or_default().to_owned())
                 .or_default();
-            row[0] += there.min(here);
-            row[1] += here.saturating_sub(there);
-            row[2] += there.saturating_sub(here);
+            judged.right += there.min(here);
+            judged.wrong += here.saturating_sub(there);
+            judged.missed += there.saturating_sub(here);
         }
         kinds
-            .into_iter()
-            .map(|(kind, [right, wrong, missed])| {
-                format!("matrix {kind} right {right} false {wrong} missed {missed}")
-            })
-            .collect()
     }
 
     /// Everything must be as the fixture says: findings with all they state, counts, verdict, exit code.

@@ -1,7 +1,7 @@
 //! What a test needs: the tracer, a kernel that lets it trace, interpreters.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -26,7 +26,7 @@ pub fn fixture(name: &str) -> PathBuf {
 /// When no line is.
 #[track_caller]
 pub fn line_of(name: &str, mark: &str) -> u64 {
-    let text = std::fs::read_to_string(fixture(name)).expect("the fixture is readable");
+    let text = fs::read_to_string(fixture(name)).expect("the fixture is readable");
     let found = text
         .lines()
         .position(|line| line.split("# site: ").nth(1) == Some(mark));
@@ -96,23 +96,40 @@ fn built() -> Option<PathBuf> {
 }
 
 fn is_root() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| {
         let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         ids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
     })
 }
 
-/// CPython 3.12 and 3.13, by minor version: those of `BLEEDTRACE_PYTHONS`, else of PATH.
-fn interpreters() -> Vec<(u32, PathBuf)> {
+/// CPython 3.12 and 3.13, by minor version: those of `BLEEDTRACE_PYTHONS`, else of pyenv and PATH.
+pub fn interpreters() -> Vec<(u32, PathBuf)> {
     let candidates: Vec<PathBuf> = match env::var_os("BLEEDTRACE_PYTHONS") {
         Some(chosen) => env::split_paths(&chosen).collect(),
-        None => ["python3.12", "python3.13", "python3"]
-            .map(PathBuf::from)
-            .to_vec(),
+        None => pyenv()
+            .into_iter()
+            .chain(["python3.12", "python3.13", "python3"].map(PathBuf::from))
+            .collect(),
     };
     let mut found: Vec<_> = candidates.iter().filter_map(|python| identify(python)).collect();
     found.sort();
     found.dedup_by_key(|(minor, _)| *minor);
+    found
+}
+
+/// What pyenv installed: its launchers only give the version that is chosen for a folder.
+fn pyenv() -> Vec<PathBuf> {
+    let root = env::var_os("PYENV_ROOT")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let versions = root.and_then(|root| fs::read_dir(root.join("versions")).ok());
+    let mut found: Vec<_> = versions
+        .into_iter()
+        .flatten()
+        .filter_map(|version| Some(version.ok()?.path().join("bin/python3")))
+        .filter(|python| python.is_file())
+        .collect();
+    found.sort();
     found
 }
 

@@ -14,8 +14,8 @@ fn mix(test: &str, workers: &str, more: &[&str]) {
             .flags(["--mint", "*create_task"])
             .run(setup, "accuracy.py", &arguments);
         assert!(truth.findings.len() > 100, "the mix has findings of every kind");
-        for line in outcome.matrix(&truth) {
-            println!("{line}");
+        for (kind, judged) in outcome.matrix(&truth) {
+            println!("{kind}: {judged:?}");
         }
         outcome.assert_truth(&truth);
     });

@@ -1,10 +1,14 @@
 //! bleedtrace's chores.
 
+mod accuracy;
 mod bpf;
+mod demo;
+mod deps;
+mod test;
 mod workspace;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Chores of the bleedtrace workspace.
 #[derive(Parser)]
@@ -22,11 +26,40 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Run everything that must hold, and say what ran.
+    Test,
+    /// Trace a bundled proxy under the traffic of two tenants.
+    Demo,
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// The long runs; their results are added to docs/soak.md.
+    Soak(Mix),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// A random mix of requests with recorded ground truth: no false finding, and none missed.
+    Accuracy(Mix),
+}
+
+#[derive(Args)]
+struct Mix {
+    /// Requests of a run.
+    #[arg(long, default_value_t = 10_000)]
+    requests: u32,
+    /// Of the random choices.
+    #[arg(long, default_value_t = 7)]
+    seed: u32,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::BuildEbpf { check: false } => bpf::build(),
         Chore::BuildEbpf { check: true } => bpf::check().map(|outcome| println!("{outcome}")),
+        Chore::Test => test::run(),
+        Chore::Demo => demo::run(),
+        Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
+        Chore::Soak(Mix { requests, seed }) => accuracy::soak(requests, seed),
     }
 }

@@ -1,9 +1,12 @@
-//! Where things are.
+//! Where things are, and how they are run.
 
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
+
+use anyhow::{Context as _, Result, ensure};
 
 /// The root of the checkout that this program was built in.
 pub fn root() -> PathBuf {
@@ -32,4 +35,39 @@ pub fn cargo_home() -> Option<PathBuf> {
     env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
+}
+
+/// Where this program keeps what it fetches.
+pub fn deps() -> PathBuf {
+    root().join("target/deps")
+}
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Builds the program as it is released; gives its path.
+pub fn release() -> Result<PathBuf> {
+    run(cargo_command().args(["build", "--release", "--locked", "--package", "tracer-user"]))?;
+    let program = target().join("release/bleedtrace");
+    ensure!(program.is_file(), "no {}", program.display());
+    Ok(program)
+}
+
+/// The cargo that runs this program, in the workspace.
+pub fn cargo_command() -> Command {
+    let mut command = Command::new(cargo());
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command; its failure is an error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    ensure!(status.success(), "{program} failed: {status}");
+    Ok(())
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::workspace;
 use sidecar::Sidecar;
-pub use toolchain::Toolchain;
+pub use toolchain::{LINKER_VERSION, RUSTC_PACKAGES, Toolchain, find_linker, find_rustc};
 
 /// How a comparison with the committed object ended.
 pub enum Outcome {

@@ -14,8 +14,10 @@ use crate::workspace;
 /// The target that programs in the kernel are compiled for.
 pub const TARGET: &str = "bpfel-unknown-none";
 
-const INSTALL_RUSTC: &str = "no rustc can compile for BPF: apt-get install rustc-web libstd-rust-web-dev-bpf";
-const INSTALL_LINKER: &str = "no bpf-linker: cargo install bpf-linker --version 0.10.3 --locked";
+/// The version of the linker that is installed when there is none.
+pub const LINKER_VERSION: &str = "0.10.3";
+/// Debian's packages with a compiler for BPF.
+pub const RUSTC_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
 /// What compiles and links the kernel side.
 pub struct Toolchain {
@@ -54,7 +56,8 @@ impl Toolchain {
     }
 }
 
-fn find_rustc() -> Result<(PathBuf, PathBuf, Option<PathBuf>)> {
+/// A cargo, a rustc, and the sysroot whose sources make its core when it has none for BPF.
+pub fn find_rustc() -> Result<(PathBuf, PathBuf, Option<PathBuf>)> {
     if let Some(chosen) = env::var_os("BLEEDTRACE_BPF_RUSTC") {
         let rustc = PathBuf::from(chosen);
         let sysroot = sysroot(&rustc)?;
@@ -81,17 +84,27 @@ fn find_rustc() -> Result<(PathBuf, PathBuf, Option<PathBuf>)> {
             return Ok((workspace::cargo(), rustc, None));
         }
     }
-    bail!(INSTALL_RUSTC)
+    bail!(
+        "no rustc can compile for BPF: apt-get install {}",
+        RUSTC_PACKAGES.join(" ")
+    )
 }
 
-fn find_linker() -> Result<PathBuf> {
+/// The linker.
+pub fn find_linker() -> Result<PathBuf> {
     if let Some(chosen) = env::var_os("BLEEDTRACE_BPF_LINKER") {
         return Ok(chosen.into());
     }
-    let home = workspace::cargo_home().map(|home| home.join("bin/bpf-linker"));
+    let installed = [workspace::cargo_home(), Some(workspace::deps())];
+    let mut installed = installed
+        .into_iter()
+        .flatten()
+        .map(|root| root.join("bin/bpf-linker"));
     workspace::in_path("bpf-linker")
-        .or(home.filter(|linker| linker.is_file()))
-        .context(INSTALL_LINKER)
+        .or_else(|| installed.find(|linker| linker.is_file()))
+        .with_context(|| {
+            format!("no bpf-linker: cargo install bpf-linker --version {LINKER_VERSION} --locked")
+        })
 }
 
 fn nightly_sysroot() -> Option<PathBuf> {

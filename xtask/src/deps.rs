@@ -1,0 +1,94 @@
+//! Fetching what the tests need and the machine lacks, into `target/deps`.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{bpf, workspace};
+
+/// Prometheus and promtool.
+pub struct Prometheus {
+    /// The server.
+    pub server: PathBuf,
+    /// Its checker.
+    pub promtool: PathBuf,
+}
+
+/// Those of PATH, else of Debian's package.
+pub fn prometheus() -> Result<Prometheus> {
+    if let (Some(server), Some(promtool)) = (workspace::in_path("prometheus"), workspace::in_path("promtool"))
+    {
+        return Ok(Prometheus { server, promtool });
+    }
+    let unpacked = workspace::deps().join("prometheus");
+    let found = Prometheus {
+        server: unpacked.join("usr/bin/prometheus"),
+        promtool: unpacked.join("usr/bin/promtool"),
+    };
+    if !found.promtool.is_file() {
+        unpack("prometheus", &unpacked)?;
+    }
+    ensure!(
+        found.server.is_file() && found.promtool.is_file(),
+        "the package prometheus has no promtool"
+    );
+    Ok(found)
+}
+
+fn unpack(package: &str, into: &PathBuf) -> Result<()> {
+    ensure!(
+        workspace::in_path("apt-get").is_some(),
+        "no {package} in PATH, and no apt-get to fetch it with"
+    );
+    let folder = workspace::deps().join("packages");
+    fs::create_dir_all(&folder)?;
+    let download = || {
+        workspace::run(
+            Command::new("apt-get")
+                .current_dir(&folder)
+                .args(["download", package]),
+        )
+    };
+    if download().is_err() {
+        workspace::run(Command::new("apt-get").arg("update"))?;
+        download()?;
+    }
+    let prefix = format!("{package}_");
+    let file = fs::read_dir(&folder)?
+        .filter_map(Result::ok)
+        .find(|file| file.file_name().to_string_lossy().starts_with(&prefix))
+        .with_context(|| format!("apt-get downloaded no {package}"))?;
+    workspace::run(Command::new("dpkg").arg("-x").arg(file.path()).arg(into))
+}
+
+/// Makes sure that the kernel side can be built, where packages can be installed.
+pub fn bpf_toolchain() -> Result<()> {
+    if bpf::find_rustc().is_err() && workspace::in_path("apt-get").is_some() {
+        let install = || {
+            let arguments = ["install", "--yes", "--no-install-recommends"];
+            let mut command = Command::new("apt-get");
+            workspace::run(
+                command
+                    .env("DEBIAN_FRONTEND", "noninteractive")
+                    .args(arguments)
+                    .args(bpf::RUSTC_PACKAGES),
+            )
+        };
+        if install().is_err() {
+            workspace::run(Command::new("apt-get").arg("update"))?;
+            install()?;
+        }
+    }
+    if bpf::find_linker().is_err() {
+        let arguments = [
+            "install",
+            "bpf-linker",
+            "--version",
+            bpf::LINKER_VERSION,
+            "--locked",
+            "--root",
+        ];
+        workspace::run(workspace::cargo_command().args(arguments).arg(workspace::deps()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! Everything that must hold before a change is accepted, and a table of what ran.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{bpf, deps, workspace};
+
+/// How a step ended.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    /// By name, with the reason.
+    skipped: BTreeMap<String, String>,
+}
+
+impl Tally {
+    fn of(result: &Result<()>) -> Self {
+        Self {
+            passed: u64::from(result.is_ok()),
+            failed: u64::from(result.is_err()),
+            ..Self::default()
+        }
+    }
+}
+
+struct Step {
+    name: &'static str,
+    tally: Tally,
+    took: Duration,
+}
+
+struct Table(Vec<Step>);
+
+impl Table {
+    fn add(&mut self, name: &'static str, step: impl FnOnce() -> Result<Tally>) {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let tally = step().unwrap_or_else(|error| {
+            eprintln!("{name}: {error:#}");
+            Tally {
+                failed: 1,
+                ..Tally::default()
+            }
+        });
+        self.0.push(Step {
+            name,
+            tally,
+            took: start.elapsed(),
+        });
+    }
+
+    fn command(&mut self, name: &'static str, command: &mut Command) {
+        self.add(name, || workspace::run(command).map(|()| Tally::of(&Ok(()))));
+    }
+
+    /// Prints it; fails if anything failed.
+    fn finish(self) -> Result<()> {
+        println!(
+            "\n{:<28} {:>7} {:>7} {:>8} {:>8}",
+            "step", "passed", "failed", "skipped", "seconds"
+        );
+        let mut total = [0; 3];
+        for Step { name, tally, took } in &self.0 {
+            let numbers = [tally.passed, tally.failed, tally.skipped.len() as u64];
+            let [passed, failed, skipped] = numbers;
+            println!(
+                "{name:<28} {passed:>7} {failed:>7} {skipped:>8} {:>8.1}",
+                took.as_secs_f64()
+            );
+            for (sum, number) in total.iter_mut().zip(numbers) {
+                *sum += number;
+            }
+        }
+        for (name, reason) in self.0.iter().flat_map(|step| &step.tally.skipped) {
+            println!("skipped: {name}: {reason}");
+        }
+        let [passed, failed, skipped] = total;
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        ensure!(failed == 0, "something failed");
+        Ok(())
+    }
+}
+
+/// Runs everything.
+pub fn run() -> Result<()> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = workspace::cargo_command();
+        command.args(arguments);
+        command
+    };
+    let mut table = Table(Vec::new());
+    table.command("format", &mut cargo(&["fmt", "--all", "--check"]));
+    table.command(
+        "clippy",
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    );
+    table.add("unit and property", || {
+        libtest(&mut cargo(&[
+            "test",
+            "--workspace",
+            "--locked",
+            "--exclude",
+            "bleedtrace-tests",
+            "--",
+            "--nocapture",
+        ]))
+    });
+    table.add("build-ebpf --check", || {
+        if let Err(error) = deps::bpf_toolchain() {
+            eprintln!("the BPF toolchain could not be fetched: {error:#}");
+        }
+        Ok(match bpf::check()? {
+            bpf::Outcome::Same => Tally::of(&Ok(())),
+            bpf::Outcome::Skipped(why) => Tally {
+                skipped: BTreeMap::from([("build-ebpf --check".to_owned(), why)]),
+                ..Tally::default()
+            },
+        })
+    });
+    let prometheus = deps::prometheus();
+    table.add("end to end", || {
+        let program = workspace::release()?;
+        let pythons = bleedtrace_tests::interpreters()
+            .into_iter()
+            .map(|(_, python)| python);
+        let mut command = cargo(&[
+            "test",
+            "--package",
+            "bleedtrace-tests",
+            "--locked",
+            "--no-fail-fast",
+            "--",
+            "--nocapture",
+            "--test-threads=1",
+        ]);
+        command
+            .env("BLEEDTRACE_BIN", program)
+            .env("BLEEDTRACE_PYTHONS", env::join_paths(pythons)?);
+        if let Ok(prometheus) = &prometheus {
+            command
+                .env("BLEEDTRACE_PROMETHEUS", &prometheus.server)
+                .env("BLEEDTRACE_PROMTOOL", &prometheus.promtool);
+        }
+        libtest(&mut command)
+    });
+    for (name, action, file) in [
+        (
+            "promtool check rules",
+            "check",
+            "dashboards/prometheus/alerts.yml",
+        ),
+        (
+            "promtool test rules",
+            "test",
+            "dashboards/prometheus/alerts_test.yml",
+        ),
+    ] {
+        table.add(name, || match &prometheus {
+            Ok(prometheus) => promtool(&prometheus.promtool, action, file).map(|()| Tally::of(&Ok(()))),
+            Err(error) => Ok(Tally {
+                skipped: BTreeMap::from([(name.to_owned(), format!("{error:#}"))]),
+                ..Tally::default()
+            }),
+        });
+    }
+    table.finish()
+}
+
+fn promtool(promtool: &Path, action: &str, file: &str) -> Result<()> {
+    workspace::run(
+        Command::new(promtool)
+            .current_dir(workspace::root())
+            .args([action, "rules", file]),
+    )
+}
+
+/// Runs tests; shows what they print and counts what they say.
+fn libtest(command: &mut Command) -> Result<Tally> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let stderr = child.stderr.take().context("standard error is piped")?;
+    let errors = thread::spawn(move || {
+        let mut tally = Tally::default();
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            eprintln!("{line}");
+            count(&line, &mut tally);
+        }
+        tally
+    });
+    let mut tally = Tally::default();
+    let stdout = child.stdout.take().context("standard output is piped")?;
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        println!("{line}");
+        count(&line, &mut tally);
+    }
+    let status = child.wait()?;
+    let said = errors.join().unwrap_or_default();
+    tally.skipped.extend(said.skipped);
+    tally.passed = tally.passed.saturating_sub(tally.skipped.len() as u64);
+    // What does not even build, or dies, reports no failed test.
+    if !status.success() && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+fn count(line: &str, tally: &mut Tally) {
+    // Without capture a test's own output may stand before the word.
+    if let Some((_, skipped)) = line.split_once("SKIP ")
+        && let Some((name, reason)) = skipped.split_once(": ")
+    {
+        tally.skipped.insert(name.to_owned(), reason.to_owned());
+    }
+    if let Some(result) = line.strip_prefix("test result: ") {
+        let number = |word: &str| {
+            let part = result
+                .split([';', '.'])
+                .find_map(|part| part.trim().strip_suffix(word))?;
+            part.trim().parse::<u64>().ok()
+        };
+        tally.passed += number("passed").unwrap_or(0);
+        tally.failed += number("failed").unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_and_skips_are_counted() {
+        let mut tally = Tally::default();
+        for line in [
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test a_bleed ... SKIP a_bleed: needs root",
+            "SKIP a_bleed: needs root",
+        ] {
+            count(line, &mut tally);
+        }
+        assert_eq!((tally.passed, tally.failed), (15, 2));
+        assert_eq!(
+            tally.skipped,
+            BTreeMap::from([("a_bleed".to_owned(), "needs root".to_owned())])
+        );
+    }
+}
