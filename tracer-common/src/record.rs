@@ -35,8 +35,10 @@ pub mod kind {
     pub const EXECED: u16 = 14;
     /// A thread of a target ended; with `flag::LAST` it was the process's last.
     pub const EXITED: u16 = 15;
-    /// An interpreter is about to be initialised in a target.
+    /// An interpreter is about to be initialised in a target: `object` is its load bias, `name` its image.
     pub const INTERPRETER_START: u16 = 16;
+    /// A variable that is not watched was seen for the first time: value 0 is its name.
+    pub const OTHER_VAR: u16 = 17;
 }
 
 /// Bits of [`Record::flags`].

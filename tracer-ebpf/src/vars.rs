@@ -115,6 +115,19 @@ fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
     emit::send(hit, record);
 }
 
+/// Tells the agent that a variable is in use: what to offer when no watched one is.
+#[inline(always)]
+fn announce_other(hit: &mut Hit, var: u64) {
+    let Some((record, _)) = emit::begin(hit, kind::OTHER_VAR, Frames::Without) else { return };
+    record.head.object = var;
+    record.head.values = 1;
+    match read::pointer(var + 16) {
+        Ok(name) => value::describe(hit, name, &mut record.values[0]),
+        Err(Unreadable) => value::unreadable(&mut record.values[0]),
+    }
+    emit::send(hit, record);
+}
+
 #[inline(always)]
 fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
     let name = read::pointer(var + 16)?;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{self, Read as _},
+    io,
     os::unix::fs::MetadataExt as _,
     sync::Arc,
 };
@@ -19,16 +19,13 @@ use super::{
     sys::Offset,
 };
 use crate::{
-    elf::Cost,
+    elf::{Cost, read_loaded},
     runtime::cpython::{
         core::{Core, CoreError},
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
     },
 };
-
-/// The largest file that is looked at: no interpreter comes near it.
-const MAX_FILE: u64 = 512 << 20;
 
 /// A file, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +97,11 @@ impl Registry {
     /// The image with this index.
     pub fn image(&self, index: u32) -> Option<&Armed> {
         self.images.get(index as usize)
+    }
+
+    /// All images that are armed.
+    pub fn images(&self) -> impl Iterator<Item = &Armed> {
+        self.images.iter()
     }
 
     /// The probes of the `_queue` modules that are armed, each with the cost of its dearest point.
@@ -212,27 +214,5 @@ impl Registry {
 }
 
 fn read(file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
-    let failed = |error| ArmError::Read { name: name.to_owned(), error };
-    let len = file.metadata().map_err(failed)?.len();
-    if len > MAX_FILE {
-        return Err(failed(io::Error::other(format!("{len} bytes are more than an interpreter has"))));
-    }
-    let mut bytes = Vec::with_capacity(len as usize);
-    // The descriptor may have been read before: its position is shared.
-    let mut positioned = io::BufReader::with_capacity(1 << 16, PositionedReader { file, at: 0 });
-    positioned.read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
-}
-
-struct PositionedReader<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl io::Read for PositionedReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
-    }
+    read_loaded(file).map_err(|error| ArmError::Read { name: name.to_owned(), error })
 }

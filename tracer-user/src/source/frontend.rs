@@ -15,7 +15,7 @@ use crate::{
         event::{
             Brings, Carrier, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What, Work,
         },
-        value::{Found, Held, Value},
+        value::{Content, Found, Held, Value},
     },
     runtime::cpython::{
         core::Core,
@@ -272,6 +272,14 @@ impl Frontend {
     /// What a raw value says.
     pub fn found(&mut self, raw: &RawValue) -> Found {
         found(raw, |address| self.type_name(address))
+    }
+
+    /// The characters of a raw `str`.
+    pub fn text(&mut self, raw: &RawValue) -> Option<String> {
+        match self.found(raw) {
+            Found::Value(Value { content: Content::Str(text), .. }) => Some(text.shown.to_string()),
+            _ => None,
+        }
     }
 
     fn value(&mut self, raw: &RawValue) -> Option<Value> {

@@ -29,7 +29,7 @@ use crate::{
     },
     config::Config,
     correlate::event::{Carrier, Event, TargetId, What},
-    elf::{Cost, Elf},
+    elf::{Cost, Elf, read_loaded},
     runtime::cpython::{find, memory::ProcessMemory},
     source::{frontend::Frontend, names::NameSet, snapshot::Snapshot},
 };
@@ -229,6 +229,7 @@ impl Follower {
         notices: &mut Vec<Notice>,
     ) {
         let pid = record.tgid;
+        let mut others = BTreeSet::new();
         match record.kind {
             kind::FORKED => self.forked(record, events, notices),
             kind::EXECED => self.execed(record, events, notices),
@@ -242,6 +243,11 @@ impl Follower {
                     self.processes.remove(&pid);
                 }
             }
+            kind::OTHER_VAR => self.frontend(record, events, notices, |frontend, _| {
+                if let Some(name) = values.first().and_then(|name| frontend.text(name)) {
+                    others.insert(name);
+                }
+            }),
             kind::THREAD_CREATED => self.frontend(record, events, notices, |frontend, events| {
                 frontend.lost_until(record.lost, record.time, events);
                 let begin = What::Begin { parent: Carrier(record.tid) };
@@ -250,6 +256,9 @@ impl Follower {
             _ => self.frontend(record, events, notices, |frontend, events| {
                 frontend.translate(record, values, events);
             }),
+        }
+        if !others.is_empty() {
+            notices.push(Notice::InUse(others));
         }
     }
 
@@ -491,7 +500,7 @@ impl Follower {
     }
 
     fn libpythons(&self, process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
-        let Ok(bytes) = crate::attach::registry::read(file, "executable") else { return Vec::new() };
+        let Ok(bytes) = read_loaded(file) else { return Vec::new() };
         let Ok(elf) = Elf::parse(&bytes) else { return Vec::new() };
         let environment = process.environment().unwrap_or_default();
         let library_path = environment.iter().find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));

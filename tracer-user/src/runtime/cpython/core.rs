@@ -9,6 +9,7 @@ use super::{
     probe_point::{PointError, ProbePoint, address, method_of},
 };
 use crate::elf::{
+    Segment,
     ArgumentRegister::{Rdi, Rdx, Rsi},
     Elf, ElfError, Method, MethodTable, Pointer, TypeError, calls, find_table, method_tables, static_type,
 };
@@ -18,6 +19,8 @@ const THREAD: &[&str] = &["start_new_thread", "get_ident", "allocate_lock"];
 const POSIX: &[&str] = &["urandom", "fork"];
 
 /// First bytes of `_Py_DebugOffsets`.
+/// Pages of x86-64.
+const PAGE: u64 = 4096;
 const COOKIE: &[u8; 8] = b"xdebugpy";
 const DEBUG_VERSION: u64 = 8;
 const DEBUG_FREE_THREADED: u64 = 16;
@@ -134,6 +137,8 @@ pub struct Core {
     pub points: Vec<ProbePoint>,
     /// GNU build id.
     pub build_id: Option<Vec<u8>>,
+    /// What of the file is loaded, and where.
+    pub segments: Vec<Segment>,
 }
 
 /// Link-time addresses of a core that are used when a process is read from outside.
@@ -169,6 +174,16 @@ impl Core {
         })
     }
 
+    /// The link-time address of the page that a mapping of the file at this offset begins with.
+    pub fn vaddr_of_offset(&self, file_offset: u64) -> Option<u64> {
+        // A mapping begins at a page boundary, which may lie before the segment's own beginning.
+        self.segments
+            .iter()
+            .filter(|s| s.executable)
+            .find(|s| file_offset <= s.file_offset && s.file_offset - file_offset < PAGE)
+            .map(|s| s.vaddr.wrapping_sub(s.file_offset - file_offset))
+    }
+
     fn inspect_version(file: &Elf<'_>, version: Version, version_hex: u32) -> Result<Self, Unsupported> {
         let layout = Layout::of(version.minor)
             .filter(|_| version.major == 3)
@@ -189,6 +204,7 @@ impl Core {
             addresses,
             points: points(file, layout)?,
             build_id: file.build_id().map(<[u8]>::to_vec),
+            segments: file.segments().to_vec(),
         })
     }
 }

@@ -1,0 +1,89 @@
+//! Where findings and the summary go, and in which form.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    path::PathBuf,
+};
+
+use super::{
+    args::{Color, Format},
+    error::Error,
+};
+use crate::report::{finding::ExportedFinding, json, summary::Summary, text::Text};
+
+/// Writes the output of a trace.
+pub struct Output {
+    to: Box<dyn Write>,
+    form: Form,
+    failed: Option<io::Error>,
+}
+
+enum Form {
+    Text(Text),
+    Json,
+}
+
+impl Output {
+    /// Opens the output: a file, else stdout, or stderr when stdout belongs to a command.
+    pub fn open(format: Format, path: Option<&PathBuf>, of_command: bool, color: Color) -> Result<Self, Error> {
+        let (to, terminal): (Box<dyn Write>, bool) = match path {
+            Some(path) => {
+                let file = File::create(path).map_err(|error| {
+                    Error::usage(
+                        format!("failed to create output file {}: {error}", path.display()),
+                        "give a path that can be written with --output",
+                    )
+                })?;
+                (Box::new(BufWriter::new(file)), false)
+            }
+            None if of_command => (Box::new(io::stderr()), io::stderr().is_terminal()),
+            None => (Box::new(BufWriter::new(io::stdout())), io::stdout().is_terminal()),
+        };
+        let colour = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        let form = match format {
+            Format::Text => Form::Text(Text::new(colour)),
+            Format::Json => Form::Json,
+        };
+        Ok(Self { to, form, failed: None })
+    }
+
+    /// Writes a finding.
+    pub fn finding(&mut self, finding: &ExportedFinding) {
+        let text = match &mut self.form {
+            Form::Text(text) => text.finding(finding),
+            Form::Json => json::finding(finding).ok().map(|line| line + "\n"),
+        };
+        if let Some(text) = text {
+            self.write(&text);
+        }
+    }
+
+    /// Says something that is for people only.
+    pub fn say(&mut self, line: &str) {
+        if matches!(self.form, Form::Text(_)) {
+            self.write(&format!("{line}\n"));
+        }
+    }
+
+    /// Writes the summary and closes the output; the first error of all comes back.
+    pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
+        let text = match &self.form {
+            Form::Text(text) => text.summary(summary),
+            Form::Json => json::summary(summary)? + "\n",
+        };
+        self.write(&text);
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    /// A reader that went away must not end the trace: its exit code still counts.
+    fn write(&mut self, text: &str) {
+        if self.failed.is_none() {
+            self.failed = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()).err();
+        }
+    }
+}

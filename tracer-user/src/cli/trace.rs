@@ -1,0 +1,364 @@
+//! `bleedtrace trace`: watch processes, name what is wrong, sum up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    time::{ClockId, clock_gettime},
+};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{
+    args::{Color, TraceArgs},
+    error::Error,
+    output::Output,
+};
+use crate::{
+    attach::{
+        kernel::BTF,
+        object::BpfObject,
+        programs::{AttachError, Programs},
+        registry::Registry,
+    },
+    config::Config,
+    correlate::{
+        engine::Engine,
+        event::{Event, Slot, TargetId, What},
+        fact::{Fact, FactKind},
+        settings::{EmptyValue, Settings},
+    },
+    report::{
+        clock::Clock,
+        finding::{ExportedFinding, Runtime, TargetInfo},
+        http,
+        metrics::Metrics,
+        privacy::Privacy,
+        summary::{Ending, exit_code},
+        tally::Tally,
+    },
+    source::ring::Ring,
+    target::{
+        follow::{FollowError, Follower, Notice},
+        spawn::{Running, Spawned},
+        user::Database,
+    },
+};
+
+/// Bytes of the ring; `BLEEDTRACE_RING_BYTES` sets another power of two.
+const RING_BYTES: u32 = 8 << 20;
+/// Records that are taken before the rest of the loop has its turn.
+const BATCH: usize = 8_192;
+/// How long records may wait. The kernel side wakes the agent earlier for what cannot.
+const POLL: Duration = Duration::from_millis(5);
+/// How often the kernel side's counters are read.
+const COUNTERS: Duration = Duration::from_millis(500);
+/// How long a command's last records may take to arrive.
+const LAST_RECORDS: Duration = Duration::from_millis(500);
+
+/// Runs the command.
+pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
+    args.check()?;
+    let config = args.watch.resolve()?;
+    let sets = Follower::sets(&config);
+    check_machine()?;
+    let output = Output::open(args.format, args.output.as_ref(), !args.command.is_empty(), color)?;
+    let privacy = privacy(&config)?;
+    let mut programs = Programs::load(&BpfObject::find().map_err(AttachError::from)?, ring_bytes()?)?;
+    let ring = Ring::new(programs.ring()?);
+    let mints = sets.iter().any(|set| set.names_mints());
+    let settings = settings(&config);
+    let follower = Follower::new(Registry::new(programs, mints), config, sets)?;
+    let clock = Clock { offset: wall_offset() };
+    let metrics = Arc::new(Metrics::new(clock));
+    let mut session = Session {
+        follower,
+        engine: Engine::new(settings),
+        output,
+        report: Report { privacy, clock, metrics, tally: Tally::default(), targets: HashMap::new() },
+        in_use: BTreeSet::new(),
+        events: Vec::new(),
+        notices: Vec::new(),
+        facts: Vec::new(),
+    };
+    if let Some(address) = args.listen {
+        let address = http::serve(address, Arc::clone(&session.report.metrics)).map_err(listen_error)?;
+        session.output.say(&format!("metrics at http://{address}/metrics"));
+    }
+    session.attach(args)?;
+    let ended = session.watch(args, ring)?;
+    session.finish(args, ended)
+}
+
+/// One run of `trace`.
+struct Session {
+    follower: Follower,
+    engine: Engine,
+    output: Output,
+    report: Report,
+    in_use: BTreeSet<String>,
+    events: Vec<Event>,
+    notices: Vec<Notice>,
+    facts: Vec<Fact>,
+}
+
+/// What comes out of a run, beside the findings.
+struct Report {
+    privacy: Privacy,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    tally: Tally,
+    targets: HashMap<TargetId, Reported>,
+}
+
+struct Reported {
+    info: TargetInfo,
+    slots: BTreeMap<Slot, Arc<str>>,
+}
+
+/// Signals that arrived.
+struct Signals {
+    interrupts: Arc<AtomicUsize>,
+    terminations: Arc<AtomicUsize>,
+}
+
+impl Session {
+    /// Attaches to the processes that run already.
+    fn attach(&mut self, args: &TraceArgs) -> Result<(), Error> {
+        for pid in &args.pids {
+            let started = Instant::now();
+            self.follower.add_running(*pid, now(), &mut self.events, &mut self.notices)?;
+            tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
+        }
+        self.digest();
+        Ok(())
+    }
+
+    /// Watches until the end. Returns the command's exit code.
+    fn watch(&mut self, args: &TraceArgs, mut ring: Ring) -> Result<Option<u8>, Error> {
+        let signals = Signals::install()?;
+        let mut command = self.spawn(args)?;
+        let command_pid = command.as_ref().map(Running::pid);
+        let deadline = args.duration.map(|duration| Instant::now() + duration);
+        let mut counters = Instant::now();
+        let mut code = None;
+        let mut code_since = None;
+        let mut forwarded = false;
+        loop {
+            let follower = &mut self.follower;
+            let (events, notices) = (&mut self.events, &mut self.notices);
+            let mut last = 0;
+            let count = ring.drain(BATCH, |record, values| {
+                last = record.time;
+                follower.record(record, values, events, notices);
+            });
+            if count > 0 {
+                self.report.metrics.ring_lag(now().saturating_sub(last));
+            }
+            self.digest();
+            if counters.elapsed() >= COUNTERS {
+                counters = Instant::now();
+                self.counters();
+            }
+            if let Some(command) = command.as_mut()
+                && code.is_none()
+            {
+                code = command.try_wait().map_err(|e| Error::cannot_trace(e.to_string(), WAIT_HINT))?;
+                code_since = code.map(|_| Instant::now());
+            }
+            let command_over = match (command_pid, code_since) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(pid), Some(since)) => !self.follower.follows(pid) || since.elapsed() > LAST_RECORDS,
+            };
+            let pids_over = !args.pids.iter().any(|pid| self.follower.follows(*pid));
+            if command_over && pids_over && count == 0 {
+                break;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
+            // Ctrl-C reaches a command as well, which decides what becomes of it; a second one is for us.
+            let stops = signals.interrupts() + signals.terminations();
+            if stops > usize::from(!command_over) {
+                break;
+            }
+            if signals.terminations() > 0 && !forwarded && !command_over {
+                forwarded = true;
+                if let Some(command) = command.as_mut() {
+                    // It may have ended meanwhile.
+                    let _ = command.terminate();
+                }
+            }
+            if count == 0 {
+                wait(&ring);
+            }
+        }
+        if let (Some(command), None) = (command.as_mut(), code) {
+            code = command.try_wait().ok().flatten();
+        }
+        Ok(code)
+    }
+
+    /// Starts the command, traced from its first instruction.
+    fn spawn(&mut self, args: &TraceArgs) -> Result<Option<Running>, Error> {
+        if args.command.is_empty() {
+            return Ok(None);
+        }
+        let uid = rustix::process::getuid().as_raw();
+        let variable = |name: &str| std::env::var(name).ok();
+        let user = Database::read().for_command(args.user.as_deref(), uid, variable)?;
+        let spawned = Spawned::start(&args.command, user.as_ref())?;
+        self.follower.add_command(spawned.pid())?;
+        // exec stops the command until its records were handled, which happens here, while `release` waits for the exec.
+        Ok(Some(spawned.release()?))
+    }
+
+    /// Feeds the engine and the reports with what has come in.
+    fn digest(&mut self) {
+        let (mut ended, mut notices) = (Vec::new(), std::mem::take(&mut self.notices));
+        for notice in notices.drain(..) {
+            match notice {
+                Notice::Ended { id, .. } => ended.push(id),
+                Notice::InUse(names) => self.in_use.extend(names),
+                notice => self.report.notice(notice, &mut self.output),
+            }
+        }
+        self.notices = notices;
+        for event in self.events.drain(..) {
+            self.report.event(&event);
+            self.engine.apply(&event, &mut self.facts);
+            for fact in self.facts.drain(..) {
+                self.report.fact(&fact, &mut self.output);
+            }
+        }
+        for id in ended {
+            self.report.tally.exited(id);
+            self.report.metrics.target_gone(id);
+        }
+    }
+
+    fn counters(&mut self) {
+        let totals = self.follower.registry.programs.totals();
+        let stats: Vec<_> = totals.iter().map(|(probe, total)| (*probe, total.stats)).collect();
+        let seconds = totals.values().map(|total| total.seconds).sum();
+        self.report.tally.kernel(&stats, Some(seconds));
+        for (probe, total) in &totals {
+            self.report.metrics.kernel(*probe, &total.stats);
+            self.report.metrics.probe_seconds(*probe, total.seconds);
+        }
+        self.report.metrics.targets(&self.report.tally.states());
+    }
+
+    /// Lets everything go and sums up.
+    fn finish(mut self, args: &TraceArgs, code: Option<u8>) -> Result<u8, Error> {
+        self.counters();
+        self.follower.detach(now(), &mut self.events);
+        self.digest();
+        self.engine.finish(&mut self.facts);
+        for fact in self.facts.drain(..) {
+            self.report.fact(&fact, &mut self.output);
+        }
+        self.report.tally.variables_in_use(&self.in_use);
+        let summary = self.report.tally.finish(code.map(i32::from));
+        let unsupported = self.report.targets.is_empty().then(|| self.report.tally.first_refusal()).flatten();
+        self.output.finish(&summary).map_err(|error| {
+            Error::usage(format!("failed to write the output: {error}"), "check the disk and who reads the output")
+        })?;
+        if let Some(reason) = unsupported {
+            return Err(Error::cannot_trace(reason, FOLLOW_HINT));
+        }
+        let fail_on = args.fail_on.as_ref().map(|kinds| kinds.iter().copied().collect());
+        Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
+    }
+}
+
+impl Report {
+    fn notice(&mut self, notice: Notice, output: &mut Output) {
+        match notice {
+            Notice::Attached { id, pid, service, version, probes, missing } => {
+                output.say(&format!("attached to {service} (pid {pid}, cpython {version})"));
+                self.metrics.attach_service(&service, Runtime::Cpython);
+                for (probe, cost) in probes {
+                    self.metrics.probe(&service, probe, Some(cost));
+                }
+                for probe in &missing {
+                    self.metrics.probe(&service, *probe, None);
+                }
+                let info = TargetInfo { service, pid, runtime: Runtime::Cpython, version };
+                self.tally.attached(id, info.clone(), missing);
+                self.targets.insert(id, Reported { info, slots: BTreeMap::new() });
+            }
+            Notice::Failed { pid, service, reason } => {
+                output.say(&format!("process {pid} ({service}) cannot be traced: {reason}"));
+                self.tally.child_not_attached(&service, pid, &reason);
+            }
+            Notice::Ended { .. } | Notice::InUse(_) => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.tally.received(1);
+        self.metrics.received(&event.what);
+        match &event.what {
+            What::Variable { slot, name, .. } => {
+                if let Some(target) = self.targets.get_mut(&event.target) {
+                    target.slots.insert(*slot, Arc::clone(name));
+                }
+            }
+            What::Attach { forked_from: Some((parent, _)), .. } => {
+                let slots = self.targets.get(parent).map(|p| p.slots.clone()).unwrap_or_default();
+                if let Some(target) = self.targets.get_mut(&event.target) {
+                    target.slots = slots;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fact(&mut self, fact: &Fact, output: &mut Output) {
+        self.tally.fold(fact);
+        let Some(target) = self.targets.get(&fact.target) else { return };
+        let slot = match &fact.what {
+            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
+                target.slots.get(slot).map_or("?", |name| name)
+            }
+            FactKind::Finding(finding) => &finding.slot_name,
+            _ => "",
+        };
+        self.metrics.fold(fact, &target.info.service, slot);
+        if let FactKind::Finding(finding) = &fact.what {
+            output.finding(&ExportedFinding::new(finding, &target.info, self.clock, &self.privacy));
+        }
+    }
+}
+
+impl Signals {
+    fn install() -> Result<Self, Error> {
+        let count = |signal| {
+            let counter = Arc::new(AtomicUsize::new(0));
+            let theirs = Arc::clone(&counter);
+            crate::cli::signals::on(signal, move || {
+                theirs.fetch_add(1, Ordering::Relaxed);
+            })
+            .map(|()| counter)
+            .map_err(|error| Error::cannot_trace(format!("failed to handle signals: {error}"), "report this"))
+        };
+        Ok(Self { interrupts: count(SIGINT)?, terminations: count(SIGTERM)? })
+    }
+
+    fn interrupts(&self) -> usize {
+        self.interrupts.load(Ordering::Relaxed)
+    }
+
+    fn terminations(&self) -> usize {
+        self.terminations.load(Ordering::Relaxed)
+    }
+}
