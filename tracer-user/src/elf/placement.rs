@@ -192,15 +192,16 @@ fn bytes_of<'body>(body: &'body [u8], start: u64, instruction: &Instruction) -> 
         .unwrap_or_default()
 }
 
-// Whether a branch in what follows the entry leads to `place` or to what comes between the entry and it. Where the function
-// ends is not known, so code behind it is searched as well; that can only make the answer more careful.
+// Whether a branch in what follows the entry leads to `place` or to what comes between the entry and it. A jump to the entry is
+// a tail call: it passes both. Where the function ends is not known, so code behind it is searched as well; that can only make
+// the answer more careful.
 fn is_branched_into(body: &[u8], function: u64, place: u64) -> bool {
     decoder(body, function).iter().any(|instruction| {
         matches!(
             instruction.op0_kind(),
             OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
         ) && instruction.flow_control() != FlowControl::Call
-            && (function..=place).contains(&instruction.near_branch_target())
+            && (function + 1..=place).contains(&instruction.near_branch_target())
     })
 }
 
@@ -277,6 +278,13 @@ mod tests {
         // endbr64; push rbp; dec ecx; jne back to the push; ret
         let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0xff, 0xc9, 0x75, 0xfb, 0xc3];
         assert_eq!(placed(&code, &[ArgumentRegister::Rdi]), (0, Cost::Stepped));
+    }
+
+    #[test]
+    fn a_tail_call_of_the_entry_does_no_harm() {
+        // endbr64; push rbp; ret; jmp to the entry
+        let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0xc3, 0xeb, 0xf8];
+        assert_eq!(placed(&code, &[ArgumentRegister::Rdi]), (4, Cost::Emulated));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tracer_user::{
     },
 };
 
-use crate::pythons::{Python, pythons};
+use crate::pythons::{Python, pythons, skipped};
 
 /// The symbol table that only unstripped builds have; empty otherwise.
 fn symtab(bytes: &[u8]) -> HashMap<String, u64> {
@@ -255,7 +255,7 @@ fn the_files_of_an_interpreter_are_found_from_one_another() {
 fn an_older_version_is_unsupported() {
     let path = "/usr/bin/python3.11";
     let Ok(bytes) = fs::read(path) else {
-        eprintln!("skipped: an_older_version_is_unsupported: no {path}");
+        skipped("an_older_version_is_unsupported", "no /usr/bin/python3.11");
         return;
     };
     match Core::inspect(&bytes, path) {
@@ -273,7 +273,10 @@ fn an_older_version_is_unsupported() {
 fn a_stripped_optimised_executable_at_fixed_addresses_has_its_tables() {
     let path = "/usr/bin/python3.11";
     let Ok(bytes) = fs::read(path) else {
-        eprintln!("skipped: a_stripped_optimised_executable_at_fixed_addresses_has_its_tables: no {path}");
+        skipped(
+            "a_stripped_optimised_executable_at_fixed_addresses_has_its_tables",
+            "no /usr/bin/python3.11",
+        );
         return;
     };
     let file = Elf::parse(&bytes).expect("an elf file");

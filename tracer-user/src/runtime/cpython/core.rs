@@ -152,8 +152,6 @@ pub struct Addresses {
     pub contextvar_type: u64,
     /// `PyDict_Type`.
     pub dict_type: u64,
-    /// `PyModule_Type`.
-    pub module_type: u64,
 }
 
 impl Core {
@@ -195,7 +193,6 @@ impl Core {
             code_type: export(file, "PyCode_Type")?,
             contextvar_type: export(file, "PyContextVar_Type")?,
             dict_type: export(file, "PyDict_Type")?,
-            module_type: export(file, "PyModule_Type")?,
         };
         Ok(Self {
             version,

@@ -119,7 +119,6 @@ mod tests {
             code_type: 0,
             contextvar_type: 0,
             dict_type: 0,
-            module_type: 0,
         };
         let version = Version {
             major: 3,
