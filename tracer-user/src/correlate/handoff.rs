@@ -342,9 +342,9 @@ fn origin(
     item: &Item,
     slot: super::event::Slot,
     value: Value,
-    from: Option<Residue>,
+    from: Option<Box<Residue>>,
 ) -> Residue {
-    from.unwrap_or_else(|| {
+    from.map(|residue| *residue).unwrap_or_else(|| {
         let (source, bind) = me.origin(slot, &value, item.number);
         Residue { value, source, bind }
     })
