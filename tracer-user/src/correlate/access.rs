@@ -6,7 +6,7 @@ use super::{
     black_hole,
     bleed::{self, ForeignRead},
     carrier::{BindRecord, CarrierState},
-    event::{Named, Role, Scope, Slot, Stack},
+    event::{Carrier, Named, Role, Scope, Slot, Stack, What},
     fact::{FactKind, Place, ReadResult},
     finding::{Confidence, Evidence, Kind, Read},
     hop::ScopeKey,
@@ -18,11 +18,29 @@ use super::{
     value::{Content, Found, Value},
 };
 
+/// Where it happened.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) scope: Scope,
+    pub(super) entered: bool,
+    /// What the request slot holds.
+    pub(super) request: Option<&'a Value>,
+    pub(super) stack: &'a Arc<Stack>,
+}
+
+impl Here<'_> {
+    const fn key(&self, carrier: Carrier) -> ScopeKey {
+        ScopeKey::new(self.scope, carrier)
+    }
+}
+
 /// A look-up and what it found.
 pub(super) struct Asked<'a> {
     pub(super) slot: Slot,
     pub(super) found: &'a Found,
     pub(super) call_default: Option<&'a Value>,
+    /// Whether that counts as nothing.
+    pub(super) nothing: bool,
 }
 
 impl Asked<'_> {
@@ -35,33 +53,119 @@ impl Asked<'_> {
 }
 
 impl Target {
+    /// Something that has to do with variables or tasks.
+    pub(super) fn access(&mut self, me: &mut CarrierState, now: Now, what: &What, out: &mut Out<'_>) {
+        match what {
+            What::Read {
+                slot,
+                scope,
+                entered,
+                found,
+                call_default,
+                request,
+                stack,
+            } => {
+                let call_default = call_default.as_ref();
+                let nothing = match found {
+                    Found::Unreadable => false,
+                    Found::Unset => true,
+                    Found::Value(value) => self.slots.is_nothing(*slot, value, call_default),
+                };
+                let asked = Asked {
+                    slot: *slot,
+                    found,
+                    call_default,
+                    nothing,
+                };
+                let here = Here {
+                    scope: *scope,
+                    entered: *entered,
+                    request: request.as_ref(),
+                    stack,
+                };
+                self.look(now, *scope, stack, out);
+                self.read(me, now, &asked, here, out);
+            }
+            What::Bind {
+                slot,
+                scope,
+                entered,
+                value,
+                request,
+                stack,
+            } => {
+                let here = Here {
+                    scope: *scope,
+                    entered: *entered,
+                    request: request.as_ref(),
+                    stack,
+                };
+                self.look(now, *scope, stack, out);
+                self.bind(me, now, *slot, here, value, out);
+            }
+            What::Unbind {
+                slot,
+                scope,
+                entered,
+                restored,
+                stack,
+            } => {
+                self.look(now, *scope, stack, out);
+                self.unbind(me, *slot, (*scope, *entered), restored);
+            }
+            What::Random {
+                scope,
+                request,
+                stack,
+            } => {
+                let here = Here {
+                    scope: *scope,
+                    entered: false,
+                    request: request.as_ref(),
+                    stack,
+                };
+                self.look(now, *scope, stack, out);
+                self.random(me, now, here, out);
+            }
+            What::TaskMinted {
+                scope,
+                request,
+                payload,
+                stack,
+            } => {
+                let here = Here {
+                    scope: *scope,
+                    entered: false,
+                    request: request.as_ref(),
+                    stack,
+                };
+                self.look(now, *scope, stack, out);
+                self.task_minted(me, now, here, payload, out);
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn read(
         &mut self,
         me: &mut CarrierState,
         now: Now,
         asked: &Asked<'_>,
-        (scope, entered): (Scope, bool),
-        request: Option<&Value>,
-        stack: &Arc<Stack>,
+        here: Here<'_>,
         out: &mut Out<'_>,
     ) {
         Self::count_thread(me, out);
-        let nothing = match asked.found {
-            Found::Unreadable => false,
-            Found::Unset => true,
-            Found::Value(value) => self.slots.is_nothing(asked.slot, value, asked.call_default),
-        };
         let read = Read {
-            site: stack.site().cloned(),
-            stack: Arc::clone(stack),
+            site: here.stack.site().cloned(),
+            stack: Arc::clone(here.stack),
         };
-        let key = ScopeKey::new(scope, now.carrier);
-        if nothing {
+        let key = here.key(now.carrier);
+        if asked.nothing {
             let reader = me.item.as_ref().map(|item| item.number);
             let scene = scene!(self, out);
             let findings = self
                 .returns
-                .missed(scene, now, key, asked.slot, reader, asked.found, &read);
+                .missed(scene, now, (key, asked.slot), reader, asked.found, &read);
             say_findings(out, findings);
         }
         let mut judged = IdentityRead {
@@ -76,12 +180,13 @@ impl Target {
             bind: None,
             seq: now.seq,
         };
-        self.judge_read(me, now, asked, (scope, entered), nothing, &mut judged, out);
+        self.judge_read(me, now, asked, here, &mut judged, out);
         out.say(FactKind::Read(asked.slot, judged.result));
         if self.slots.role(asked.slot) == Some(Role::Identity) {
-            let identity = asked.value().filter(|_| !nothing);
-            let request = self.request(me, key, request, identity.as_ref());
-            self.mintings.read(scene!(self, out), out, now, scope, &judged);
+            let identity = asked.value().filter(|_| !asked.nothing);
+            let request = self.request(me, key, here.request, identity.as_ref());
+            self.mintings
+                .read(scene!(self, out), out, now, here.scope, &judged);
             match (request, &mut me.undecided) {
                 (Some(request), Some(undecided)) => undecided.last_read = Some((request, judged)),
                 (Some(request), None) => {
@@ -97,20 +202,19 @@ impl Target {
         me: &mut CarrierState,
         now: Now,
         asked: &Asked<'_>,
-        (scope, entered): (Scope, bool),
-        nothing: bool,
+        here: Here<'_>,
         judged: &mut IdentityRead,
         out: &mut Out<'_>,
     ) {
         let Some(mut item) = me.item.take() else {
             judged.result = match asked.found {
                 Found::Unreadable => ReadResult::Unreadable,
-                _ if nothing => ReadResult::Empty,
+                _ if asked.nothing => ReadResult::Empty,
                 _ => ReadResult::Own,
             };
             return;
         };
-        let place = item.place(scope, entered);
+        let place = item.place(here.scope, here.entered);
         let scene = scene!(self, out);
         let slot = asked.slot;
         let mut finding = None;
@@ -182,13 +286,12 @@ impl Target {
         me: &mut CarrierState,
         now: Now,
         slot: Slot,
-        (scope, entered): (Scope, bool),
+        here: Here<'_>,
         value: &Found,
-        stack: &Arc<Stack>,
         out: &mut Out<'_>,
     ) {
         Self::count_thread(me, out);
-        let place = me.item.as_mut().map(|item| item.place(scope, entered));
+        let place = me.item.as_mut().map(|item| item.place(here.scope, here.entered));
         out.say(FactKind::Bind(
             slot,
             match place {
@@ -202,7 +305,7 @@ impl Target {
                 Found::Value(value) => Some(value.clone()),
                 Found::Unset | Found::Unreadable => None,
             },
-            site: stack.site().cloned(),
+            site: here.stack.site().cloned(),
             carrier: now.carrier,
             item: me.item.as_ref().map(|item| item.number),
             time: now.time,
@@ -212,14 +315,15 @@ impl Target {
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             item.remember_bound(slot, value);
             if bound {
-                self.returns.bound(item, slot, place, scope, record.clone());
+                self.returns
+                    .bound(item, slot, (place, here.scope), record.clone());
             } else if *value != Found::Unreadable {
-                self.returns.unbound(item, slot, place, scope, value);
+                self.returns.unbound(item, slot, place, here.scope, value);
             }
         } else if let Some(value) = self.slots.bound(slot, value) {
-            self.outside_bind(slot, ScopeKey::new(scope, now.carrier), value);
+            self.outside_bind(slot, here.key(now.carrier), value);
         }
-        let in_base = place.map_or(!entered, |place| place == Where::Base);
+        let in_base = place.map_or(!here.entered, |place| place == Where::Base);
         if in_base
             && !me.base.push(slot, record)
             && let Some(item) = me.item.as_mut()
@@ -264,15 +368,13 @@ impl Target {
         request: Option<&Value>,
         identity: Option<&Value>,
     ) -> Option<RequestKey> {
-        match &me.item {
-            Some(item) => item.hop.as_ref().filter(|_| item.judged)?.request.clone(),
-            None => {
-                let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
-                let slot = self.slots.all().find(of_role);
-                let request =
-                    request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
-                Some(self.requests.key(scope, request, identity))
-            }
+        if let Some(item) = &me.item {
+            item.hop.as_ref().filter(|_| item.judged)?.request.clone()
+        } else {
+            let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
+            let slot = self.slots.all().find(of_role);
+            let request = request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
+            Some(self.requests.key(scope, request, identity))
         }
     }
 
@@ -290,35 +392,26 @@ impl Target {
             .cloned()
     }
 
-    pub(super) fn random(
-        &mut self,
-        me: &CarrierState,
-        now: Now,
-        scope: Scope,
-        request: Option<&Value>,
-        stack: &Stack,
-        out: &mut Out<'_>,
-    ) {
-        let before = self.last_read(me, ScopeKey::new(scope, now.carrier), request);
+    pub(super) fn random(&mut self, me: &CarrierState, now: Now, here: Here<'_>, out: &mut Out<'_>) {
+        let before = self.last_read(me, here.key(now.carrier), here.request);
         self.mintings
-            .drawn(scene!(self, out), out, now, scope, stack, before);
+            .drawn(scene!(self, out), out, now, here.scope, here.stack, before);
     }
 
     pub(super) fn task_minted(
         &mut self,
         me: &CarrierState,
         now: Now,
-        scope: Scope,
-        request: Option<&Value>,
+        here: Here<'_>,
         payload: &Found,
-        stack: &Stack,
         out: &mut Out<'_>,
     ) {
-        let read = self.last_read(me, ScopeKey::new(scope, now.carrier), request);
-        let site = stack
+        let read = self.last_read(me, here.key(now.carrier), here.request);
+        let site = here
+            .stack
             .outermost(Named::Mint)
             .map(|f| &f.site)
-            .or_else(|| stack.site())
+            .or_else(|| here.stack.site())
             .cloned();
         let announced = match payload {
             Found::Value(value) => Some(value.clone()),

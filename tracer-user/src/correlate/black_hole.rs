@@ -112,7 +112,13 @@ impl Returns {
     }
 
     /// An item bound something.
-    pub(super) fn bound(&mut self, item: &Item, slot: Slot, place: Where, scope: Scope, bind: BindRecord) {
+    pub(super) fn bound(
+        &mut self,
+        item: &Item,
+        slot: Slot,
+        (place, scope): (Where, Scope),
+        bind: BindRecord,
+    ) {
         let (Some(home), Some(hop)) = (home(item), item.hop.as_ref()) else {
             return;
         };
@@ -164,8 +170,7 @@ impl Returns {
         &mut self,
         scene: Scene<'_>,
         now: Now,
-        scope: ScopeKey,
-        slot: Slot,
+        (scope, slot): (ScopeKey, Slot),
         reader: Option<u64>,
         found: &Found,
         read: &Read,

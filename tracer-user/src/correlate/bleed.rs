@@ -17,7 +17,7 @@ pub(super) struct ForeignRead {
     pub(super) expected: Option<Value>,
     pub(super) confidence: Confidence,
     /// The residue that the item's submitter carried, if the value came along from there.
-    pub(super) from: Option<Residue>,
+    pub(super) from: Option<Box<Residue>>,
     pub(super) read: Read,
 }
 

@@ -128,6 +128,7 @@ pub(super) struct Undecided {
     pub(super) last_read: Option<(RequestKey, IdentityRead)>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct CarrierState {
     /// It ran before the agent attached, as far as is known.

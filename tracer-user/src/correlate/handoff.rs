@@ -4,7 +4,7 @@ use super::{
     carrier::{CarrierState, Undecided},
     event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
     fact::{Carried, FactKind},
-    hop::{ANCESTORS, Handed, HopValue, Residue, ScopeKey, Submitted},
+    hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
     item::{Item, Verdict, judge},
     reporter::{Now, Out},
     request::RequestKey,
@@ -59,6 +59,10 @@ impl Target {
     fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
         let findings = self.returns.ended(scene!(self, out), item);
         say_findings(out, findings);
+        self.leave_base(carrier, item);
+    }
+
+    fn leave_base(&mut self, carrier: Carrier, item: &Item) {
         self.returns.end_scope(ScopeKey::new(item.base, carrier));
         self.returns.end_scope(ScopeKey::new(Scope(0), carrier));
     }
@@ -114,7 +118,8 @@ impl Target {
             site: stack.site().cloned(),
             submitter: now.carrier,
             scope: key,
-            generation: self.returns.home(key),
+            // Whether an unjudged submitter's own item ends may not be seen.
+            generation: if judged { self.returns.home(key) } else { NO_HOME },
             time: now.time,
             seq: now.seq,
             values,
@@ -193,6 +198,7 @@ impl Target {
         }
         if let Some(former) = me.item.take() {
             self.returns.abandon(scene!(self, out), &former);
+            self.leave_base(now.carrier, &former);
         }
         let Some(hop) = submitted else {
             me.item = Some(Item::unseen(self.next_item(), now.time, Some(queue)));
@@ -342,12 +348,13 @@ fn origin(
     item: &Item,
     slot: super::event::Slot,
     value: Value,
-    from: Option<Residue>,
+    from: Option<Box<Residue>>,
 ) -> Residue {
-    from.unwrap_or_else(|| {
-        let (source, bind) = me.origin(slot, &value, item.number);
-        Residue { value, source, bind }
-    })
+    if let Some(residue) = from {
+        return *residue;
+    }
+    let (source, bind) = me.origin(slot, &value, item.number);
+    Residue { value, source, bind }
 }
 
 /// What a worker carries when it takes an item; of several slots the worst.

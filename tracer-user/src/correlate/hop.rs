@@ -11,6 +11,9 @@ use super::{
 /// How many submitters up the line a hop value is looked for.
 pub(super) const ANCESTORS: u8 = 8;
 
+/// The generation of a scope that nothing can be known to come back to.
+pub(super) const NO_HOME: u64 = 0;
+
 /// What a slot held for the submitter.
 #[derive(Clone, Debug)]
 pub(super) enum HopValue {

@@ -52,7 +52,7 @@ pub(super) enum Verdict {
     Foreign {
         expected: Option<Value>,
         confidence: Confidence,
-        from: Option<Residue>,
+        from: Option<Box<Residue>>,
     },
     /// Nothing; with what the item missed by that.
     Empty {
@@ -216,14 +216,14 @@ fn judge_value(
         HopValue::Bound(v) => (Some(v.clone()), Confidence::Suspected),
     };
     let from = hop.residue(slot).filter(|r| r.value.same(value));
-    let carried = matches!(item.carried(slot), Found::Value(v) if v.same(value));
+    let residue = matches!(item.carried(slot), Found::Value(v) if v.same(value));
     match place {
         // The program chose this identity, unless its submitter was polluted.
         Where::Brought if from.is_none() => return Verdict::Own,
         Where::Brought => {}
         Where::Entered if hop.brings == Brings::Unknown => return Verdict::Unjudged,
-        Where::Entered if from.is_some() || carried => {}
-        Where::Base if carried => {}
+        Where::Entered if from.is_some() || residue => {}
+        Where::Base if residue => {}
         Where::Entered | Where::Base => return Verdict::Unjudged,
     }
     if item.forgot {
@@ -232,7 +232,7 @@ fn judge_value(
     Verdict::Foreign {
         expected,
         confidence,
-        from: from.filter(|_| !carried).cloned(),
+        from: from.filter(|_| !residue).cloned().map(Box::new),
     }
 }
 

@@ -169,69 +169,11 @@ impl Target {
             } => {
                 self.take(&mut me, now, (*item, *queue), *scope, held, out);
             }
-            What::Read {
-                slot,
-                scope,
-                entered,
-                found,
-                call_default,
-                request,
-                stack,
-            } => {
-                self.look(now, *scope, stack, out);
-                let asked = super::access::Asked {
-                    slot: *slot,
-                    found,
-                    call_default: call_default.as_ref(),
-                };
-                self.read(
-                    &mut me,
-                    now,
-                    &asked,
-                    (*scope, *entered),
-                    request.as_ref(),
-                    stack,
-                    out,
-                );
-            }
-            What::Bind {
-                slot,
-                scope,
-                entered,
-                value,
-                stack,
-                ..
-            } => {
-                self.look(now, *scope, stack, out);
-                self.bind(&mut me, now, *slot, (*scope, *entered), value, stack, out);
-            }
-            What::Unbind {
-                slot,
-                scope,
-                entered,
-                restored,
-                stack,
-            } => {
-                self.look(now, *scope, stack, out);
-                self.unbind(&mut me, *slot, (*scope, *entered), restored);
-            }
-            What::Random {
-                scope,
-                request,
-                stack,
-            } => {
-                self.look(now, *scope, stack, out);
-                self.random(&me, now, *scope, request.as_ref(), stack, out);
-            }
-            What::TaskMinted {
-                scope,
-                request,
-                payload,
-                stack,
-            } => {
-                self.look(now, *scope, stack, out);
-                self.task_minted(&me, now, *scope, request.as_ref(), payload, stack, out);
-            }
+            What::Read { .. }
+            | What::Bind { .. }
+            | What::Unbind { .. }
+            | What::Random { .. }
+            | What::TaskMinted { .. } => self.access(&mut me, now, what, out),
             What::End => {
                 self.end(&mut me, now.carrier, out);
                 return;
@@ -262,7 +204,13 @@ impl Target {
         me
     }
 
-    fn look(&mut self, now: Now, scope: super::event::Scope, stack: &super::event::Stack, out: &mut Out<'_>) {
+    pub(super) fn look(
+        &mut self,
+        now: Now,
+        scope: super::event::Scope,
+        stack: &super::event::Stack,
+        out: &mut Out<'_>,
+    ) {
         self.mintings.look(scene!(self, out), out, now, scope, stack);
     }
 

@@ -344,7 +344,7 @@ impl World {
     }
 
     /// `asyncio.to_thread(f)`.
-    pub(super) fn to_thread(&mut self, carrier: u32) -> (ItemKey, Scope) {
+    pub(super) fn hand_to_thread(&mut self, carrier: u32) -> (ItemKey, Scope) {
         let scope = self.copy_context(carrier);
         (
             self.hand(carrier, Work::Item, Primitive::ToThread, Brings::Scope(scope)),
@@ -465,16 +465,19 @@ pub(super) fn findings(events: &[Event], settings: Settings) -> Vec<Finding> {
         .collect()
 }
 
+/// What a finding says of something; none if it says nothing.
+type Told = Option<String>;
+
 /// A finding as far as a test cares.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     kind: Kind,
     confidence: Option<Confidence>,
-    found: Option<Option<String>>,
-    expected: Option<Option<String>>,
+    found: Option<Told>,
+    wanted: Option<Told>,
     source: Option<Source>,
     primitive: Option<Primitive>,
-    bound_at: Option<Option<String>>,
+    bound_at: Option<Told>,
     window: bool,
 }
 
@@ -484,7 +487,7 @@ impl Expected {
             kind,
             confidence: None,
             found: None,
-            expected: None,
+            wanted: None,
             source: None,
             primitive: None,
             bound_at: None,
@@ -503,12 +506,12 @@ impl Expected {
     }
 
     pub(super) fn expected(mut self, value: &str) -> Self {
-        self.expected = Some(Some(value.into()));
+        self.wanted = Some(Some(value.into()));
         self
     }
 
     pub(super) fn expected_nothing(mut self) -> Self {
-        self.expected = Some(None);
+        self.wanted = Some(None);
         self
     }
 
@@ -560,7 +563,7 @@ impl Expected {
                 .as_ref()
                 .is_none_or(|v| *v == f.found.as_ref().map(said))
             && self
-                .expected
+                .wanted
                 .as_ref()
                 .is_none_or(|v| *v == f.expected.as_ref().map(said))
             && self.source.is_none_or(|s| Some(s) == f.source)

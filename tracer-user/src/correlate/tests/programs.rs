@@ -183,7 +183,7 @@ fn to_thread_is_clean_on_a_polluted_thread() {
     let mut w = polluted();
     w.request();
     w.bind(LOOP, TENANT, text("globex"), "handler");
-    let (item, scope) = w.to_thread(LOOP);
+    let (item, scope) = w.hand_to_thread(LOOP);
     w.take(2, item);
     w.enter(2, scope);
     w.read(2, "worker_reads");
@@ -203,7 +203,7 @@ fn to_thread_is_clean_on_a_polluted_thread() {
 fn a_bind_in_a_copied_context_does_not_come_back_either() {
     let mut w = pool();
     w.request();
-    let (item, scope) = w.to_thread(LOOP);
+    let (item, scope) = w.hand_to_thread(LOOP);
     w.take(2, item);
     w.enter(2, scope);
     w.bind(2, TENANT, text("acme"), "worker_binds");
@@ -424,7 +424,7 @@ fn a_task_for_its_own() {
     let mut w = pool();
     w.request();
     w.bind(LOOP, TENANT, text("globex"), "handler");
-    let (item, scope) = w.to_thread(LOOP);
+    let (item, scope) = w.hand_to_thread(LOOP);
     w.take(2, item);
     w.enter(2, scope);
     w.read(2, "worker_reads");

@@ -138,7 +138,7 @@ fn a_polluted_worker_copies_its_residue() {
     w.bind(LOOP, TENANT, text("globex"), "handler");
     let outer = w.submit(LOOP);
     w.take(2, outer);
-    let (inner, scope) = w.to_thread(2);
+    let (inner, scope) = w.hand_to_thread(2);
     w.take(3, inner);
     w.enter(3, scope);
     w.read(3, "inner");

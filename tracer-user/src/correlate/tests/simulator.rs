@@ -109,7 +109,9 @@ impl Simulator {
         let worker = who % WORKERS;
         match what % 16 {
             0 => self.begin_request(request, choice),
-            1 | 2 => self.in_request(request, |sim| sim.submit(LOOP, None, choice % 3 == 0, request)),
+            1 | 2 => self.in_request(request, |sim| {
+                sim.submit(LOOP, None, choice.is_multiple_of(3), request);
+            }),
             3 => self.read_request(request),
             4 => self.mint(request),
             5 | 6 => self.take(worker),
@@ -121,7 +123,7 @@ impl Simulator {
             14 => {
                 if let Some(item) = self.workers[worker].take() {
                     let request = item.root;
-                    self.submit(tid(worker), Some(&item), choice % 3 == 0, request);
+                    self.submit(tid(worker), Some(&item), choice.is_multiple_of(3), request);
                     self.workers[worker] = Some(item);
                 }
             }
@@ -136,7 +138,7 @@ impl Simulator {
         }
         let scope = self.world.request();
         self.count += 1;
-        let identity = (choice % 4 != 0).then(|| format!("r{}", self.count));
+        let identity = (!choice.is_multiple_of(4)).then(|| format!("r{}", self.count));
         if let Some(identity) = &identity {
             self.world.bind(LOOP, TENANT, text(identity), "handler");
         }
@@ -298,10 +300,10 @@ impl Simulator {
             let value = format!("i{}.{}", item.id, item.binds);
             let former = self.world.bind(tid(worker), TENANT, text(&value), "worker");
             item.tokens.push((item.entered.len(), value.clone(), former));
-            if let Some(pending) = self.returns.iter_mut().find(|r| r.id == item.id) {
-                if pending.home.is_some() || !pending.open.is_empty() {
-                    pending.open.push(value);
-                }
+            if let Some(pending) = self.returns.iter_mut().find(|r| r.id == item.id)
+                && (pending.home.is_some() || !pending.open.is_empty())
+            {
+                pending.open.push(value);
             }
         }
         self.workers[worker] = Some(item);
@@ -327,7 +329,7 @@ impl Simulator {
         let Some(mut item) = self.workers[worker].take() else {
             return;
         };
-        if choice % 2 == 0 && item.entered.len() < 3 {
+        if choice.is_multiple_of(2) && item.entered.len() < 3 {
             let scope = self.world.copy_context(tid(worker));
             self.world.enter(tid(worker), scope);
             item.entered.push(scope);
