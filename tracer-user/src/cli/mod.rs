@@ -7,6 +7,8 @@ pub mod duration;
 pub mod error;
 pub mod explain;
 mod kind;
+mod output;
+pub mod trace;
 
 use std::process::ExitCode;
 
@@ -54,14 +56,7 @@ fn with_hint(text: &str) -> String {
 
 fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
-        Command::Trace(args) => {
-            args.check()?;
-            let _config = args.watch.resolve()?;
-            Err(Error::cannot_trace(
-                "this build has no trace loop",
-                "use a build that has one",
-            ))
-        }
+        Command::Trace(args) => trace::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args, doctor::Plugged::default()),
         Command::Explain(args) => explain::run(&args),
     }

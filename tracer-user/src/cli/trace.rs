@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +11,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use super::{
     args::{Color, TraceArgs},
@@ -38,7 +38,7 @@ use crate::{
     report::{
         clock::Clock,
         finding::{ExportedFinding, Runtime, TargetInfo},
-        http,
+        http::{self, ListenError},
         metrics::Metrics,
         privacy::Privacy,
         summary::{Ending, exit_code},
@@ -47,6 +47,7 @@ use crate::{
     source::ring::Ring,
     target::{
         follow::{FollowError, Follower, Notice},
+        process::Process,
         spawn::{Running, Spawned},
         user::Database,
     },
@@ -62,6 +63,15 @@ const POLL: Duration = Duration::from_millis(5);
 const COUNTERS: Duration = Duration::from_millis(500);
 /// How long a command's last records may take to arrive.
 const LAST_RECORDS: Duration = Duration::from_millis(500);
+
+const RING_VARIABLE: &str = "BLEEDTRACE_RING_BYTES";
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+const PRIVILEGE_HINT: &str = "run it as root (sudo), or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
+const FOLLOW_HINT: &str = "CPython 3.12 and 3.13 with a GIL are supported; `bleedtrace doctor --pid PID` tells more";
 
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
@@ -123,12 +133,6 @@ struct Reported {
     slots: BTreeMap<Slot, Arc<str>>,
 }
 
-/// Signals that arrived.
-struct Signals {
-    interrupts: Arc<AtomicUsize>,
-    terminations: Arc<AtomicUsize>,
-}
-
 impl Session {
     /// Attaches to the processes that run already.
     fn attach(&mut self, args: &TraceArgs) -> Result<(), Error> {
@@ -143,14 +147,16 @@ impl Session {
 
     /// Watches until the end. Returns the command's exit code.
     fn watch(&mut self, args: &TraceArgs, mut ring: Ring) -> Result<Option<u8>, Error> {
-        let signals = Signals::install()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
+            Error::cannot_trace(format!("failed to handle signals: {error}"), "check the limits on open files")
+        })?;
+        let mut stops = 0;
         let mut command = self.spawn(args)?;
         let command_pid = command.as_ref().map(Running::pid);
         let deadline = args.duration.map(|duration| Instant::now() + duration);
         let mut counters = Instant::now();
         let mut code = None;
         let mut code_since = None;
-        let mut forwarded = false;
         loop {
             let follower = &mut self.follower;
             let (events, notices) = (&mut self.events, &mut self.notices);
@@ -170,7 +176,9 @@ impl Session {
             if let Some(command) = command.as_mut()
                 && code.is_none()
             {
-                code = command.try_wait().map_err(|e| Error::cannot_trace(e.to_string(), WAIT_HINT))?;
+                code = command.try_wait().map_err(|error| {
+                    Error::cannot_trace(format!("failed to wait for the command: {error}"), "run it again")
+                })?;
                 code_since = code.map(|_| Instant::now());
             }
             let command_over = match (command_pid, code_since) {
@@ -185,17 +193,16 @@ impl Session {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
-            // Ctrl-C reaches a command as well, which decides what becomes of it; a second one is for us.
-            let stops = signals.interrupts() + signals.terminations();
-            if stops > usize::from(!command_over) {
-                break;
-            }
-            if signals.terminations() > 0 && !forwarded && !command_over {
-                forwarded = true;
-                if let Some(command) = command.as_mut() {
-                    // It may have ended meanwhile.
+            for signal in signals.pending() {
+                stops += 1;
+                // Ctrl-C reaches a command by itself; another request to end is passed on. It may have ended meanwhile.
+                if let (SIGTERM, Some(command)) = (signal, command.as_mut()) {
                     let _ = command.terminate();
                 }
+            }
+            // What a first request means is for the command to decide; a second one is for us.
+            if stops > usize::from(!command_over) {
+                break;
             }
             if count == 0 {
                 wait(&ring);
@@ -340,25 +347,103 @@ impl Report {
     }
 }
 
-impl Signals {
-    fn install() -> Result<Self, Error> {
-        let count = |signal| {
-            let counter = Arc::new(AtomicUsize::new(0));
-            let theirs = Arc::clone(&counter);
-            crate::cli::signals::on(signal, move || {
-                theirs.fetch_add(1, Ordering::Relaxed);
-            })
-            .map(|()| counter)
-            .map_err(|error| Error::cannot_trace(format!("failed to handle signals: {error}"), "report this"))
+/// Waits for the kernel side to wake us, or for as long as records may wait.
+fn wait(ring: &Ring) {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
+    // An interrupted wait is only a shorter one.
+    let _ = poll(&mut [PollFd::new(ring, PollFlags::IN)], Some(&timeout));
+}
+
+/// Says early, and in words, what the kernel would only refuse.
+fn check_machine() -> Result<(), Error> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err(Error::cannot_trace("only x86-64 is supported", "run `bleedtrace doctor`"));
+    }
+    if !Path::new(BTF).exists() {
+        return Err(Error::cannot_trace(
+            format!("this kernel publishes no type information at {BTF}"),
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do",
+        ));
+    }
+    let own = Process::open(std::process::id())?.status()?.capabilities;
+    let has = |bit: u32| own & (1 << bit) != 0;
+    let missing: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_SYS_PTRACE, "CAP_SYS_PTRACE")]
+        .into_iter()
+        .filter(|(bit, _)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit != CAP_SYS_PTRACE))
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::cannot_trace(format!("tracing needs {}, which this process lacks", missing.join(", ")), PRIVILEGE_HINT))
+}
+
+fn ring_bytes() -> Result<u32, Error> {
+    let Some(text) = std::env::var_os(RING_VARIABLE) else { return Ok(RING_BYTES) };
+    let bytes = text.to_str().and_then(|text| text.parse::<u32>().ok());
+    bytes.filter(|bytes| bytes.is_power_of_two() && (4_096..=1 << 30).contains(bytes)).ok_or_else(|| {
+        Error::usage(
+            format!("{RING_VARIABLE} is {}", text.display()),
+            "give a power of two between 4096 and 1073741824, in bytes",
+        )
+    })
+}
+
+fn privacy(config: &Config) -> Result<Privacy, Error> {
+    match &config.key_file {
+        Some(path) => Privacy::from_key_file(config.reveal, path),
+        None => Privacy::random(config.reveal),
+    }
+    .map_err(|error| Error::usage(error.to_string(), "give a readable file of at least 16 random bytes as key_file"))
+}
+
+fn settings(config: &Config) -> Settings {
+    let watches = std::iter::once(&config.watch).chain(config.services.iter().map(|s| &s.watch));
+    let empty = watches.flat_map(|watch| &watch.empties).map(|empty| EmptyValue {
+        variable: empty.variable.as_ref().map(|v| Arc::from(v.name.as_str())),
+        text: empty.value.clone(),
+    });
+    Settings { empty: empty.collect(), ..Settings::default() }
+}
+
+/// Nanoseconds of the monotonic clock, which stamps the records.
+fn now() -> u64 {
+    nanos(ClockId::Monotonic)
+}
+
+fn wall_offset() -> i64 {
+    nanos(ClockId::Realtime) as i64 - now() as i64
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn listen_error(error: ListenError) -> Error {
+    let text = error.to_string();
+    let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, "give another address with --listen"));
+    Error::usage(message, hint)
+}
+
+impl From<AttachError> for Error {
+    fn from(error: AttachError) -> Self {
+        let hint = match &error {
+            error if error.is_permission() => PRIVILEGE_HINT,
+            AttachError::Object(_) => "unset BLEEDTRACE_BPF_OBJECT, or name a readable object",
+            AttachError::Link { .. } => "uprobe_multi needs Linux 6.6; run `bleedtrace doctor`",
+            _ => "run `bleedtrace doctor`",
         };
-        Ok(Self { interrupts: count(SIGINT)?, terminations: count(SIGTERM)? })
+        Self::cannot_trace(error.to_string(), hint)
     }
+}
 
-    fn interrupts(&self) -> usize {
-        self.interrupts.load(Ordering::Relaxed)
-    }
-
-    fn terminations(&self) -> usize {
-        self.terminations.load(Ordering::Relaxed)
+impl From<FollowError> for Error {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::Process(error) => error.into(),
+            FollowError::Attach(error) => error.into(),
+            error => Self::cannot_trace(error.to_string(), FOLLOW_HINT),
+        }
     }
 }

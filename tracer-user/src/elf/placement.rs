@@ -41,7 +41,7 @@ impl ArgumentRegister {
 }
 
 /// What the kernel does with the probed instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cost {
     /// It emulates it.
     Emulated,
@@ -50,6 +50,9 @@ pub enum Cost {
 }
 
 impl Cost {
+    /// Both of them.
+    pub const ALL: &[Self] = &[Self::Emulated, Self::Stepped];
+
     /// Its name in output and metrics.
     pub const fn name(self) -> &'static str {
         match self {

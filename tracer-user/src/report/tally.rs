@@ -124,6 +124,11 @@ impl Tally {
         });
     }
 
+    /// Why the first process that could not be traced could not.
+    pub fn first_refusal(&self) -> Option<String> {
+        self.failed.iter().chain(&self.children).next().cloned()
+    }
+
     /// Names of all variables in use, watched or not: what to offer when no watched one was seen.
     pub fn variables_in_use(&mut self, names: impl IntoIterator<Item = impl AsRef<str>>) {
         self.seen = names.into_iter().map(|name| clean(name.as_ref())).collect();

@@ -7,9 +7,10 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt},
     },
+    path::Path,
 };
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
@@ -210,6 +211,24 @@ impl Process {
             path: mapping.raw_path.escape_ascii().to_string(),
             cause,
         })
+    }
+
+    /// Opens the program that it runs: the kernel hands out the very file, no name is involved.
+    pub fn open_exe(&self) -> Result<File, ProcessError> {
+        self.file("exe").map_err(|e| self.unreadable("exe", e))
+    }
+
+    /// Opens a path as the target would see it. Links are followed, but none leads out of the target's root.
+    pub fn open_in_root(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(&self.directory, "root", flags, Mode::empty())?;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let place = openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        // A fifo or a device must not be opened for reading.
+        if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        File::open(format!("/proc/self/fd/{}", place.as_fd().as_raw_fd()))
     }
 
     /// Opens a path below the target's root, or below ours, as the map prints it for a target in a chroot, if it is the right

@@ -21,22 +21,12 @@ use self::{
     labels::Labels,
 };
 use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
+use crate::elf::Cost;
 use crate::correlate::{
     event::{Primitive, TargetId, What},
     fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult, Table},
     finding::{Confidence, Finding, Kind, Source, names},
 };
-
-/// How the kernel runs a probed instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cost {
-    /// It emulates it: one trap.
-    Emulated,
-    /// It steps over it: two traps.
-    Stepped,
-}
-
-names!(Cost { Emulated => "emulated", Stepped => "stepped" });
 
 /// Which way a value did not go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

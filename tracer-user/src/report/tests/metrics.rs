@@ -10,7 +10,7 @@ use crate::{
     },
     report::{
         finding::Runtime,
-        metrics::{Cost, Metrics, families},
+        metrics::{Metrics, families},
         samples,
     },
 };
@@ -153,7 +153,7 @@ fn mirrored_totals_never_go_back() {
 #[test]
 fn a_probe_has_one_cost_or_none() {
     let metrics = metrics();
-    metrics.probe("proxy", Probe::ContextGet, Some(Cost::Stepped));
+    metrics.probe("proxy", Probe::ContextGet, Some(crate::elf::Cost::Stepped));
     assert_line(
         &metrics,
         r#"bleedtrace_probe_attached{cost="stepped",probe="context_get",service="proxy"} 1"#,
