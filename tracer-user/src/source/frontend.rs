@@ -159,6 +159,8 @@ impl Frontend {
                 restored: self.found(values.get(VALUE_FOUND)?),
                 stack: self.stack(record),
             },
+            // None is how an executor tells its workers to end.
+            kind::PUT | kind::TAKE_END if record.object == self.none() => return None,
             kind::PUT => self.put(record, values),
             kind::TAKE_BEGIN => {
                 let queue = QueueKey(record.queue);
@@ -203,6 +205,10 @@ impl Frontend {
             }
             _ => return None,
         })
+    }
+
+    fn none(&self) -> u64 {
+        self.core.image.none.wrapping_add(self.bias)
     }
 
     fn put(&mut self, record: &Record, values: &[RawValue]) -> What {
