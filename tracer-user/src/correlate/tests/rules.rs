@@ -480,3 +480,21 @@ fn waiting_and_working_are_timed() {
     // From the bind: the dequeue, a bind on the loop, submit, take, read.
     assert_eq!(w.says(&FactKind::BleedAge(5000)), 1);
 }
+
+#[test]
+fn a_reset_bind_is_undone_even_over_an_equal_value() {
+    let mut w = pool();
+    pollute(&mut w, "acme");
+    w.request();
+    w.bind(LOOP, TENANT, text("globex"), "handler");
+    let item = w.submit(LOOP);
+    w.take(2, item);
+    let former = w.bind(2, TENANT, text("acme"), "worker_binds");
+    w.reset(2, TENANT, former);
+    w.read(2, "worker_reads");
+    w.idle(2);
+    w.expect(&[
+        a(Kind::Squat),
+        a(Kind::Bleed).found("acme").expected("globex").confirmed(),
+    ]);
+}
