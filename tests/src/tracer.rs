@@ -210,15 +210,26 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace that writes JSON where the test finds it, shows values and watches `variable`.
+    /// A trace that watches `variable` and writes JSON where the test finds it.
     pub fn new(setup: &Setup, variable: &str) -> Self {
+        Self::with(setup, ["--identity", variable])
+    }
+
+    /// A trace that watches what a configuration says.
+    pub fn configured(setup: &Setup, file: &str) -> Self {
+        Self::with(setup, ["--config", file])
+    }
+
+    fn with(setup: &Setup, flags: [&str; 2]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let output =
             std::env::temp_dir().join(format!("bleedtrace-test-{}-{number}.json", std::process::id()));
         let mut command = Command::new(&setup.bleedtrace);
         command
-            .args(["trace", "--format", "json", "--identity", variable, "--output"])
+            .args(["trace", "--format", "json"])
+            .args(flags)
+            .arg("--output")
             .arg(&output);
         Self {
             command,
@@ -333,10 +344,17 @@ impl Running {
 
     /// Process ids of its children.
     pub fn children(&self) -> Vec<u32> {
-        let pid = self.program.pid();
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        text.split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
+        let threads = fs::read_dir(format!("/proc/{}/task", self.program.pid()))
+            .into_iter()
+            .flatten();
+        let lists =
+            threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+        lists
+            .flat_map(|list| {
+                list.split_whitespace()
+                    .filter_map(|pid| pid.parse().ok())
+                    .collect::<Vec<_>>()
+            })
             .collect()
     }
 
