@@ -11,6 +11,8 @@ mod truth;
 
 pub use metrics::{free_port, get, sample};
 pub use outcome::{Finding, Judged, Outcome};
-pub use setup::{Setup, fixture, interpreters, line_of, on_every_interpreter, once, skip};
+pub use setup::{
+    Setup, fixture, interpreters, line_of, on_every_interpreter, once, skip, unsupported_interpreter,
+};
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use truth::{Totals, Truth};

@@ -6,6 +6,9 @@ use std::{
     process::Command,
 };
 
+/// Minor versions of CPython 3 that every test runs on.
+const SUPPORTED: [u32; 2] = [12, 13];
+
 /// A tracer and an interpreter.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -46,7 +49,7 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
         Err(reason) => return skip(test, &reason),
     };
     let pythons = interpreters();
-    for minor in [12, 13] {
+    for minor in SUPPORTED {
         let Some((_, python)) = pythons.iter().find(|(version, _)| *version == minor) else {
             skip(test, &format!("no CPython 3.{minor}"));
             continue;
@@ -111,7 +114,10 @@ pub fn interpreters() -> Vec<(u32, PathBuf)> {
             .chain(["python3.12", "python3.13", "python3"].map(PathBuf::from))
             .collect(),
     };
-    let mut found: Vec<_> = candidates.iter().filter_map(|python| identify(python)).collect();
+    let identified = candidates.iter().filter_map(|python| identify(python));
+    let mut found: Vec<_> = identified
+        .filter(|(minor, _)| SUPPORTED.contains(minor))
+        .collect();
     found.sort();
     found.dedup_by_key(|(minor, _)| *minor);
     found
@@ -133,12 +139,22 @@ fn pyenv() -> Vec<PathBuf> {
     found
 }
 
-/// The minor version and the executable itself, behind any launcher.
+/// A CPython that is not supported yet.
+pub fn unsupported_interpreter() -> Option<PathBuf> {
+    let candidates = pyenv()
+        .into_iter()
+        .chain(["/usr/bin/python3", "python3.11", "python3.10"].map(PathBuf::from));
+    candidates
+        .filter_map(|python| identify(&python))
+        .find(|(minor, _)| !SUPPORTED.contains(minor))
+        .map(|(_, python)| python)
+}
+
+/// The minor version of CPython 3 and the executable itself, behind any launcher.
 fn identify(python: &Path) -> Option<(u32, PathBuf)> {
-    let script = "import sys, os; print(sys.version_info.minor, os.path.realpath(sys.executable))";
+    let script = "import sys, os; assert sys.version_info.major == 3; print(sys.version_info.minor, os.path.realpath(sys.executable))";
     let output = Command::new(python).args(["-c", script]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (minor, path) = text.trim().split_once(' ')?;
-    let minor = minor.parse().ok().filter(|minor| (12..=13).contains(minor))?;
-    Some((minor, PathBuf::from(path)))
+    Some((minor.parse().ok()?, PathBuf::from(path)))
 }

@@ -54,7 +54,7 @@ pub struct Program {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
-    errors: thread::JoinHandle<String>,
+    errors: Option<thread::JoinHandle<String>>,
     printed: String,
 }
 
@@ -83,11 +83,11 @@ impl Program {
                 }
             }
         });
-        let errors = thread::spawn(move || {
+        let errors = Some(thread::spawn(move || {
             let mut text = Vec::new();
             let _ = BufReader::new(stderr).read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
-        });
+        }));
         Self {
             child,
             stdin,
@@ -152,6 +152,22 @@ impl Program {
         send(signal, self.pid());
     }
 
+    /// Process ids of its children.
+    pub fn children(&self) -> Vec<u32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .into_iter()
+            .flatten();
+        let lists =
+            threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+        lists
+            .flat_map(|list| {
+                list.split_whitespace()
+                    .filter_map(|pid| pid.parse().ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     /// Whether it still runs.
     ///
     /// # Panics
@@ -185,11 +201,30 @@ impl Program {
             self.printed.push_str(&line);
             self.printed.push('\n');
         }
-        let stderr = self.errors.join().unwrap_or_default();
+        let stderr = self
+            .errors
+            .take()
+            .and_then(|errors| errors.join().ok())
+            .unwrap_or_default();
         Ended {
             code: status.code(),
-            stdout: self.printed,
+            stdout: std::mem::take(&mut self.printed),
             stderr,
+        }
+    }
+}
+
+/// A test that fails leaves nothing behind.
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            for child in self.children() {
+                let _ = Command::new("kill")
+                    .args(["-s", "KILL", &child.to_string()])
+                    .status();
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
     }
 }
@@ -210,15 +245,26 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace that writes JSON where the test finds it, shows values and watches `variable`.
+    /// A trace that watches `variable` and writes JSON where the test finds it.
     pub fn new(setup: &Setup, variable: &str) -> Self {
+        Self::with(setup, ["--identity", variable])
+    }
+
+    /// A trace that watches what a configuration says.
+    pub fn configured(setup: &Setup, file: &str) -> Self {
+        Self::with(setup, ["--config", file])
+    }
+
+    fn with(setup: &Setup, flags: [&str; 2]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let output =
             std::env::temp_dir().join(format!("bleedtrace-test-{}-{number}.json", std::process::id()));
         let mut command = Command::new(&setup.bleedtrace);
         command
-            .args(["trace", "--format", "json", "--identity", variable, "--output"])
+            .args(["trace", "--format", "json"])
+            .args(flags)
+            .arg("--output")
             .arg(&output);
         Self {
             command,
@@ -331,22 +377,13 @@ impl Running {
         Outcome::parse(&text, ended)
     }
 
-    /// Process ids of its children.
-    pub fn children(&self) -> Vec<u32> {
-        let pid = self.program.pid();
-        let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        text.split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect()
-    }
-
     /// Signals the traced command.
     ///
     /// # Panics
     /// When there is none.
     #[track_caller]
     pub fn signal_command(&self, signal: &str) {
-        let child = *self.children().first().expect("the tracer has a child");
+        let child = *self.program.children().first().expect("the tracer has a child");
         send(signal, child);
     }
 }

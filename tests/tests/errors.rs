@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use bleedtrace_tests::{Ended, Program, Setup, Trace, on_every_interpreter, once, skip};
+use bleedtrace_tests::{
+    Ended, Program, Setup, Trace, on_every_interpreter, once, skip, unsupported_interpreter,
+};
 
 #[track_caller]
 fn refused(ended: &Ended, code: i32, words: &str) {
@@ -134,9 +136,28 @@ fn unknown_values_of_flags_are_named() {
 #[test]
 fn a_child_that_is_not_python_does_no_harm() {
     on_every_interpreter("a_child_that_is_not_python_does_no_harm", |setup| {
-        let outcome = Trace::new(setup, "tenant").start(setup, "children.py", &[]).end();
+        let outcome = Trace::new(setup, "tenant")
+            .start(setup, "children.py", &["echo", "child"])
+            .end();
         assert_eq!(outcome.ended.stdout, "child\nparent\n");
         outcome.assert_verdict("clean", None);
+    });
+}
+
+#[test]
+fn a_python_child_that_cannot_be_attached_leaves_no_verdict() {
+    const TEST: &str = "a_python_child_that_cannot_be_attached_leaves_no_verdict";
+    let Some(unsupported) = unsupported_interpreter() else {
+        return skip(TEST, "no CPython other than 3.12 and 3.13");
+    };
+    let child = unsupported.to_str().expect("a path in UTF-8");
+    on_every_interpreter(TEST, |setup| {
+        let arguments = [child, "-c", "import time; time.sleep(0.5); print('child')"];
+        let outcome = Trace::new(setup, "tenant")
+            .start(setup, "children.py", &arguments)
+            .end();
+        assert_eq!(outcome.ended.stdout, "child\nparent\n");
+        outcome.assert_verdict("no_verdict", Some("child_not_attached"));
     });
 }
 

@@ -80,6 +80,8 @@ rows! {
     a_task_for_its_owner: "tasks.py" ["attributed"], MINT => [];
     a_task_for_its_owner_via_to_thread: "tasks.py" ["via_to_thread"], MINT => [];
     a_task_whose_owner_nobody_read: "tasks.py" ["unknown"], MINT => [];
+    variables_are_judged_one_by_one: "two_variables.py" [], ["--identity", "principal"] => [("squat", 2), ("bleed", 1)];
+    a_forked_child_is_followed: "fork.py" [], [] => [("squat", 1), ("bleed", 1)];
     no_watched_variable_gives_no_verdict: "no_variable.py" [], [] => [];
 }
 
@@ -108,6 +110,30 @@ fn variables_that_were_seen_are_listed() {
             .as_str()
             .unwrap_or_default();
         assert!(message.contains("principal"), "{message}");
+    });
+}
+
+#[test]
+fn a_configuration_names_the_service_and_its_variables() {
+    on_every_interpreter("a_configuration_names_the_service_and_its_variables", |setup| {
+        let file = std::env::temp_dir().join(format!("bleedtrace-config-{}.toml", std::process::id()));
+        let configuration = concat!(
+            "[privacy]\nreveal = true\n",
+            "[[service]]\nmatch = { cmdline = \"*bleed.py*\" }\nname = \"proxy\"\nidentity = [\"tenant\"]\n",
+        );
+        std::fs::write(&file, configuration).expect("a configuration");
+        let path = file.to_str().expect("a path in UTF-8");
+        let (outcome, truth) = Trace::configured(setup, path).run(setup, "bleed.py", &["confirmed"]);
+        std::fs::remove_file(&file).expect("the file is ours");
+        exactly(&outcome, &truth, &[("bleed", 1), ("squat", 1)]);
+        assert!(
+            outcome
+                .findings
+                .iter()
+                .all(|finding| finding["service"] == "proxy"),
+            "{:?}",
+            outcome.findings
+        );
     });
 }
 
