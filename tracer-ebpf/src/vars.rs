@@ -63,6 +63,7 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
 #[inline(never)]
 fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
     let Some(name) = name_of(hit, var)? else {
+        announce_other(hit, var);
         return Ok(u32::from(NO_SLOT));
     };
     if name.number >= u32::from(marker::TASK_MINTED) {
