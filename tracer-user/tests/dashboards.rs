@@ -10,11 +10,12 @@ use std::{
 
 use serde_json::Value;
 use tracer_common::stats::Probe;
+use tracer_user::elf::Cost;
 use tracer_user::report::{
     clock::Clock,
     finding::Runtime,
     metrics::{
-        Cost, Metrics,
+        Metrics,
         families::{self, Family, Shape},
     },
 };

@@ -138,7 +138,7 @@ impl Session {
     fn attach(&mut self, args: &TraceArgs) -> Result<(), Error> {
         for pid in &args.pids {
             let started = Instant::now();
-            self.follower.add_running(*pid, now(), &mut self.events, &mut self.notices)?;
+            self.follower.add_running(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
         self.digest();

@@ -14,7 +14,7 @@ use super::{
     reporter::{Now, Out, told},
     request::{IdentityRead, RequestKey},
     target::{Target, say, say_findings, scene},
-    task,
+    task::{Before, MintEvent},
     value::{Content, Found, Value},
 };
 
@@ -274,7 +274,7 @@ impl Target {
                 ReadResult::Foreign
             }
         };
-        judged.hop = item.hop.as_ref().map(|hop| told(hop, Some(item.taken)));
+        judged.hop = item.hop.as_ref().map(|hop| told(hop, item.taken));
         me.item = Some(item);
         if let Some(finding) = finding {
             say(me, out, FactKind::Finding(Box::new(finding)));
@@ -383,13 +383,26 @@ impl Target {
         me: &CarrierState,
         scope: ScopeKey,
         request: Option<&Value>,
-    ) -> Option<IdentityRead> {
-        let key = self.request(me, scope, request, None)?;
-        let held_back = me.undecided.as_ref().and_then(|u| u.last_read.as_ref());
-        let held_back = held_back.filter(|(k, _)| *k == key).map(|(_, read)| read);
-        self.requests
-            .decisive(held_back.or_else(|| self.requests.last_reads.get(&key)))
-            .cloned()
+    ) -> Before {
+        let Some(key) = self.request(me, scope, request, None) else {
+            return Before::default();
+        };
+        let own = me.undecided.as_ref().and_then(|u| u.last_read.as_ref());
+        let own = own.filter(|(k, _)| *k == key).map(|(_, read)| read);
+        let read = self
+            .requests
+            .decisive(own.or_else(|| self.requests.last_reads.get(&key)))
+            .cloned();
+        let since = read.as_ref().map_or(0, |read| read.seq);
+        let others = self.undecided.iter().filter_map(|carrier| {
+            let (of, read) = self.carriers.get(carrier)?.undecided.as_ref()?.last_read.as_ref()?;
+            let later = *of == key && read.seq > since && self.requests.decisive(Some(read)).is_some();
+            later.then(|| (*carrier, read.clone()))
+        });
+        Before {
+            undecided: others.max_by_key(|(_, read)| read.seq),
+            read,
+        }
     }
 
     pub(super) fn random(&mut self, me: &CarrierState, now: Now, here: Here<'_>, out: &mut Out<'_>) {
@@ -406,7 +419,7 @@ impl Target {
         payload: &Found,
         out: &mut Out<'_>,
     ) {
-        let read = self.last_read(me, here.key(now.carrier), here.request);
+        let before = self.last_read(me, here.key(now.carrier), here.request);
         let site = here
             .stack
             .outermost(Named::Mint)
@@ -417,14 +430,13 @@ impl Target {
             Found::Value(value) => Some(value.clone()),
             Found::Unset | Found::Unreadable => None,
         };
-        task::judge(
-            scene!(self, out),
-            out,
+        let event = MintEvent {
             now,
             site,
             announced,
-            Evidence::Claimed,
-            read.as_ref(),
-        );
+            evidence: Evidence::Claimed,
+            before,
+        };
+        self.mintings.judge(scene!(self, out), out, event);
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn read_report(
     finding.item = Some(item.number);
     finding.expected = Some(expected);
     finding.found = value_of(found);
-    finding.hop = item.hop.as_ref().map(|hop| told(hop, Some(item.taken)));
+    finding.hop = item.hop.as_ref().map(|hop| told(hop, item.taken));
     finding.read = Some(read);
     finding
 }
@@ -129,7 +129,7 @@ impl Returns {
             }
             let pending = Pending {
                 open: Vec::new(),
-                hop: told(hop, Some(item.taken)),
+                hop: told(hop, item.taken),
                 submitted: hop.seq,
                 ended: false,
                 missed: None,

@@ -42,7 +42,7 @@ pub(super) fn report(
     finding.expected = foreign.expected;
     finding.found = Some(foreign.found);
     finding.source = Some(source);
-    finding.hop = item.hop.as_ref().map(|hop| told(hop, Some(item.taken)));
+    finding.hop = item.hop.as_ref().map(|hop| told(hop, item.taken));
     finding.bind = bind.as_ref().map(|b| b.told(now.time));
     finding.read = Some(foreign.read);
     (finding, bind)

@@ -1,13 +1,13 @@
 //! What is remembered about a carrier.
 
 use super::{
-    event::{Carrier, QueueKey, Site, Slot},
+    event::{Carrier, QueueKey, Scope, Site, Slot},
     fact::FactKind,
     finding::{Bind, Source},
     hop::Submitted,
     item::Item,
     request::{IdentityRead, RequestKey},
-    value::{Found, Value},
+    value::{Found, Held, Value},
 };
 
 /// Binds of one slot that are remembered; a program that nests deeper loses the outer ones.
@@ -128,6 +128,15 @@ pub(super) struct Undecided {
     pub(super) last_read: Option<(RequestKey, IdentityRead)>,
 }
 
+/// A pool's worker that was inside its dequeue when the agent attached.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// When it was seen there.
+    pub(super) since: u64,
+    pub(super) base: Scope,
+    pub(super) held: Held,
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct CarrierState {
@@ -142,6 +151,8 @@ pub(super) struct CarrierState {
     pub(super) base: BaseBinds,
     pub(super) item: Option<Item>,
     pub(super) undecided: Option<Undecided>,
+    /// At attach it waited for work: the return of that wait is not seen.
+    pub(super) waiting: Option<Waiting>,
     /// The thread that it starts, and whether that is a pool's worker.
     pub(super) starting: Option<(bool, Submitted)>,
 }
@@ -157,6 +168,7 @@ impl CarrierState {
             base: BaseBinds::default(),
             item: None,
             undecided: None,
+            waiting: None,
             starting: None,
         }
     }

@@ -223,6 +223,8 @@ pub enum What {
         item: ItemKey,
         /// What kind of work.
         work: Work,
+        /// Through which queue; of a thread 0.
+        queue: QueueKey,
         /// How.
         primitive: Primitive,
         /// What the item brings along.

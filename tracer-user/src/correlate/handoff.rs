@@ -1,7 +1,7 @@
 //! Work changes hands: threads begin and end, items are submitted, taken and ended (rules 1, 2, 3 and 5).
 
 use super::{
-    carrier::{CarrierState, Undecided},
+    carrier::{CarrierState, Undecided, Waiting},
     event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
     fact::{Carried, FactKind},
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
@@ -80,6 +80,13 @@ impl Target {
             return;
         }
         me.pool = true;
+        if doing == Doing::Waiting {
+            me.waiting = Some(Waiting {
+                since: now.time,
+                base: scope,
+                held: holds.to_vec(),
+            });
+        }
         if doing == Doing::UnseenItem {
             let mut item = Item::unseen(self.next_item(), now.time, None);
             item.base = scope;
@@ -94,7 +101,7 @@ impl Target {
         &mut self,
         me: &CarrierState,
         now: Now,
-        (primitive, brings): (Primitive, Brings),
+        (primitive, brings, queue): (Primitive, Brings, QueueKey),
         scope: Scope,
         holds: &[Found],
         stack: &Stack,
@@ -117,6 +124,7 @@ impl Target {
             brings,
             site: stack.site().cloned(),
             submitter: now.carrier,
+            queue,
             scope: key,
             // Whether an unjudged submitter's own item ends may not be seen.
             generation: if judged { self.returns.home(key) } else { NO_HOME },
@@ -205,11 +213,23 @@ impl Target {
             return;
         };
         out.say(FactKind::Wait(now.time.saturating_sub(hop.time)));
-        out.say(FactKind::Handoff(
-            hop.primitive,
-            carried(&self.slots, &hop, holds),
-        ));
-        let mut item = Item::new(self.next_item(), Some(hop), now.time);
+        let item = Item::new(self.next_item(), Some(hop), now.time);
+        self.start(me, item, queue, scope, holds, out);
+    }
+
+    /// An item begins, whose submit was seen.
+    fn start(
+        &mut self,
+        me: &mut CarrierState,
+        mut item: Item,
+        queue: QueueKey,
+        scope: Scope,
+        holds: &[Found],
+        out: &mut Out<'_>,
+    ) {
+        if let Some(hop) = &item.hop {
+            out.say(FactKind::Handoff(hop.primitive, carried(&self.slots, hop, holds)));
+        }
         item.queue = Some(queue);
         item.base = scope;
         item.carried = self.slots.all().map(|slot| held(holds, slot).clone()).collect();
@@ -224,6 +244,28 @@ impl Target {
         me.base.settle(holds);
         let squatting = self.slots.any_bound(holds);
         self.squat_gauge(me, squatting, out);
+    }
+
+    /// A worker that waited for work when the agent attached does something: it took an item, whose take no probe saw.
+    ///
+    /// Its queue was empty then, and every submit since is known; so, if there is just one that nobody took, it is that one.
+    pub(super) fn conclude_take(&mut self, me: &mut CarrierState, now: Now, out: &mut Out<'_>) {
+        let Some(waiting) = me.waiting.take() else {
+            return;
+        };
+        let pending = self.submits.keys();
+        let hop = match pending.as_slice() {
+            [only] if now.time > waiting.since => self.submits.remove(only),
+            _ => None,
+        };
+        let Some(hop) = hop else {
+            me.item = Some(Item::unseen(self.next_item(), now.time, None));
+            return;
+        };
+        let queue = hop.queue;
+        let mut item = Item::new(self.next_item(), Some(hop), now.time);
+        item.taken = None;
+        self.start(me, item, queue, waiting.base, &waiting.held, out);
     }
 
     pub(super) fn idle(
@@ -245,8 +287,8 @@ impl Target {
             if item.base.0 == 0 {
                 item.base = scope;
             }
-            if item.hop.is_some() {
-                out.say(FactKind::Busy(now.time.saturating_sub(item.taken)));
+            if let (Some(_), Some(taken)) = (&item.hop, item.taken) {
+                out.say(FactKind::Busy(now.time.saturating_sub(taken)));
             }
             if scope == item.base {
                 say_findings(out, squat::report(scene!(self, out), me, &item, now, holds));
@@ -266,6 +308,7 @@ impl Target {
             return;
         }
         self.undecided.remove(&carrier);
+        self.mintings.turned_out_worker(scene!(self, out), out, carrier);
         if let Some(item) = me.item.take() {
             self.returns.abandon(scene!(self, out), &item);
         }

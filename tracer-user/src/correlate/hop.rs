@@ -2,7 +2,7 @@
 
 use super::{
     carrier::BindRecord,
-    event::{Brings, Carrier, Primitive, Scope, Site, Slot},
+    event::{Brings, Carrier, Primitive, QueueKey, Scope, Site, Slot},
     finding::Source,
     request::RequestKey,
     value::Value,
@@ -59,6 +59,7 @@ pub(super) struct Submitted {
     pub(super) brings: Brings,
     pub(super) site: Option<Site>,
     pub(super) submitter: Carrier,
+    pub(super) queue: QueueKey,
     pub(super) scope: ScopeKey,
     /// Which of the scopes that lived at its address.
     pub(super) generation: u64,

@@ -25,7 +25,8 @@ pub(super) struct Item {
     pub(super) uncounted: bool,
     /// None of a bare thread, or if the take was not seen.
     pub(super) queue: Option<QueueKey>,
-    pub(super) taken: u64,
+    /// None if the take was concluded and not seen.
+    pub(super) taken: Option<u64>,
     pub(super) base: Scope,
     pub(super) carried: Vec<Found>,
     /// Of slots that were not known at the take.
@@ -70,7 +71,7 @@ impl Item {
             hop,
             uncounted: false,
             queue: None,
-            taken,
+            taken: Some(taken),
             base: Scope(0),
             carried: Vec::new(),
             carried_later: Found::Unset,

@@ -34,7 +34,7 @@ pub(super) fn report(
         finding.confidence = confidence;
         finding.item = Some(item.number);
         finding.found = Some(left.clone());
-        finding.hop = Some(told(hop, Some(item.taken)));
+        finding.hop = Some(told(hop, item.taken));
         finding.bind = bind.map(|b| b.told(now.time));
         findings.push(finding);
     }

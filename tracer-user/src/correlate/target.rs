@@ -146,17 +146,24 @@ impl Target {
             None => self.stranger(now),
         };
         match what {
+            What::Existing { .. } | What::End => {}
+            What::Take { .. } => me.waiting = None,
+            _ => self.conclude_take(&mut me, now, out),
+        }
+        match what {
             What::Existing { doing, scope, held } => self.existing(&mut me, now, *doing, *scope, held, out),
             What::Submit {
                 item,
                 work,
+                queue,
                 primitive,
                 brings,
                 scope,
                 held,
                 stack,
             } => {
-                let submitted = self.submitted(&me, now, (*primitive, *brings), *scope, held, stack);
+                let how = (*primitive, *brings, *queue);
+                let submitted = self.submitted(&me, now, how, *scope, held, stack);
                 self.look(now, *scope, stack, out);
                 self.submit(&mut me, *item, *work, submitted, out);
             }
@@ -233,6 +240,8 @@ impl Target {
                 self.undecided.remove(&carrier);
             }
         }
+        let undecided = &self.undecided;
+        self.mintings.decided(scene!(self, out), out, |carrier| !undecided.contains(&carrier));
     }
 
     /// Events were lost: forget what may have changed meanwhile.
@@ -252,6 +261,7 @@ impl Target {
             me.binds_lost = true;
             me.at_attach = false;
             me.starting = None;
+            me.waiting = None;
             let was_undecided = me.undecided.take().is_some();
             match &mut me.item {
                 Some(item) => item.judged = false,
@@ -281,6 +291,7 @@ impl Target {
             }
             self.squat_gauge(&mut me, false, out);
         }
+        self.mintings.decided(scene!(self, out), out, |_| true);
         self.submits.clear();
         self.data.clear();
         self.returns.clear();

@@ -38,13 +38,36 @@ struct Minting {
 struct Draw {
     now: Now,
     site: Option<Site>,
-    /// The last identity read of the request before.
-    before: Option<IdentityRead>,
+    before: Before,
 }
 
-/// Activations of minting functions, by carrier and address.
+/// What a request had read before a mint.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    /// Its last identity read.
+    pub(super) read: Option<IdentityRead>,
+    /// A later one on a thread that may yet turn out to be no part of the request.
+    pub(super) undecided: Option<(Carrier, IdentityRead)>,
+}
+
+/// A mint, and what decides whose it is.
+#[derive(Debug)]
+pub(super) struct MintEvent {
+    pub(super) now: Now,
+    pub(super) site: Option<Site>,
+    pub(super) announced: Option<Value>,
+    pub(super) evidence: Evidence,
+    pub(super) before: Before,
+}
+
+/// Mints that are not judged yet.
 #[derive(Debug, Default)]
-pub(super) struct Mintings(BTreeMap<(Carrier, u64), Minting>);
+pub(super) struct Mintings {
+    /// Activations of minting functions, by carrier and address.
+    active: BTreeMap<(Carrier, u64), Minting>,
+    /// Mints that depend on what a thread turns out to be.
+    waiting: Vec<MintEvent>,
+}
 
 /// The outermost minting frame of a stack, with what runs inside of it.
 fn minting_frame(stack: &Stack) -> Option<(&Frame, Vec<(u64, u64)>)> {
@@ -67,10 +90,10 @@ impl Mintings {
         scope: Scope,
         stack: &Stack,
     ) {
-        if self.0.is_empty() || stack.frames.is_empty() {
+        if self.active.is_empty() || stack.frames.is_empty() {
             return;
         }
-        let mine = self.0.range((now.carrier, 0)..=(now.carrier, u64::MAX));
+        let mine = self.active.range((now.carrier, 0)..=(now.carrier, u64::MAX));
         let over: Vec<_> = mine
             .filter(|((_, activation), m)| {
                 m.scope == scope && !stack.frames.iter().any(|f| f.activation == *activation)
@@ -82,8 +105,10 @@ impl Mintings {
 
     fn close(&mut self, scene: Scene<'_>, out: &mut Out<'_>, over: Vec<(Carrier, u64)>) {
         for key in over {
-            if let Some(minting) = self.0.remove(&key) {
-                minting.judge(scene, out);
+            if let Some(minting) = self.active.remove(&key) {
+                for event in minting.mints() {
+                    self.judge(scene, out, event);
+                }
             }
         }
     }
@@ -96,7 +121,7 @@ impl Mintings {
         over: impl Fn(Carrier, Scope, u64) -> bool,
     ) {
         let over = self
-            .0
+            .active
             .iter()
             .filter(|((c, _), m)| over(*c, m.scope, m.opened))
             .map(|(key, _)| *key)
@@ -115,18 +140,18 @@ impl Mintings {
     ) -> Option<(&mut Minting, Option<Site>)> {
         let (frame, inner) = minting_frame(stack)?;
         let key = (now.carrier, frame.activation);
-        let goes_on = self.0.get(&key).is_some_and(|m| {
+        let goes_on = self.active.get(&key).is_some_and(|m| {
             m.function == frame.site.function
                 && (frame.offset > m.offset || (frame.offset == m.offset && inner != m.inner))
         });
         if !goes_on {
             let mut over = vec![key];
-            if self.0.len() >= PENDING {
-                over.extend(self.0.keys().next());
+            if self.active.len() >= PENDING {
+                over.extend(self.active.keys().next());
             }
             self.close(scene, out, over);
         }
-        let minting = self.0.entry(key).or_insert_with(|| Minting {
+        let minting = self.active.entry(key).or_insert_with(|| Minting {
             scope,
             function: Arc::clone(&frame.site.function),
             offset: frame.offset,
@@ -155,7 +180,7 @@ impl Mintings {
             minting.first_read.get_or_insert(Draw {
                 now,
                 site,
-                before: None,
+                before: Before::default(),
             });
             minting.under = Some(read.clone());
         }
@@ -169,70 +194,100 @@ impl Mintings {
         now: Now,
         scope: Scope,
         stack: &Stack,
-        before: Option<IdentityRead>,
+        before: Before,
     ) {
         let Some((minting, site)) = self.activation(scene, out, now, scope, stack) else {
             return;
         };
         minting.draws.push(Draw { now, site, before });
         if minting.draws.len() > DRAWS {
-            let draw = minting.draws.remove(0);
-            let read = minting.under.clone().or(draw.before);
-            judge(
-                scene,
-                out,
-                draw.now,
-                draw.site,
-                None,
-                Evidence::Observed,
-                read.as_ref(),
-            );
+            let event = minting.draws.remove(0).event(minting.under.as_ref());
+            self.judge(scene, out, event);
         }
+    }
+
+    /// Judges a mint, or keeps it until it is known what the thread that decides is.
+    pub(super) fn judge(&mut self, scene: Scene<'_>, out: &mut Out<'_>, event: MintEvent) {
+        if event.before.undecided.is_some() && self.waiting.len() < PENDING {
+            self.waiting.push(event);
+        } else {
+            judge(scene, out, &event, event.before.read.as_ref());
+        }
+    }
+
+    /// A thread turned out to be a pool's worker: what it read before its first item belongs to no request.
+    pub(super) fn turned_out_worker(&mut self, scene: Scene<'_>, out: &mut Out<'_>, carrier: Carrier) {
+        for draw in self.active.values_mut().flat_map(|minting| &mut minting.draws) {
+            draw.before.undecided.take_if(|(of, _)| *of == carrier);
+        }
+        self.settle(|c| c == carrier, |event| judge(scene, out, event, event.before.read.as_ref()));
+    }
+
+    /// Judges the mints that waited for a thread that is decided by now, as part of its request.
+    pub(super) fn decided(&mut self, scene: Scene<'_>, out: &mut Out<'_>, decided: impl Fn(Carrier) -> bool) {
+        self.settle(decided, |event| {
+            let read = event.before.undecided.as_ref().map(|(_, read)| read);
+            judge(scene, out, event, read);
+        });
+    }
+
+    fn settle(&mut self, over: impl Fn(Carrier) -> bool, mut then: impl FnMut(&MintEvent)) {
+        self.waiting.retain(|event| {
+            let settled = event.before.undecided.as_ref().is_none_or(|(carrier, _)| over(*carrier));
+            if settled {
+                then(event);
+            }
+            !settled
+        });
     }
 
     /// What was lost may have decided: all that is pending is unknown.
     pub(super) fn lose(&mut self, out: &mut Out<'_>) {
-        for (_, minting) in std::mem::take(&mut self.0) {
+        for (_, minting) in std::mem::take(&mut self.active) {
             let mints = minting.draws.len().max(usize::from(minting.first_read.is_some()));
             for _ in 0..mints {
                 out.say(FactKind::Mint(Attribution::Unknown));
             }
         }
+        for _ in self.waiting.drain(..) {
+            out.say(FactKind::Mint(Attribution::Unknown));
+        }
     }
 }
 
 impl Minting {
-    fn judge(self, scene: Scene<'_>, out: &mut Out<'_>) {
-        let mints = if self.draws.is_empty() {
+    fn mints(self) -> Vec<MintEvent> {
+        let draws = if self.draws.is_empty() {
             self.first_read.into_iter().collect()
         } else {
             self.draws
         };
-        for draw in mints {
-            let read = self.under.clone().or(draw.before);
-            judge(
-                scene,
-                out,
-                draw.now,
-                draw.site,
-                None,
-                Evidence::Observed,
-                read.as_ref(),
-            );
+        draws.into_iter().map(|draw| draw.event(self.under.as_ref())).collect()
+    }
+}
+
+impl Draw {
+    /// The mint, decided by a read under the minting function first.
+    fn event(self, under: Option<&IdentityRead>) -> MintEvent {
+        let before = match under {
+            Some(read) => Before {
+                read: Some(read.clone()),
+                undecided: None,
+            },
+            None => self.before,
+        };
+        MintEvent {
+            now: self.now,
+            site: self.site,
+            announced: None,
+            evidence: Evidence::Observed,
+            before,
         }
     }
 }
 
 /// Judges one mint by the read that decides.
-pub(super) fn judge(
-    scene: Scene<'_>,
-    out: &mut Out<'_>,
-    now: Now,
-    site: Option<Site>,
-    announced: Option<Value>,
-    evidence: Evidence,
-    read: Option<&IdentityRead>,
-) {
+fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&IdentityRead>) {
     let attribution = match read.map(|r| r.result) {
         Some(ReadResult::Own) => Attribution::Attributed,
         Some(ReadResult::Empty) => Attribution::Unattributed,
@@ -246,15 +301,18 @@ pub(super) fn judge(
         Attribution::Attributed | Attribution::Unknown => return,
     };
     let Some(read) = read else { return };
-    let mut finding = scene.finding(kind, now, read.slot, read.seq);
+    let mut finding = scene.finding(kind, event.now, read.slot, read.seq);
     finding.confidence = read.confidence;
-    finding.evidence = evidence;
+    finding.evidence = event.evidence;
     finding.item = read.item;
     finding.expected.clone_from(&read.expected);
     finding.found.clone_from(&read.found);
     finding.hop.clone_from(&read.hop);
     finding.bind.clone_from(&read.bind);
     finding.read = Some(read.read.clone());
-    finding.mint = Some(Mint { site, announced });
+    finding.mint = Some(Mint {
+        site: event.site.clone(),
+        announced: event.announced.clone(),
+    });
     out.say(FactKind::Finding(Box::new(finding)));
 }

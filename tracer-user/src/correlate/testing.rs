@@ -327,6 +327,7 @@ impl World {
         self.emit(
             carrier,
             What::Submit {
+                queue: POOL,
                 item,
                 work,
                 primitive,

@@ -178,6 +178,7 @@ impl Frontend {
                 let stack = self.stack(record);
                 What::Submit {
                     item: ItemKey(record.callable),
+                    queue: QueueKey(0),
                     work: Work::Thread { pool: calls(&stack, "concurrent/futures/thread.py", "_adjust_thread_count") },
                     primitive: Primitive::Thread,
                     brings: Brings::Nothing,
@@ -223,6 +224,7 @@ impl Frontend {
         };
         What::Submit {
             item: ItemKey(record.object),
+            queue: QueueKey(record.queue),
             work: if item { Work::Item } else { Work::Data },
             primitive: if item { primitive(&stack, brings) } else { Primitive::Unknown },
             brings,

@@ -83,19 +83,10 @@ impl Snapshot {
         }
     }
 
-    /// What each thread does and holds. `skip` are those that were told before; each that is told is added.
-    pub fn carriers(
-        &self,
-        frontend: &mut Frontend,
-        time: u64,
-        skip: &mut BTreeSet<u32>,
-        out: &mut Vec<Event>,
-    ) {
+    /// What each thread did and held when it was looked at, at the latest at `time`.
+    pub fn carriers(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for thread in &self.threads {
             let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else { continue };
-            if !skip.insert(tid) {
-                continue;
-            }
             let stack = frontend.resolve(&thread.frames);
             let held = self.held(frontend, thread.context);
             let what = What::Existing {

@@ -30,7 +30,10 @@ use crate::{
     config::Config,
     correlate::event::{Carrier, Event, TargetId, What},
     elf::{Cost, Elf, read_loaded},
-    runtime::cpython::{find, memory::ProcessMemory},
+    runtime::cpython::{
+        find,
+        memory::{MemoryError, ProcessMemory},
+    },
     source::{frontend::Frontend, names::NameSet, snapshot::Snapshot},
 };
 
@@ -45,6 +48,9 @@ const NEEDED: [Probe; 8] = [
     Probe::QueueGot,
     Probe::ThreadStart,
 ];
+
+/// How often a running process is looked at again when it changed meanwhile.
+const SNAPSHOT_TRIES: usize = 20;
 
 /// Why a process cannot be traced.
 #[derive(Debug, thiserror::Error)]
@@ -183,10 +189,11 @@ impl Follower {
     pub fn add_running(
         &mut self,
         pid: u32,
-        time: u64,
+        clock: impl Fn() -> u64,
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) -> Result<(), FollowError> {
+        let time = clock();
         if self.follows(pid) {
             return Ok(());
         }
@@ -198,20 +205,20 @@ impl Follower {
         let memory = ProcessMemory::new(process.memory()?);
         let core = Arc::clone(&self.armed(index).core);
         let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0);
-        let failed = |error: crate::runtime::cpython::memory::MemoryError| FollowError::State {
-            pid,
-            error: error.to_string(),
-        };
-        let before = Snapshot::take(&frontend).map_err(failed)?;
+        // Once to know the variables before the first event ...
+        let before = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
         let attach = What::Attach { from_start: false, forked_from: None };
         events.push(frontend.event(time, pid, attach));
         before.variables(&mut frontend, time, events);
-        let mut told = BTreeSet::new();
-        before.carriers(&mut frontend, time, &mut told, events);
         self.registry.programs.add_target(pid, target(index, bias, frontend.names.number, 0, &before.slots))?;
-        // Threads that started between the two are in no event: a second look finds them.
-        if let Ok(after) = Snapshot::take(&frontend) {
-            after.carriers(&mut frontend, time, &mut told, events);
+        // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
+        let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
+        match after {
+            Ok(after) => after.carriers(&mut frontend, clock(), events),
+            Err(error) => {
+                self.registry.programs.remove_target(pid);
+                return Err(error);
+            }
         }
         notices.push(Notice::InUse(before.in_use));
         let service: Arc<str> = Arc::from(service);
@@ -506,6 +513,18 @@ impl Follower {
         let library_path = environment.iter().find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
         find::libpythons(exe, elf.linkage(), library_path.map(OsStr::from_bytes))
     }
+}
+
+/// Tries again while the process changes under the reader's eyes.
+fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
+    let mut outcome = take();
+    for _ in 0..SNAPSHOT_TRIES {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = take();
+    }
+    outcome.map_err(|error| error.to_string())
 }
 
 fn target(image: u32, bias: u64, names: u32, flags: u32, known: &[SlotVar]) -> Target {

@@ -365,7 +365,7 @@ mod tests {
             minor: rustix::fs::minor(stat.dev()),
             inode: stat.ino(),
         };
-        let path = |p: &std::path::Path| p.as_os_str().as_encoded_bytes().to_vec();
+        let path = |p: &Path| p.as_os_str().as_encoded_bytes().to_vec();
         assert!(process.open_candidate(&path(&real), file).is_ok());
         assert!(process.open_candidate(&path(&link), file).is_err());
         let other = FileId {

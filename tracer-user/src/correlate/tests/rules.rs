@@ -2,7 +2,7 @@
 
 use crate::correlate::{
     event::{Brings, Carrier, Doing, Primitive, QueueKey, TargetId, What, Work},
-    fact::{Attribution, FactKind, ReadResult, Table},
+    fact::{Attribution, Carried, FactKind, ReadResult, Table},
     finding::{Evidence, Kind, Source},
     settings::EmptyValue,
     testing::{Expected, LOOP, REQUEST, TENANT, World, at, minting, none, object, text},
@@ -297,6 +297,60 @@ fn what_was_there_before_the_attach_bleeds() {
         let bleed = a(Kind::Bleed).found("acme").expected("globex").confirmed();
         w.expect(&[bleed.source(Source::BeforeAttach).bound_unseen()]);
         assert_eq!(w.says(&FactKind::Squatting(1)), 1);
+    }
+}
+
+/// The return from a wait that began before the attach is seen by no probe.
+#[test]
+fn the_only_item_that_nobody_took_is_what_a_waiting_worker_took() {
+    let mut w = World::attached(false);
+    w.plant(2, "acme");
+    w.existing(2, Doing::Waiting);
+    w.request();
+    w.bind(LOOP, TENANT, text("globex"), "handler");
+    w.submit(LOOP);
+    w.read(2, "worker_reads");
+    w.idle(2);
+    let bleed = a(Kind::Bleed).found("acme").expected("globex").confirmed();
+    w.expect(&[bleed.source(Source::BeforeAttach).bound_unseen()]);
+    assert_eq!(w.says(&FactKind::Handoff(Primitive::RunInExecutor, Carried::Foreign)), 1);
+}
+
+#[test]
+fn of_two_items_that_nobody_took_none_is_chosen() {
+    let mut w = World::attached(false);
+    w.plant(2, "acme");
+    w.existing(2, Doing::Waiting);
+    w.existing(3, Doing::Waiting);
+    w.request();
+    w.bind(LOOP, TENANT, text("globex"), "handler");
+    w.submit(LOOP);
+    w.submit(LOOP);
+    w.read(2, "worker_reads");
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+}
+
+#[test]
+fn a_thread_read_decides_a_mint_once_it_is_known_to_be_no_worker() {
+    for pool in [false, true] {
+        let mut w = World::new();
+        w.request();
+        w.bind(LOOP, TENANT, text("acme"), "handler");
+        w.start(LOOP, 5, false);
+        w.read(5, "thread_reads");
+        w.random(LOOP, minting(8, 2));
+        w.leave(LOOP);
+        if pool {
+            w.idle(5);
+        } else {
+            w.emit(5, What::End);
+        }
+        w.exit();
+        let mints = |attribution| w.says(&FactKind::Mint(attribution));
+        let unattributed = usize::from(!pool);
+        assert_eq!(mints(Attribution::Unattributed), unattributed);
+        assert_eq!(mints(Attribution::Unknown), 1 - unattributed);
     }
 }
 

@@ -133,6 +133,7 @@ mod tests {
             addresses,
             points: Vec::new(),
             build_id: None,
+            segments: Vec::new(),
         }
     }
 
