@@ -12,10 +12,10 @@ use super::{
     hop::ScopeKey,
     item::{Verdict, Where, judge},
     reporter::{Now, Out, told},
-    request::{IdentityRead, RequestKey},
+    request::{IdentityRead, RequestId},
     target::{Target, say, say_findings, scene},
     task::{Before, MintEvent},
-    value::{Content, Found, Value},
+    value::{Found, Value},
 };
 
 /// Where it happened.
@@ -190,7 +190,7 @@ impl Target {
             match (request, &mut me.undecided) {
                 (Some(request), Some(undecided)) => undecided.last_read = Some((request, judged)),
                 (Some(request), None) => {
-                    self.requests.last_reads.insert(request, judged);
+                    self.requests.read(&request, judged);
                 }
                 (None, _) => self.requests.read_unplaced(now.seq),
             }
@@ -337,10 +337,8 @@ impl Target {
         if self.slots.role(slot) != Some(Role::Identity) {
             return;
         }
-        if matches!(value.content, Content::Opaque) {
-            self.requests.bound(value.object);
-        }
-        self.requests.key(scope, None, Some(value));
+        self.requests.bound(scope, value.object);
+        self.requests.id(scope, None, Some(value));
     }
 
     pub(super) fn unbind(
@@ -367,14 +365,14 @@ impl Target {
         scope: ScopeKey,
         request: Option<&Value>,
         identity: Option<&Value>,
-    ) -> Option<RequestKey> {
+    ) -> Option<RequestId> {
         if let Some(item) = &me.item {
             item.hop.as_ref().filter(|_| item.judged)?.request.clone()
         } else {
             let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
             let slot = self.slots.all().find(of_role);
             let request = request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
-            Some(self.requests.key(scope, request, identity))
+            Some(self.requests.id(scope, request, identity))
         }
     }
 
@@ -384,19 +382,19 @@ impl Target {
         scope: ScopeKey,
         request: Option<&Value>,
     ) -> Before {
-        let Some(key) = self.request(me, scope, request, None) else {
+        let Some(id) = self.request(me, scope, request, None) else {
             return Before::default();
         };
         let own = me.undecided.as_ref().and_then(|u| u.last_read.as_ref());
-        let own = own.filter(|(k, _)| *k == key).map(|(_, read)| read);
+        let own = own.filter(|(of, _)| of.exact == id.exact).map(|(_, read)| read);
         let read = self
             .requests
-            .decisive(own.or_else(|| self.requests.last_reads.get(&key)))
+            .decisive(own.or_else(|| self.requests.last(&id)))
             .cloned();
         let since = read.as_ref().map_or(0, |read| read.seq);
         let others = self.undecided.iter().filter_map(|carrier| {
             let (of, read) = self.carriers.get(carrier)?.undecided.as_ref()?.last_read.as_ref()?;
-            let later = *of == key && read.seq > since && self.requests.decisive(Some(read)).is_some();
+            let later = of.exact == id.exact && read.seq > since && self.requests.decisive(Some(read)).is_some();
             later.then(|| (*carrier, read.clone()))
         });
         Before {

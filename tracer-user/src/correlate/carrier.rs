@@ -6,7 +6,7 @@ use super::{
     finding::{Bind, Source},
     hop::Submitted,
     item::Item,
-    request::{IdentityRead, RequestKey},
+    request::{IdentityRead, RequestId},
     value::{Found, Held, Value},
 };
 
@@ -125,7 +125,7 @@ pub(super) struct Undecided {
     /// What to say once it is not.
     pub(super) held_back: Vec<FactKind>,
     /// The last identity that it read.
-    pub(super) last_read: Option<(RequestKey, IdentityRead)>,
+    pub(super) last_read: Option<(RequestId, IdentityRead)>,
 }
 
 /// A pool's worker that was inside its dequeue when the agent attached.

@@ -7,7 +7,7 @@ use super::{
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
     item::{Item, Verdict, judge},
     reporter::{Now, Out},
-    request::RequestKey,
+    request::RequestId,
     slots::{Slots, held},
     squat,
     target::{Target, decide, say, say_findings, scene},
@@ -148,7 +148,7 @@ impl Target {
         }
     }
 
-    fn request_held(&mut self, key: ScopeKey, holds: &[Found]) -> RequestKey {
+    fn request_held(&mut self, key: ScopeKey, holds: &[Found]) -> RequestId {
         let of = |role| {
             let slots = &self.slots;
             let of_role = slots.all().filter(move |slot| slots.role(*slot) == Some(role));
@@ -158,7 +158,7 @@ impl Target {
         let identity = of(Role::Identity)
             .find(|v| matches!(v.content, Content::Opaque))
             .or_else(|| of(Role::Identity).next());
-        self.requests.key(key, request, identity)
+        self.requests.id(key, request, identity)
     }
 
     pub(super) fn submit(

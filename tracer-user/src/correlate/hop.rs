@@ -4,7 +4,7 @@ use super::{
     carrier::BindRecord,
     event::{Brings, Carrier, Primitive, QueueKey, Scope, Site, Slot},
     finding::Source,
-    request::RequestKey,
+    request::RequestId,
     value::Value,
 };
 
@@ -72,7 +72,7 @@ pub(super) struct Submitted {
     /// Per slot.
     pub(super) residue: Vec<Option<Residue>>,
     /// The request that the submitter worked for.
-    pub(super) request: Option<RequestKey>,
+    pub(super) request: Option<RequestId>,
 }
 
 impl Submitted {

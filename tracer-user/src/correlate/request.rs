@@ -66,11 +66,32 @@ pub(super) struct IdentityRead {
     pub(super) seq: u64,
 }
 
+/// A request, by all that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestId {
+    /// Its request slot, else its scope.
+    pub(super) exact: RequestKey,
+    /// The object that says who it is for: contexts that were copied from its own share it.
+    object: Option<u64>,
+}
+
+/// Who bound an identity object.
+#[derive(Debug)]
+struct Owner {
+    scope: ScopeKey,
+    /// Several requests bound it: it says whom they are for, but not which of them it is.
+    shared: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Requests {
-    pub(super) last_reads: Table<RequestKey, IdentityRead>,
+    last_reads: Table<RequestKey, IdentityRead>,
     /// The identity object that was last seen in a scope.
     objects: Table<ScopeKey, u64>,
+    /// Who bound it.
+    owners: Table<u64, Owner>,
+    /// Some owners were dropped: what looks like one request's object may be another's, too.
+    owners_forgotten: bool,
     /// Number of the last identity read that may belong to any request.
     unplaced: u64,
 }
@@ -80,29 +101,47 @@ impl Requests {
         Self {
             last_reads: Table::new(bound),
             objects: Table::new(bound),
+            owners: Table::new(bound),
+            owners_forgotten: false,
             unplaced: 0,
         }
     }
 
     /// The request of something outside items. `identity` is a bound identity in view, `request` a bound request slot.
-    pub(super) fn key(
+    pub(super) fn id(
         &mut self,
         scope: ScopeKey,
         request: Option<&Value>,
         identity: Option<&Value>,
-    ) -> RequestKey {
+    ) -> RequestId {
         if let Some(value) = identity {
-            if matches!(value.content, Content::Opaque) {
-                self.objects.insert(scope, value.object);
-            } else {
-                self.objects.remove(&scope);
-            }
+            self.objects.insert(scope, value.object);
         }
-        match (request, self.objects.get(&scope)) {
-            (Some(value), _) => RequestKey::of(value),
-            (None, Some(object)) => RequestKey::Object(*object),
-            (None, None) => RequestKey::Scope(scope),
+        RequestId {
+            exact: request.map_or(RequestKey::Scope(scope), RequestKey::of),
+            object: self.objects.get(&scope).copied(),
         }
+    }
+
+    /// An identity was read on behalf of a request.
+    pub(super) fn read(&mut self, id: &RequestId, read: IdentityRead) {
+        if let Some(object) = id.object {
+            self.last_reads.insert(RequestKey::Object(object), read.clone());
+        }
+        self.last_reads.insert(id.exact.clone(), read);
+    }
+
+    /// The last identity read of a request, also by what it created with a copy of its context.
+    pub(super) fn last(&self, id: &RequestId) -> Option<&IdentityRead> {
+        let exact = self.last_reads.get(&id.exact);
+        if !matches!(id.exact, RequestKey::Scope(_)) {
+            return exact;
+        }
+        let object = id.object.filter(|object| {
+            !self.owners_forgotten && self.owners.get(object).is_some_and(|owner| !owner.shared)
+        });
+        let copied = object.and_then(|object| self.last_reads.get(&RequestKey::Object(object)));
+        exact.into_iter().chain(copied).max_by_key(|read| read.seq)
     }
 
     /// An identity was read on behalf of a request that is not known.
@@ -115,18 +154,42 @@ impl Requests {
         read.filter(|read| read.seq > self.unplaced)
     }
 
-    /// An identity object was bound: what was known of an older one at its address is void.
-    pub(super) fn bound(&mut self, object: u64) {
-        self.last_reads.remove(&RequestKey::Object(object));
+    /// A request says who it is for.
+    pub(super) fn bound(&mut self, scope: ScopeKey, object: u64) {
+        let shared = match self.owners.get(&object) {
+            Some(owner) if owner.scope == scope => return,
+            Some(_) => true,
+            None => {
+                self.last_reads.remove(&RequestKey::Object(object));
+                false
+            }
+        };
+        self.owners_forgotten |= self.owners.insert(object, Owner { scope, shared }).is_some();
     }
 
     pub(super) fn end_scope(&mut self, scope: ScopeKey) {
-        self.objects.remove(&scope);
         self.last_reads.remove(&RequestKey::Scope(scope));
+        let Some(object) = self.objects.remove(&scope) else {
+            return;
+        };
+        // The object may end with the scope, and its address be used again.
+        if self.owners.get(&object).is_some_and(|owner| owner.scope == scope && !owner.shared) {
+            self.owners.remove(&object);
+            self.last_reads.remove(&RequestKey::Object(object));
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.last_reads.clear();
         self.objects.clear();
+        self.owners.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.last_reads.len()
+    }
+
+    pub(super) fn take_evicted(&mut self) -> u64 {
+        self.last_reads.take_evicted()
     }
 }

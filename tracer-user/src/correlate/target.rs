@@ -328,8 +328,8 @@ impl Target {
             ),
             (
                 Which::Requests,
-                self.requests.last_reads.len(),
-                self.requests.last_reads.take_evicted(),
+                self.requests.len(),
+                self.requests.take_evicted(),
             ),
         ];
         for (before, (table, now, evicted)) in self.entries.iter_mut().zip(tables) {
@@ -355,12 +355,9 @@ pub(super) fn decide(me: &mut CarrierState, requests: &mut Requests, out: &mut O
     for fact in held_back {
         out.say(fact);
     }
-    if let Some((key, read)) = last_read
-        && requests
-            .last_reads
-            .get(&key)
-            .is_none_or(|newer| newer.seq < read.seq)
+    if let Some((id, read)) = last_read
+        && requests.last(&id).is_none_or(|newer| newer.seq < read.seq)
     {
-        requests.last_reads.insert(key, read);
+        requests.read(&id, read);
     }
 }
