@@ -119,7 +119,9 @@ fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
 /// Tells the agent that a variable is in use: what to offer when no watched one is.
 #[inline(always)]
 fn announce_other(hit: &mut Hit, var: u64) {
-    let Some((record, _)) = emit::begin(hit, kind::OTHER_VAR, Frames::Without) else { return };
+    let Some((record, _)) = emit::begin(hit, kind::OTHER_VAR, Frames::Without) else {
+        return;
+    };
     record.head.object = var;
     record.head.values = 1;
     match read::pointer(var + 16) {

@@ -91,7 +91,14 @@ pub struct Registry {
 impl Registry {
     /// Arms files for these programs. `random` says whether ids that programs draw matter.
     pub fn new(programs: Programs, random: bool) -> Self {
-        Self { programs, files: HashMap::new(), images: Vec::new(), queue: BTreeMap::new(), points: 0, random }
+        Self {
+            programs,
+            files: HashMap::new(),
+            images: Vec::new(),
+            queue: BTreeMap::new(),
+            points: 0,
+            random,
+        }
     }
 
     /// The image with this index.
@@ -144,7 +151,11 @@ impl Registry {
             self.queue.extend(&linked);
             probes.extend(linked);
         }
-        self.images.push(Armed { index, core: Arc::new(core), probes });
+        self.images.push(Armed {
+            index,
+            core: Arc::new(core),
+            probes,
+        });
         self.files.insert(key, Known::Core(index));
         Ok(Some(index))
     }
@@ -192,9 +203,16 @@ impl Registry {
             if self.points >= MAX_POINTS {
                 return Err(ArmError::Full);
             }
-            let described = Point { vaddr: point.vaddr, image, arguments: point.arguments };
+            let described = Point {
+                vaddr: point.vaddr,
+                image,
+                arguments: point.arguments,
+            };
             self.programs.set_point(self.points, described)?;
-            let offset = Offset { file_offset: point.file_offset, cookie: u64::from(self.points) };
+            let offset = Offset {
+                file_offset: point.file_offset,
+                cookie: u64::from(self.points),
+            };
             offsets.entry(point.probe).or_default().push(offset);
             let cost = costs.entry(point.probe).or_insert(point.cost);
             if point.cost == Cost::Stepped {
@@ -208,11 +226,20 @@ impl Registry {
     }
 
     fn key(&self, file: &File, name: &str) -> Result<FileKey, ArmError> {
-        let meta = file.metadata().map_err(|error| ArmError::Read { name: name.to_owned(), error })?;
-        Ok(FileKey { device: meta.dev(), inode: meta.ino() })
+        let meta = file.metadata().map_err(|error| ArmError::Read {
+            name: name.to_owned(),
+            error,
+        })?;
+        Ok(FileKey {
+            device: meta.dev(),
+            inode: meta.ino(),
+        })
     }
 }
 
 fn read(file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
-    read_loaded(file).map_err(|error| ArmError::Read { name: name.to_owned(), error })
+    read_loaded(file).map_err(|error| ArmError::Read {
+        name: name.to_owned(),
+        error,
+    })
 }

@@ -13,6 +13,9 @@ pub mod trace;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use self::{
     args::{Cli, Color, Command},
@@ -34,6 +37,7 @@ pub fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
+    log_to_stderr(cli.verbose);
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -41,6 +45,24 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.code())
         }
     }
+}
+
+/// `-v` tells what the agent does, `-vv` every event that the engine sees.
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    let own = Targets::new()
+        .with_target("tracer_user", level)
+        .with_default(tracing::Level::WARN);
+    let to_stderr = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .without_time();
+    tracing_subscriber::registry()
+        .with(to_stderr.with_filter(own))
+        .init();
 }
 
 /// clap's last line, in the form that all errors have here.

@@ -26,7 +26,12 @@ enum Form {
 
 impl Output {
     /// Opens the output: a file, else stdout, or stderr when stdout belongs to a command.
-    pub fn open(format: Format, path: Option<&PathBuf>, of_command: bool, color: Color) -> Result<Self, Error> {
+    pub fn open(
+        format: Format,
+        path: Option<&PathBuf>,
+        of_command: bool,
+        color: Color,
+    ) -> Result<Self, Error> {
         let (to, terminal): (Box<dyn Write>, bool) = match path {
             Some(path) => {
                 let file = File::create(path).map_err(|error| {
@@ -49,7 +54,11 @@ impl Output {
             Format::Text => Form::Text(Text::new(colour)),
             Format::Json => Form::Json,
         };
-        Ok(Self { to, form, failed: None })
+        Ok(Self {
+            to,
+            form,
+            failed: None,
+        })
     }
 
     /// Writes a finding.
@@ -83,7 +92,11 @@ impl Output {
     /// A reader that went away must not end the trace: its exit code still counts.
     fn write(&mut self, text: &str) {
         if self.failed.is_none() {
-            self.failed = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()).err();
+            self.failed = self
+                .to
+                .write_all(text.as_bytes())
+                .and_then(|()| self.to.flush())
+                .err();
         }
     }
 }

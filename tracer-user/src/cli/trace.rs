@@ -71,7 +71,8 @@ const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 const PRIVILEGE_HINT: &str = "run it as root (sudo), or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
-const FOLLOW_HINT: &str = "CPython 3.12 and 3.13 with a GIL are supported; `bleedtrace doctor --pid PID` tells more";
+const FOLLOW_HINT: &str =
+    "CPython 3.12 and 3.13 with a GIL are supported; `bleedtrace doctor --pid PID` tells more";
 
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
@@ -86,13 +87,21 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let mints = sets.iter().any(|set| set.names_mints());
     let settings = settings(&config);
     let follower = Follower::new(Registry::new(programs, mints), config, sets)?;
-    let clock = Clock { offset: wall_offset() };
+    let clock = Clock {
+        offset: wall_offset(),
+    };
     let metrics = Arc::new(Metrics::new(clock));
     let mut session = Session {
         follower,
         engine: Engine::new(settings),
         output,
-        report: Report { privacy, clock, metrics, tally: Tally::default(), targets: HashMap::new() },
+        report: Report {
+            privacy,
+            clock,
+            metrics,
+            tally: Tally::default(),
+            targets: HashMap::new(),
+        },
         in_use: BTreeSet::new(),
         events: Vec::new(),
         notices: Vec::new(),
@@ -100,7 +109,9 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     };
     if let Some(address) = args.listen {
         let address = http::serve(address, Arc::clone(&session.report.metrics)).map_err(listen_error)?;
-        session.output.say(&format!("metrics at http://{address}/metrics"));
+        session
+            .output
+            .say(&format!("metrics at http://{address}/metrics"));
     }
     session.attach(args)?;
     let ended = session.watch(args, ring)?;
@@ -138,7 +149,8 @@ impl Session {
     fn attach(&mut self, args: &TraceArgs) -> Result<(), Error> {
         for pid in &args.pids {
             let started = Instant::now();
-            self.follower.add_running(*pid, now, &mut self.events, &mut self.notices)?;
+            self.follower
+                .add_running(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
         self.digest();
@@ -148,7 +160,10 @@ impl Session {
     /// Watches until the end. Returns the command's exit code.
     fn watch(&mut self, args: &TraceArgs, mut ring: Ring) -> Result<Option<u8>, Error> {
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
-            Error::cannot_trace(format!("failed to handle signals: {error}"), "check the limits on open files")
+            Error::cannot_trace(
+                format!("failed to handle signals: {error}"),
+                "check the limits on open files",
+            )
         })?;
         let mut stops = 0;
         let mut command = self.spawn(args)?;
@@ -240,6 +255,7 @@ impl Session {
         }
         self.notices = notices;
         for event in self.events.drain(..) {
+            tracing::trace!(?event);
             self.report.event(&event);
             self.engine.apply(&event, &mut self.facts);
             for fact in self.facts.drain(..) {
@@ -254,7 +270,10 @@ impl Session {
 
     fn counters(&mut self) {
         let totals = self.follower.registry.programs.totals();
-        let stats: Vec<_> = totals.iter().map(|(probe, total)| (*probe, total.stats)).collect();
+        let stats: Vec<_> = totals
+            .iter()
+            .map(|(probe, total)| (*probe, total.stats))
+            .collect();
         let seconds = totals.values().map(|total| total.seconds).sum();
         self.report.tally.kernel(&stats, Some(seconds));
         for (probe, total) in &totals {
@@ -275,9 +294,17 @@ impl Session {
         }
         self.report.tally.variables_in_use(&self.in_use);
         let summary = self.report.tally.finish(code.map(i32::from));
-        let unsupported = self.report.targets.is_empty().then(|| self.report.tally.first_refusal()).flatten();
+        let unsupported = self
+            .report
+            .targets
+            .is_empty()
+            .then(|| self.report.tally.first_refusal())
+            .flatten();
         self.output.finish(&summary).map_err(|error| {
-            Error::usage(format!("failed to write the output: {error}"), "check the disk and who reads the output")
+            Error::usage(
+                format!("failed to write the output: {error}"),
+                "check the disk and who reads the output",
+            )
         })?;
         if let Some(reason) = unsupported {
             return Err(Error::cannot_trace(reason, FOLLOW_HINT));
@@ -290,7 +317,14 @@ impl Session {
 impl Report {
     fn notice(&mut self, notice: Notice, output: &mut Output) {
         match notice {
-            Notice::Attached { id, pid, service, version, probes, missing } => {
+            Notice::Attached {
+                id,
+                pid,
+                service,
+                version,
+                probes,
+                missing,
+            } => {
                 output.say(&format!("attached to {service} (pid {pid}, cpython {version})"));
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 for (probe, cost) in probes {
@@ -299,9 +333,20 @@ impl Report {
                 for probe in &missing {
                     self.metrics.probe(&service, *probe, None);
                 }
-                let info = TargetInfo { service, pid, runtime: Runtime::Cpython, version };
+                let info = TargetInfo {
+                    service,
+                    pid,
+                    runtime: Runtime::Cpython,
+                    version,
+                };
                 self.tally.attached(id, info.clone(), missing);
-                self.targets.insert(id, Reported { info, slots: BTreeMap::new() });
+                self.targets.insert(
+                    id,
+                    Reported {
+                        info,
+                        slots: BTreeMap::new(),
+                    },
+                );
             }
             Notice::Failed { pid, service, reason } => {
                 output.say(&format!("process {pid} ({service}) cannot be traced: {reason}"));
@@ -320,8 +365,15 @@ impl Report {
                     target.slots.insert(*slot, Arc::clone(name));
                 }
             }
-            What::Attach { forked_from: Some((parent, _)), .. } => {
-                let slots = self.targets.get(parent).map(|p| p.slots.clone()).unwrap_or_default();
+            What::Attach {
+                forked_from: Some((parent, _)),
+                ..
+            } => {
+                let slots = self
+                    .targets
+                    .get(parent)
+                    .map(|p| p.slots.clone())
+                    .unwrap_or_default();
                 if let Some(target) = self.targets.get_mut(&event.target) {
                     target.slots = slots;
                 }
@@ -332,7 +384,9 @@ impl Report {
 
     fn fact(&mut self, fact: &Fact, output: &mut Output) {
         self.tally.fold(fact);
-        let Some(target) = self.targets.get(&fact.target) else { return };
+        let Some(target) = self.targets.get(&fact.target) else {
+            return;
+        };
         let slot = match &fact.what {
             FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
                 target.slots.get(slot).map_or("?", |name| name)
@@ -342,14 +396,22 @@ impl Report {
         };
         self.metrics.fold(fact, &target.info.service, slot);
         if let FactKind::Finding(finding) = &fact.what {
-            output.finding(&ExportedFinding::new(finding, &target.info, self.clock, &self.privacy));
+            output.finding(&ExportedFinding::new(
+                finding,
+                &target.info,
+                self.clock,
+                &self.privacy,
+            ));
         }
     }
 }
 
 /// Waits for the kernel side to wake us, or for as long as records may wait.
 fn wait(ring: &Ring) {
-    let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.as_nanos() as _ };
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: POLL.as_nanos() as _,
+    };
     // An interrupted wait is only a shorter one.
     let _ = poll(&mut [PollFd::new(ring, PollFlags::IN)], Some(&timeout));
 }
@@ -357,7 +419,10 @@ fn wait(ring: &Ring) {
 /// Says early, and in words, what the kernel would only refuse.
 fn check_machine() -> Result<(), Error> {
     if !cfg!(target_arch = "x86_64") {
-        return Err(Error::cannot_trace("only x86-64 is supported", "run `bleedtrace doctor`"));
+        return Err(Error::cannot_trace(
+            "only x86-64 is supported",
+            "run `bleedtrace doctor`",
+        ));
     }
     if !Path::new(BTF).exists() {
         return Err(Error::cannot_trace(
@@ -367,26 +432,37 @@ fn check_machine() -> Result<(), Error> {
     }
     let own = Process::open(std::process::id())?.status()?.capabilities;
     let has = |bit: u32| own & (1 << bit) != 0;
-    let missing: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_SYS_PTRACE, "CAP_SYS_PTRACE")]
-        .into_iter()
-        .filter(|(bit, _)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit != CAP_SYS_PTRACE))
-        .map(|(_, name)| name)
-        .collect();
+    let missing: Vec<&str> = [
+        (CAP_BPF, "CAP_BPF"),
+        (CAP_PERFMON, "CAP_PERFMON"),
+        (CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit != CAP_SYS_PTRACE))
+    .map(|(_, name)| name)
+    .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::cannot_trace(format!("tracing needs {}, which this process lacks", missing.join(", ")), PRIVILEGE_HINT))
+    Err(Error::cannot_trace(
+        format!("tracing needs {}, which this process lacks", missing.join(", ")),
+        PRIVILEGE_HINT,
+    ))
 }
 
 fn ring_bytes() -> Result<u32, Error> {
-    let Some(text) = std::env::var_os(RING_VARIABLE) else { return Ok(RING_BYTES) };
+    let Some(text) = std::env::var_os(RING_VARIABLE) else {
+        return Ok(RING_BYTES);
+    };
     let bytes = text.to_str().and_then(|text| text.parse::<u32>().ok());
-    bytes.filter(|bytes| bytes.is_power_of_two() && (4_096..=1 << 30).contains(bytes)).ok_or_else(|| {
-        Error::usage(
-            format!("{RING_VARIABLE} is {}", text.display()),
-            "give a power of two between 4096 and 1073741824, in bytes",
-        )
-    })
+    bytes
+        .filter(|bytes| bytes.is_power_of_two() && (4_096..=1 << 30).contains(bytes))
+        .ok_or_else(|| {
+            Error::usage(
+                format!("{RING_VARIABLE} is {}", text.display()),
+                "give a power of two between 4096 and 1073741824, in bytes",
+            )
+        })
 }
 
 fn privacy(config: &Config) -> Result<Privacy, Error> {
@@ -394,7 +470,12 @@ fn privacy(config: &Config) -> Result<Privacy, Error> {
         Some(path) => Privacy::from_key_file(config.reveal, path),
         None => Privacy::random(config.reveal),
     }
-    .map_err(|error| Error::usage(error.to_string(), "give a readable file of at least 16 random bytes as key_file"))
+    .map_err(|error| {
+        Error::usage(
+            error.to_string(),
+            "give a readable file of at least 16 random bytes as key_file",
+        )
+    })
 }
 
 fn settings(config: &Config) -> Settings {
@@ -403,7 +484,10 @@ fn settings(config: &Config) -> Settings {
         variable: empty.variable.as_ref().map(|v| Arc::from(v.name.as_str())),
         text: empty.value.clone(),
     });
-    Settings { empty: empty.collect(), ..Settings::default() }
+    Settings {
+        empty: empty.collect(),
+        ..Settings::default()
+    }
 }
 
 /// Nanoseconds of the monotonic clock, which stamps the records.
@@ -422,7 +506,9 @@ fn nanos(clock: ClockId) -> u64 {
 
 fn listen_error(error: ListenError) -> Error {
     let text = error.to_string();
-    let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, "give another address with --listen"));
+    let (message, hint) = text
+        .split_once("\nhint: ")
+        .unwrap_or((&text, "give another address with --listen"));
     Error::usage(message, hint)
 }
 

@@ -376,12 +376,7 @@ impl Target {
         }
     }
 
-    fn last_read(
-        &mut self,
-        me: &CarrierState,
-        scope: ScopeKey,
-        request: Option<&Value>,
-    ) -> Before {
+    fn last_read(&mut self, me: &CarrierState, scope: ScopeKey, request: Option<&Value>) -> Before {
         let Some(id) = self.request(me, scope, request, None) else {
             return Before::default();
         };
@@ -393,8 +388,15 @@ impl Target {
             .cloned();
         let since = read.as_ref().map_or(0, |read| read.seq);
         let others = self.undecided.iter().filter_map(|carrier| {
-            let (of, read) = self.carriers.get(carrier)?.undecided.as_ref()?.last_read.as_ref()?;
-            let later = of.exact == id.exact && read.seq > since && self.requests.decisive(Some(read)).is_some();
+            let (of, read) = self
+                .carriers
+                .get(carrier)?
+                .undecided
+                .as_ref()?
+                .last_read
+                .as_ref()?;
+            let later =
+                of.exact == id.exact && read.seq > since && self.requests.decisive(Some(read)).is_some();
             later.then(|| (*carrier, read.clone()))
         });
         Before {

@@ -58,8 +58,14 @@ pub enum Primitive {
 
 impl Primitive {
     /// Every primitive.
-    pub const ALL: [Self; 6] =
-        [Self::RunInExecutor, Self::Submit, Self::ToThread, Self::CopyContext, Self::Thread, Self::Unknown];
+    pub const ALL: [Self; 6] = [
+        Self::RunInExecutor,
+        Self::Submit,
+        Self::ToThread,
+        Self::CopyContext,
+        Self::Thread,
+        Self::Unknown,
+    ];
 
     /// Its name in output and metrics.
     pub const fn name(self) -> &'static str {
@@ -117,7 +123,11 @@ pub struct Stack {
 impl Stack {
     /// The program's own place: the innermost frame outside the machinery, else the innermost.
     pub fn site(&self) -> Option<&Site> {
-        self.frames.iter().find(|f| !f.machinery).or_else(|| self.frames.first()).map(|f| &f.site)
+        self.frames
+            .iter()
+            .find(|f| !f.machinery)
+            .or_else(|| self.frames.first())
+            .map(|f| &f.site)
     }
 
     /// The outermost frame whose function is configured as `named`.

@@ -173,7 +173,11 @@ impl Requests {
             return;
         };
         // The object may end with the scope, and its address be used again.
-        if self.owners.get(&object).is_some_and(|owner| owner.scope == scope && !owner.shared) {
+        if self
+            .owners
+            .get(&object)
+            .is_some_and(|owner| owner.scope == scope && !owner.shared)
+        {
             self.owners.remove(&object);
             self.last_reads.remove(&RequestKey::Object(object));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     black_hole::Returns,
     carrier::{CarrierState, Undecided},
-    event::{Carrier, Event, ItemKey, What},
+    event::{Carrier, Event, ItemKey, Scope, What},
     fact::{FactKind, Table as Which},
     finding::Finding,
     hop::{ScopeKey, Submitted},
@@ -130,6 +130,14 @@ impl Target {
                 let key = ScopeKey::new(*scope, now.carrier);
                 self.returns.end_scope(key);
                 self.requests.end_scope(key);
+                // A thread frees its base before it ends; by then another context may be at that address.
+                let item = self
+                    .carriers
+                    .get_mut(&now.carrier)
+                    .and_then(|me| me.item.as_mut());
+                if let Some(item) = item.filter(|item| item.base == *scope) {
+                    item.base = Scope(0);
+                }
             }
             what => self.of_carrier(now, what, out),
         }
@@ -211,13 +219,7 @@ impl Target {
         me
     }
 
-    pub(super) fn look(
-        &mut self,
-        now: Now,
-        scope: super::event::Scope,
-        stack: &super::event::Stack,
-        out: &mut Out<'_>,
-    ) {
+    pub(super) fn look(&mut self, now: Now, scope: Scope, stack: &super::event::Stack, out: &mut Out<'_>) {
         self.mintings.look(scene!(self, out), out, now, scope, stack);
     }
 
@@ -241,7 +243,8 @@ impl Target {
             }
         }
         let undecided = &self.undecided;
-        self.mintings.decided(scene!(self, out), out, |carrier| !undecided.contains(&carrier));
+        self.mintings
+            .decided(scene!(self, out), out, |carrier| !undecided.contains(&carrier));
     }
 
     /// Events were lost: forget what may have changed meanwhile.
@@ -326,11 +329,7 @@ impl Target {
                 self.returns.pending.len(),
                 self.returns.take_evicted(),
             ),
-            (
-                Which::Requests,
-                self.requests.len(),
-                self.requests.take_evicted(),
-            ),
+            (Which::Requests, self.requests.len(), self.requests.take_evicted()),
         ];
         for (before, (table, now, evicted)) in self.entries.iter_mut().zip(tables) {
             if *before != now as u64 {

@@ -220,7 +220,10 @@ impl Mintings {
         for draw in self.active.values_mut().flat_map(|minting| &mut minting.draws) {
             draw.before.undecided.take_if(|(of, _)| *of == carrier);
         }
-        self.settle(|c| c == carrier, |event| judge(scene, out, event, event.before.read.as_ref()));
+        self.settle(
+            |c| c == carrier,
+            |event| judge(scene, out, event, event.before.read.as_ref()),
+        );
     }
 
     /// Judges the mints that waited for a thread that is decided by now, as part of its request.
@@ -233,7 +236,11 @@ impl Mintings {
 
     fn settle(&mut self, over: impl Fn(Carrier) -> bool, mut then: impl FnMut(&MintEvent)) {
         self.waiting.retain(|event| {
-            let settled = event.before.undecided.as_ref().is_none_or(|(carrier, _)| over(*carrier));
+            let settled = event
+                .before
+                .undecided
+                .as_ref()
+                .is_none_or(|(carrier, _)| over(*carrier));
             if settled {
                 then(event);
             }
@@ -262,7 +269,10 @@ impl Minting {
         } else {
             self.draws
         };
-        draws.into_iter().map(|draw| draw.event(self.under.as_ref())).collect()
+        draws
+            .into_iter()
+            .map(|draw| draw.event(self.under.as_ref()))
+            .collect()
     }
 }
 

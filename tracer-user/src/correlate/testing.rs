@@ -221,6 +221,14 @@ impl World {
         self.thread(carrier).entered.push(scope.0);
     }
 
+    /// The thread's own context is freed; its address may be used again for an empty one.
+    pub(super) fn free_base(&mut self, carrier: u32) -> Scope {
+        let base = std::mem::take(&mut self.thread(carrier).base);
+        self.scopes.insert(base, Vec::new());
+        self.emit(carrier, What::ScopeEnd { scope: Scope(base) });
+        Scope(base)
+    }
+
     pub(super) fn leave(&mut self, carrier: u32) {
         self.thread(carrier).entered.pop();
     }

@@ -48,7 +48,11 @@ pub struct Prefix<T: ?Sized> {
 
 impl<T: ?Sized> Clone for Prefix<T> {
     fn clone(&self) -> Self {
-        Self { shown: Arc::clone(&self.shown), len: self.len, whole: self.whole }
+        Self {
+            shown: Arc::clone(&self.shown),
+            len: self.len,
+            whole: self.whole,
+        }
     }
 }
 
@@ -75,7 +79,16 @@ impl Value {
             (Content::None, Content::None) => Sameness::Same,
             (Content::Str(a), Content::Str(b)) => a.compare(b),
             (Content::Bytes(a), Content::Bytes(b)) => a.compare(b),
-            (Content::Int { negative: m, digits: a }, Content::Int { negative: n, digits: b }) => {
+            (
+                Content::Int {
+                    negative: m,
+                    digits: a,
+                },
+                Content::Int {
+                    negative: n,
+                    digits: b,
+                },
+            ) => {
                 if m == n {
                     a.compare(b)
                 } else {

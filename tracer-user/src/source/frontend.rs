@@ -87,25 +87,48 @@ impl Frontend {
             slots: self.slots.clone(),
             seen: self.seen,
             named: self.named.clone(),
-            ..Self::new(id, tgid, Arc::clone(&self.core), self.bias, Arc::clone(&self.names), memory, self.lost)
+            ..Self::new(
+                id,
+                tgid,
+                Arc::clone(&self.core),
+                self.bias,
+                Arc::clone(&self.names),
+                memory,
+                self.lost,
+            )
         }
     }
 
     /// The interpreter, to be read from outside.
     pub fn interpreter(&self) -> Option<Interpreter<'_, ProcessMemory>> {
         let memory = self.memory.as_ref()?;
-        Some(Interpreter { memory, core: &self.core, bias: self.bias })
+        Some(Interpreter {
+            memory,
+            core: &self.core,
+            bias: self.bias,
+        })
     }
 
     /// An event of this process.
     pub const fn event(&self, time: u64, tid: u32, what: What) -> Event {
-        Event { time, target: self.id, carrier: Carrier(tid), what }
+        Event {
+            time,
+            target: self.id,
+            carrier: Carrier(tid),
+            what,
+        }
     }
 
     /// Says what is missing if the kernel side has lost records since the last one.
     pub fn lost_until(&mut self, lost: u64, time: u64, out: &mut Vec<Event>) {
         if lost > self.lost {
-            out.push(self.event(time, self.tgid, What::Gap { lost: lost - self.lost }));
+            out.push(self.event(
+                time,
+                self.tgid,
+                What::Gap {
+                    lost: lost - self.lost,
+                },
+            ));
             self.lost = lost;
         }
     }
@@ -165,7 +188,11 @@ impl Frontend {
             kind::TAKE_BEGIN => {
                 let queue = QueueKey(record.queue);
                 self.queues.insert(record.tid, queue);
-                What::Idle { queue, scope, held: self.held(values) }
+                What::Idle {
+                    queue,
+                    scope,
+                    held: self.held(values),
+                }
             }
             kind::TAKE_END => What::Take {
                 item: ItemKey(record.object),
@@ -179,7 +206,9 @@ impl Frontend {
                 What::Submit {
                     item: ItemKey(record.callable),
                     queue: QueueKey(0),
-                    work: Work::Thread { pool: calls(&stack, "concurrent/futures/thread.py", "_adjust_thread_count") },
+                    work: Work::Thread {
+                        pool: calls(&stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
+                    },
                     primitive: Primitive::Thread,
                     brings: Brings::Nothing,
                     scope,
@@ -191,7 +220,11 @@ impl Frontend {
                 let stack = self.stack(record);
                 // Ids are drawn for many purposes: only those under a function that mints matter.
                 stack.outermost(crate::correlate::event::Named::Mint)?;
-                What::Random { scope, request: self.value(values.get(VALUE_REQUEST)?), stack }
+                What::Random {
+                    scope,
+                    request: self.value(values.get(VALUE_REQUEST)?),
+                    stack,
+                }
             }
             kind::MARK => What::TaskMinted {
                 scope,
@@ -226,7 +259,11 @@ impl Frontend {
             item: ItemKey(record.object),
             queue: QueueKey(record.queue),
             work: if item { Work::Item } else { Work::Data },
-            primitive: if item { primitive(&stack, brings) } else { Primitive::Unknown },
+            primitive: if item {
+                primitive(&stack, brings)
+            } else {
+                Primitive::Unknown
+            },
             brings,
             scope: Scope(record.scope),
             held: self.held(values),
@@ -252,14 +289,28 @@ impl Frontend {
         self.slots[index] = Some(number);
         let count = self.named.entry(Arc::clone(&watched.name)).or_default();
         *count += 1;
-        let name = if *count == 1 { watched.name } else { Arc::from(format!("{}#{count}", watched.name)) };
-        Some(What::Variable { slot: number, name, role: watched.role, default })
+        let name = if *count == 1 {
+            watched.name
+        } else {
+            Arc::from(format!("{}#{count}", watched.name))
+        };
+        Some(What::Variable {
+            slot: number,
+            name,
+            role: watched.role,
+            default,
+        })
     }
 
     fn is_of(&self, address: u64, modules: &[String]) -> bool {
-        let Some(interpreter) = self.interpreter() else { return false };
+        let Some(interpreter) = self.interpreter() else {
+            return false;
+        };
         let holders = modules::holders(interpreter, &[address]).unwrap_or_default();
-        holders.found.iter().any(|holder| modules.contains(&holder.module))
+        holders
+            .found
+            .iter()
+            .any(|holder| modules.contains(&holder.module))
     }
 
     fn slot(&self, record: &Record) -> Option<Slot> {
@@ -285,7 +336,10 @@ impl Frontend {
     /// The characters of a raw `str`.
     pub fn text(&mut self, raw: &RawValue) -> Option<String> {
         match self.found(raw) {
-            Found::Value(Value { content: Content::Str(text), .. }) => Some(text.shown.to_string()),
+            Found::Value(Value {
+                content: Content::Str(text),
+                ..
+            }) => Some(text.shown.to_string()),
             _ => None,
         }
     }
@@ -317,7 +371,8 @@ impl Frontend {
 
     /// Resolves a stack that was read from outside or travelled with a record.
     pub fn resolve(&mut self, frames: &[tracer_common::record::RawFrame]) -> Stack {
-        self.sites.resolve(frames, self.memory.as_ref(), &self.core, &self.names)
+        self.sites
+            .resolve(frames, self.memory.as_ref(), &self.core, &self.names)
     }
 }
 
@@ -340,6 +395,10 @@ fn primitive(stack: &Stack, brings: Brings) -> Primitive {
 fn calls(stack: &Stack, file: &str, function: &str) -> bool {
     stack.frames.iter().take_while(|f| f.machinery).any(|f| {
         library_path(&f.site.file) == Some(file)
-            && f.site.function.rsplit('.').next().is_some_and(|name| name == function)
+            && f.site
+                .function
+                .rsplit('.')
+                .next()
+                .is_some_and(|name| name == function)
     })
 }

@@ -65,18 +65,42 @@ impl NameSet {
                 }),
             }
         }
-        let mints = watch.mint.iter().map(|p| (WildMatch::new(p), WildMatch::new(&format!("*.{p}")))).collect();
-        Self { number, names, defaults: watch.defaults, mints }
+        let mints = watch
+            .mint
+            .iter()
+            .map(|p| (WildMatch::new(p), WildMatch::new(&format!("*.{p}"))))
+            .collect();
+        Self {
+            number,
+            names,
+            defaults: watch.defaults,
+            mints,
+        }
     }
 
     /// What the kernel side compares a variable's name with.
     pub fn keys(&self) -> impl Iterator<Item = (NameKey, Name)> + '_ {
         let watched = self.names.iter().zip(0..).map(|(watched, number)| {
-            (&*watched.name, Name { number, request: u32::from(watched.role == Role::Request) })
+            (
+                &*watched.name,
+                Name {
+                    number,
+                    request: u32::from(watched.role == Role::Request),
+                },
+            )
         });
-        let reserved =
-            RESERVED.iter().map(|(name, marker)| (*name, Name { number: u32::from(*marker), request: 0 }));
-        watched.chain(reserved).map(|(name, value)| (key(self.number, name), value))
+        let reserved = RESERVED.iter().map(|(name, marker)| {
+            (
+                *name,
+                Name {
+                    number: u32::from(*marker),
+                    request: 0,
+                },
+            )
+        });
+        watched
+            .chain(reserved)
+            .map(|(name, value)| (key(self.number, name), value))
     }
 
     /// Whether ids that are drawn matter: only then `os.urandom` is probed.
@@ -90,7 +114,10 @@ impl NameSet {
             return None;
         }
         let name = format!("{}.{qualname}", dotted(file));
-        let hit = self.mints.iter().any(|(whole, tail)| whole.matches(&name) || tail.matches(&name));
+        let hit = self
+            .mints
+            .iter()
+            .any(|(whole, tail)| whole.matches(&name) || tail.matches(&name));
         hit.then_some(Named::Mint)
     }
 }
@@ -107,7 +134,11 @@ fn key(set: u32, name: &str) -> NameKey {
     for (to, from) in bytes.iter_mut().zip(name.bytes()) {
         *to = from;
     }
-    NameKey { set, len: name.len() as u32, bytes }
+    NameKey {
+        set,
+        len: name.len() as u32,
+        bytes,
+    }
 }
 
 #[cfg(test)]
@@ -115,18 +146,39 @@ mod tests {
     use super::*;
 
     fn set(mint: &[&str]) -> NameSet {
-        let watch = Watch { mint: mint.iter().map(|m| (*m).to_owned()).collect(), ..Watch::default() };
+        let watch = Watch {
+            mint: mint.iter().map(|m| (*m).to_owned()).collect(),
+            ..Watch::default()
+        };
         NameSet::new(0, &watch)
     }
 
     #[test]
     fn patterns_match_a_qualified_name_with_any_part_of_the_module_before_it() {
         let file = "/srv/app/tasks/store.py";
-        for pattern in ["TaskStore.create*", "store.TaskStore.create_task", "*.create_task", "tasks.store.TaskStore.*"] {
-            assert_eq!(set(&[pattern]).named(file, "TaskStore.create_task"), Some(Named::Mint), "{pattern}");
+        for pattern in [
+            "TaskStore.create*",
+            "store.TaskStore.create_task",
+            "*.create_task",
+            "tasks.store.TaskStore.*",
+        ] {
+            assert_eq!(
+                set(&[pattern]).named(file, "TaskStore.create_task"),
+                Some(Named::Mint),
+                "{pattern}"
+            );
         }
-        for pattern in ["Store.create*", "TaskStore.delete", "other.TaskStore.create_task", "create_task.x"] {
-            assert_eq!(set(&[pattern]).named(file, "TaskStore.create_task"), None, "{pattern}");
+        for pattern in [
+            "Store.create*",
+            "TaskStore.delete",
+            "other.TaskStore.create_task",
+            "create_task.x",
+        ] {
+            assert_eq!(
+                set(&[pattern]).named(file, "TaskStore.create_task"),
+                None,
+                "{pattern}"
+            );
         }
     }
 

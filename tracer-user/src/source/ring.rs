@@ -47,7 +47,11 @@ pub fn decode(bytes: &[u8]) -> Option<(Record, [RawValue; MAX_SLOTS])> {
         return None;
     }
     let mut values = [bytemuck::Zeroable::zeroed(); MAX_SLOTS];
-    for (value, bytes) in values.iter_mut().zip(rest.chunks_exact(size_of::<RawValue>())).take(count) {
+    for (value, bytes) in values
+        .iter_mut()
+        .zip(rest.chunks_exact(size_of::<RawValue>()))
+        .take(count)
+    {
         *value = bytemuck::pod_read_unaligned(bytes);
     }
     Some((record, values))

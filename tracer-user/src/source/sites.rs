@@ -24,8 +24,15 @@ const MAX_CODES: usize = 20_000;
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// The standard library's own executors, loops and threads: part of the hop, not of the program.
-const MACHINERY: [&str; 7] =
-    ["asyncio/", "concurrent/futures/", "threading.py", "contextvars.py", "uuid.py", "secrets.py", "functools.py"];
+const MACHINERY: [&str; 7] = [
+    "asyncio/",
+    "concurrent/futures/",
+    "threading.py",
+    "contextvars.py",
+    "uuid.py",
+    "secrets.py",
+    "functools.py",
+];
 
 /// What is known of the code objects of one target.
 #[derive(Debug, Default)]
@@ -64,7 +71,9 @@ impl Sites {
             let known = self.look_up(raw.code, memory, core, names);
             let (site, named, machinery, start) = match known {
                 Some(Known { code: None, .. }) => return None,
-                Some(Known { code: Some(place), .. }) => {
+                Some(Known {
+                    code: Some(place), ..
+                }) => {
                     let site = Site {
                         function: Arc::clone(&place.function),
                         file: Arc::clone(&place.file),
@@ -73,14 +82,26 @@ impl Sites {
                     (site, place.named, place.machinery, place.code.start)
                 }
                 None => {
-                    let site = Site { function: Arc::clone(&unknown), file: Arc::clone(&unknown), line: 0 };
+                    let site = Site {
+                        function: Arc::clone(&unknown),
+                        file: Arc::clone(&unknown),
+                        line: 0,
+                    };
                     (site, None, false, 0)
                 }
             };
             let offset = raw.instr.saturating_sub(start);
-            Some(Frame { site, named, activation: raw.frame, offset, machinery })
+            Some(Frame {
+                site,
+                named,
+                activation: raw.frame,
+                offset,
+                machinery,
+            })
         });
-        Stack { frames: frames.collect() }
+        Stack {
+            frames: frames.collect(),
+        }
     }
 
     fn look_up(
@@ -106,7 +127,11 @@ impl Sites {
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }
-        let known = Known { identity: Some(code.identity), checked: now, code: place(code, names) };
+        let known = Known {
+            identity: Some(code.identity),
+            checked: now,
+            code: place(code, names),
+        };
         self.codes.insert(address, known.clone());
         Some(known)
     }
@@ -135,7 +160,8 @@ pub fn library_path(file: &str) -> Option<&str> {
     let (_, rest) = file.split_once("/python3.")?;
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     let rest = rest.strip_prefix('t').unwrap_or(rest);
-    rest.strip_prefix('/').filter(|rest| !rest.starts_with("site-packages/") && !rest.starts_with("dist-packages/"))
+    rest.strip_prefix('/')
+        .filter(|rest| !rest.starts_with("site-packages/") && !rest.starts_with("dist-packages/"))
 }
 
 #[cfg(test)]

@@ -42,25 +42,43 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads all threads and their current contexts. Threads that end meanwhile are left out.
     pub fn take(frontend: &Frontend) -> Result<Self, MemoryError> {
-        let mut snapshot = Self { tids: host_tids(frontend.tgid), ..Self::default() };
-        let Some(interpreter) = frontend.interpreter() else { return Ok(snapshot) };
+        let mut snapshot = Self {
+            tids: host_tids(frontend.tgid),
+            ..Self::default()
+        };
+        let Some(interpreter) = frontend.interpreter() else {
+            return Ok(snapshot);
+        };
         snapshot.threads = interpreter.threads()?;
         let mut seen = BTreeSet::new();
         for thread in &snapshot.threads {
             if thread.context == 0 || snapshot.contexts.len() >= MAX_CONTEXTS {
                 continue;
             }
-            let Ok(context) = interpreter.context(thread.context) else { continue };
+            let Ok(context) = interpreter.context(thread.context) else {
+                continue;
+            };
             for (variable, _) in &context.bindings {
                 if !seen.insert(*variable) {
                     continue;
                 }
-                let Ok(variable) = interpreter.variable(*variable) else { continue };
-                let number = frontend.names.names.iter().position(|n| *n.name == *variable.name);
+                let Ok(variable) = interpreter.variable(*variable) else {
+                    continue;
+                };
+                let number = frontend
+                    .names
+                    .names
+                    .iter()
+                    .position(|n| *n.name == *variable.name);
                 if let Some(name) = number
                     && snapshot.slots.len() < MAX_SLOTS
                 {
-                    let slot = SlotVar { var: variable.address, hash: variable.hash, name: name as u32, pad: 0 };
+                    let slot = SlotVar {
+                        var: variable.address,
+                        hash: variable.hash,
+                        name: name as u32,
+                        pad: 0,
+                    };
                     snapshot.slots.push(slot);
                     snapshot.defaults.push(variable.default);
                 }
@@ -86,7 +104,9 @@ impl Snapshot {
     /// What each thread did and held when it was looked at, at the latest at `time`.
     pub fn carriers(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for thread in &self.threads {
-            let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else { continue };
+            let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else {
+                continue;
+            };
             let stack = frontend.resolve(&thread.frames);
             let held = self.held(frontend, thread.context);
             let what = What::Existing {
@@ -99,16 +119,24 @@ impl Snapshot {
     }
 
     fn held(&self, frontend: &Frontend, context: u64) -> Vec<RawValue> {
-        let unset = RawValue { state: found::UNSET, ..bytemuck::Zeroable::zeroed() };
-        let Some(interpreter) = frontend.interpreter() else { return Vec::new() };
+        let unset = RawValue {
+            state: found::UNSET,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let Some(interpreter) = frontend.interpreter() else {
+            return Vec::new();
+        };
         let context = self.contexts.get(&context);
         self.slots
             .iter()
             .map(|slot| {
-                let bound = context.and_then(|c| c.bindings.iter().find(|(variable, _)| *variable == slot.var));
+                let bound =
+                    context.and_then(|c| c.bindings.iter().find(|(variable, _)| *variable == slot.var));
                 bound.map_or(unset, |(_, value)| {
                     // All zero means unreadable.
-                    interpreter.value(*value).unwrap_or_else(|_| bytemuck::Zeroable::zeroed())
+                    interpreter
+                        .value(*value)
+                        .unwrap_or_else(|_| bytemuck::Zeroable::zeroed())
                 })
             })
             .collect()
@@ -131,13 +159,19 @@ fn doing(stack: &Stack) -> Doing {
 
 /// From thread ids as the process itself sees them to ours.
 fn host_tids(tgid: u32) -> HashMap<u64, u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{tgid}/task")) else { return HashMap::new() };
+    let Ok(tasks) = fs::read_dir(format!("/proc/{tgid}/task")) else {
+        return HashMap::new();
+    };
     tasks
         .flatten()
         .filter_map(|task| {
             let tid: u32 = task.file_name().to_str()?.parse().ok()?;
             let status = fs::read_to_string(task.path().join("status")).ok()?;
-            let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
+            let inner = status
+                .lines()
+                .find_map(|line| line.strip_prefix("NSpid:"))?
+                .split_whitespace()
+                .last()?;
             Some((inner.parse().ok()?, tid))
         })
         .collect()

@@ -148,13 +148,23 @@ impl Follower {
                 registry.programs.add_name(key, name)?;
             }
         }
-        Ok(Self { registry, config, sets, users: Database::read(), processes: HashMap::new(), next: 0 })
+        Ok(Self {
+            registry,
+            config,
+            sets,
+            users: Database::read(),
+            processes: HashMap::new(),
+            next: 0,
+        })
     }
 
     /// The sets of names of a configuration: that of `[watch]` first, then one a rule.
     pub fn sets(config: &Config) -> Vec<Arc<NameSet>> {
         let watches = std::iter::once(&config.watch).chain(config.services.iter().map(|s| &s.watch));
-        watches.zip(0..).map(|(watch, number)| Arc::new(NameSet::new(number, watch))).collect()
+        watches
+            .zip(0..)
+            .map(|(watch, number)| Arc::new(NameSet::new(number, watch)))
+            .collect()
     }
 
     /// Whether any process is still followed.
@@ -199,18 +209,26 @@ impl Follower {
         }
         let process = Process::open(pid)?;
         let maps = process.maps()?;
-        let (index, bias) = self.arm_mapped_core(&process, &maps)?.ok_or(FollowError::NotPython(pid))?;
+        let (index, bias) = self
+            .arm_mapped_core(&process, &maps)?
+            .ok_or(FollowError::NotPython(pid))?;
         let queue = self.arm_mapped_queue(&process, &maps, index);
         let (set, service) = self.identify(&process)?;
         let memory = ProcessMemory::new(process.memory()?);
         let core = Arc::clone(&self.armed(index).core);
         let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0);
         // Once to know the variables before the first event ...
-        let before = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
-        let attach = What::Attach { from_start: false, forked_from: None };
+        let before =
+            settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
+        let attach = What::Attach {
+            from_start: false,
+            forked_from: None,
+        };
         events.push(frontend.event(time, pid, attach));
         before.variables(&mut frontend, time, events);
-        self.registry.programs.add_target(pid, target(index, bias, frontend.names.number, 0, &before.slots))?;
+        self.registry
+            .programs
+            .add_target(pid, target(index, bias, frontend.names.number, 0, &before.slots))?;
         // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
         let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
         match after {
@@ -223,7 +241,14 @@ impl Follower {
         notices.push(Notice::InUse(before.in_use));
         let service: Arc<str> = Arc::from(service);
         notices.push(self.attached(&frontend, Arc::clone(&service), queue));
-        self.processes.insert(pid, Followed { frontend: Some(frontend), service: Some(service), queue });
+        self.processes.insert(
+            pid,
+            Followed {
+                frontend: Some(frontend),
+                service: Some(service),
+                queue,
+            },
+        );
         Ok(())
     }
 
@@ -257,7 +282,9 @@ impl Follower {
             }),
             kind::THREAD_CREATED => self.frontend(record, events, notices, |frontend, events| {
                 frontend.lost_until(record.lost, record.time, events);
-                let begin = What::Begin { parent: Carrier(record.tid) };
+                let begin = What::Begin {
+                    parent: Carrier(record.tid),
+                };
                 events.push(frontend.event(record.time, record.child_tid, begin));
             }),
             _ => self.frontend(record, events, notices, |frontend, events| {
@@ -293,7 +320,9 @@ impl Follower {
         let pid = record.tgid;
         if self.processes.get(&pid).is_none_or(|p| p.frontend.is_none()) {
             // An interpreter that came up before its files were armed makes itself known by its first hit.
-            let Some(target) = self.registry.programs.target(pid).filter(|t| t.image != NO_IMAGE) else { return };
+            let Some(target) = self.registry.programs.target(pid).filter(|t| t.image != NO_IMAGE) else {
+                return;
+            };
             if matches!(record.kind, kind::THREAD_CREATED | kind::EXITED) {
                 return;
             }
@@ -307,21 +336,40 @@ impl Follower {
     fn forked(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
         let child = record.child_tgid;
         let id = self.number();
-        let Some(parent) = self.processes.get_mut(&record.tgid) else { return };
+        let Some(parent) = self.processes.get_mut(&record.tgid) else {
+            return;
+        };
         let Some(frontend) = parent.frontend.as_mut() else {
             self.processes.insert(child, Followed::default());
             return;
         };
         frontend.lost_until(record.lost, record.time, events);
-        let memory = Process::open(child).and_then(|p| p.memory()).ok().map(ProcessMemory::new);
+        let memory = Process::open(child)
+            .and_then(|p| p.memory())
+            .ok()
+            .map(ProcessMemory::new);
         let (parent_id, queue, service) = (frontend.id, parent.queue, parent.service.clone());
         let forked = frontend.fork(id, child, memory);
         let forked_from = Some((parent_id, Carrier(record.tid)));
-        events.push(forked.event(record.time, child, What::Attach { from_start: true, forked_from }));
+        events.push(forked.event(
+            record.time,
+            child,
+            What::Attach {
+                from_start: true,
+                forked_from,
+            },
+        ));
         if let Some(service) = &service {
             notices.push(self.attached(&forked, Arc::clone(service), queue));
         }
-        self.processes.insert(child, Followed { frontend: Some(forked), service, queue });
+        self.processes.insert(
+            child,
+            Followed {
+                frontend: Some(forked),
+                service,
+                queue,
+            },
+        );
     }
 
     /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
@@ -332,8 +380,14 @@ impl Follower {
         *followed = Followed::default();
         if let Ok(process) = Process::open(pid) {
             if let Err(error) = self.arm_program(&process) {
-                let service = self.identify(&process).map_or_else(|_| "?".to_owned(), |(_, service)| service);
-                notices.push(Notice::Failed { pid, service, reason: error.to_string() });
+                let service = self
+                    .identify(&process)
+                    .map_or_else(|_| "?".to_owned(), |(_, service)| service);
+                notices.push(Notice::Failed {
+                    pid,
+                    service,
+                    reason: error.to_string(),
+                });
             }
             if let Ok((set, _)) = self.identify(&process)
                 && let Some(mut target) = self.registry.programs.target(pid)
@@ -341,7 +395,11 @@ impl Follower {
             {
                 target.names = set.number;
                 if let Err(error) = self.registry.programs.add_target(pid, target) {
-                    notices.push(Notice::Failed { pid, service: "?".to_owned(), reason: error.to_string() });
+                    notices.push(Notice::Failed {
+                        pid,
+                        service: "?".to_owned(),
+                        reason: error.to_string(),
+                    });
                 }
             }
         }
@@ -360,7 +418,10 @@ impl Follower {
         self.come_up(pid, record.name, record.object, record, true, events, notices);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place where a process becomes a target")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place where a process becomes a target"
+    )]
     fn come_up(
         &mut self,
         pid: u32,
@@ -371,7 +432,9 @@ impl Follower {
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) {
-        let Some(core) = self.registry.image(image).map(|armed| Arc::clone(&armed.core)) else { return };
+        let Some(core) = self.registry.image(image).map(|armed| Arc::clone(&armed.core)) else {
+            return;
+        };
         let Ok(process) = Process::open(pid) else { return };
         let (set, service) = match self.identify(&process) {
             Ok(found) => found,
@@ -381,11 +444,21 @@ impl Follower {
         let maps = process.maps().unwrap_or_default();
         let queue = self.arm_mapped_queue(&process, &maps, image);
         let frontend = Frontend::new(self.number(), pid, core, bias, set, memory, record.lost);
-        let attach = What::Attach { from_start, forked_from: None };
+        let attach = What::Attach {
+            from_start,
+            forked_from: None,
+        };
         events.push(frontend.event(record.time, pid, attach));
         let service: Arc<str> = Arc::from(service);
         notices.push(self.attached(&frontend, Arc::clone(&service), queue));
-        self.processes.insert(pid, Followed { frontend: Some(frontend), service: Some(service), queue });
+        self.processes.insert(
+            pid,
+            Followed {
+                frontend: Some(frontend),
+                service: Some(service),
+                queue,
+            },
+        );
     }
 
     fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
@@ -396,12 +469,18 @@ impl Follower {
     }
 
     fn attached(&self, frontend: &Frontend, service: Arc<str>, queue: bool) -> Notice {
-        let armed = self.registry.images().find(|armed| Arc::ptr_eq(&armed.core, &frontend.core));
+        let armed = self
+            .registry
+            .images()
+            .find(|armed| Arc::ptr_eq(&armed.core, &frontend.core));
         let mut probes = armed.map(|armed| armed.probes.clone()).unwrap_or_default();
         if queue {
             probes.extend(self.registry.queue_probes());
         }
-        let missing = NEEDED.into_iter().filter(|probe| !probes.contains_key(probe)).collect();
+        let missing = NEEDED
+            .into_iter()
+            .filter(|probe| !probes.contains_key(probe))
+            .collect();
         Notice::Attached {
             id: frontend.id,
             pid: frontend.tgid,
@@ -424,7 +503,10 @@ impl Follower {
     fn identify(&self, process: &Process) -> Result<(Arc<NameSet>, String), ProcessError> {
         let (watch, service) = identify(process, &self.config, &self.users)?;
         let rules = self.config.services.iter().map(|s| &s.watch);
-        let rule = rules.zip(1..).find(|(rule, _)| std::ptr::eq(*rule, watch)).map_or(0, |(_, number)| number);
+        let rule = rules
+            .zip(1..)
+            .find(|(rule, _)| std::ptr::eq(*rule, watch))
+            .map_or(0, |(_, number)| number);
         Ok((Arc::clone(&self.sets[rule]), service))
     }
 
@@ -447,9 +529,16 @@ impl Follower {
             }
             let file = process.open_mapped(mapping)?;
             let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
-            let armed = self.registry.arm_core(&file, &name).map_err(|error| FollowError::Arm { pid, error })?;
+            let armed = self
+                .registry
+                .arm_core(&file, &name)
+                .map_err(|error| FollowError::Arm { pid, error })?;
             if let Some(index) = armed {
-                let vaddr = self.armed(index).core.vaddr_of_offset(mapping.offset).unwrap_or(mapping.offset);
+                let vaddr = self
+                    .armed(index)
+                    .core
+                    .vaddr_of_offset(mapping.offset)
+                    .unwrap_or(mapping.offset);
                 return Ok(Some((index, mapping.range.start.wrapping_sub(vaddr))));
             }
         }
@@ -458,22 +547,33 @@ impl Follower {
 
     /// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.
     fn arm_mapped_queue(&mut self, process: &Process, maps: &[Mapping], image: u32) -> bool {
-        if self.registry.image(image).is_some_and(|armed| armed.probes.contains_key(&Probe::QueuePut)) {
+        if self
+            .registry
+            .image(image)
+            .is_some_and(|armed| armed.probes.contains_key(&Probe::QueuePut))
+        {
             return true;
         }
-        let mapped = maps.iter().find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
+        let mapped = maps
+            .iter()
+            .find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
         if let Some(mapping) = mapped {
             let file = process.open_mapped(mapping);
             return file.is_ok_and(|file| self.registry.arm_queue(&file, "_queue").unwrap_or(false));
         }
-        let Some(minor) = self.registry.image(image).map(|armed| armed.core.version.minor) else { return false };
+        let Some(minor) = self.registry.image(image).map(|armed| armed.core.version.minor) else {
+            return false;
+        };
         let places = maps
             .iter()
             .filter(|m| m.is_file() && m.executable)
             .filter(|m| m.file_name().starts_with(b"libpython") || m.file_name().starts_with(b"python"));
-        let cores: BTreeSet<PathBuf> =
-            places.map(|m| PathBuf::from(OsStr::from_bytes(&m.raw_path).to_os_string())).collect();
-        cores.iter().any(|core| self.arm_queue_beside(process, core, minor))
+        let cores: BTreeSet<PathBuf> = places
+            .map(|m| PathBuf::from(OsStr::from_bytes(&m.raw_path).to_os_string()))
+            .collect();
+        cores
+            .iter()
+            .any(|core| self.arm_queue_beside(process, core, minor))
     }
 
     fn arm_queue_beside(&mut self, process: &Process, core: &Path, minor: u32) -> bool {
@@ -489,14 +589,18 @@ impl Follower {
     /// Arms what a process that has just exec'd is going to run, if that is a CPython: nothing is mapped yet but the executable.
     fn arm_program(&mut self, process: &Process) -> Result<(), ArmError> {
         let exe = PathBuf::from(std::ffi::OsString::from_vec(process.exe().unwrap_or_default()));
-        let Ok(file) = process.open_exe() else { return Ok(()) };
+        let Ok(file) = process.open_exe() else {
+            return Ok(());
+        };
         if let Some(index) = self.registry.arm_core(&file, &exe.to_string_lossy())? {
             let minor = self.armed(index).core.version.minor;
             self.arm_queue_beside(process, &exe, minor);
             return Ok(());
         }
         for path in self.libpythons(process, &file, &exe) {
-            let Ok(file) = process.open_in_root(&path) else { continue };
+            let Ok(file) = process.open_in_root(&path) else {
+                continue;
+            };
             if let Some(index) = self.registry.arm_core(&file, &path.to_string_lossy())? {
                 let minor = self.armed(index).core.version.minor;
                 self.arm_queue_beside(process, &path, minor);
@@ -507,10 +611,16 @@ impl Follower {
     }
 
     fn libpythons(&self, process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
-        let Ok(bytes) = read_loaded(file) else { return Vec::new() };
-        let Ok(elf) = Elf::parse(&bytes) else { return Vec::new() };
+        let Ok(bytes) = read_loaded(file) else {
+            return Vec::new();
+        };
+        let Ok(elf) = Elf::parse(&bytes) else {
+            return Vec::new();
+        };
         let environment = process.environment().unwrap_or_default();
-        let library_path = environment.iter().find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
+        let library_path = environment
+            .iter()
+            .find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
         find::libpythons(exe, elf.linkage(), library_path.map(OsStr::from_bytes))
     }
 }
@@ -532,5 +642,14 @@ fn target(image: u32, bias: u64, names: u32, flags: u32, known: &[SlotVar]) -> T
     for (to, from) in slots.iter_mut().zip(known) {
         *to = *from;
     }
-    Target { bias, tstate_slot: 0, lost: 0, image, names, flags, request_slot: u32::MAX, slots }
+    Target {
+        bias,
+        tstate_slot: 0,
+        lost: 0,
+        image,
+        names,
+        flags,
+        request_slot: u32::MAX,
+        slots,
+    }
 }

@@ -223,7 +223,13 @@ impl Process {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(&self.directory, "root", flags, Mode::empty())?;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let place = openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        let place = openat2(
+            &root,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        )?;
         // A fifo or a device must not be opened for reading.
         if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
             return Err(io::Error::other("not a regular file"));

@@ -156,7 +156,7 @@ fn handed() -> impl Strategy<Value = What> {
     ];
     (0_u64..4, work, brings, scope(), held(), stack()).prop_map(|(item, work, brings, scope, held, stack)| {
         What::Submit {
-                queue: QueueKey(7),
+            queue: QueueKey(7),
             item: ItemKey(item),
             work,
             primitive: Primitive::Submit,

@@ -300,6 +300,25 @@ fn what_was_there_before_the_attach_bleeds() {
     }
 }
 
+/// A thread's base context is freed before the thread is gone, and a request may get its address at once.
+#[test]
+fn the_end_of_a_thread_spares_the_scope_at_its_old_base() {
+    let mut w = pool();
+    w.start(LOOP, 5, false);
+    w.bind(5, TENANT, text("acme"), "thread_binds");
+    w.read(5, "thread_reads");
+    let address = w.free_base(5);
+    w.enter(LOOP, address);
+    let item = w.submit(LOOP);
+    w.emit(5, What::End);
+    w.take(2, item);
+    w.bind(2, TENANT, text("globex"), "worker_binds");
+    w.idle(2);
+    w.read(LOOP, "handler_reads");
+    let returned = a(Kind::BlackHoleReturn).expected("globex").found_nothing();
+    w.expect(&[a(Kind::Squat), returned]);
+}
+
 /// The return from a wait that began before the attach is seen by no probe.
 #[test]
 fn the_only_item_that_nobody_took_is_what_a_waiting_worker_took() {
@@ -313,7 +332,10 @@ fn the_only_item_that_nobody_took_is_what_a_waiting_worker_took() {
     w.idle(2);
     let bleed = a(Kind::Bleed).found("acme").expected("globex").confirmed();
     w.expect(&[bleed.source(Source::BeforeAttach).bound_unseen()]);
-    assert_eq!(w.says(&FactKind::Handoff(Primitive::RunInExecutor, Carried::Foreign)), 1);
+    assert_eq!(
+        w.says(&FactKind::Handoff(Primitive::RunInExecutor, Carried::Foreign)),
+        1
+    );
 }
 
 #[test]

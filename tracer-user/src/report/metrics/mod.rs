@@ -21,12 +21,12 @@ use self::{
     labels::Labels,
 };
 use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
-use crate::elf::Cost;
 use crate::correlate::{
     event::{Primitive, TargetId, What},
     fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult, Table},
     finding::{Confidence, Finding, Kind, Source, names},
 };
+use crate::elf::Cost;
 
 /// Which way a value did not go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

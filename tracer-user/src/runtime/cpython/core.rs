@@ -9,9 +9,9 @@ use super::{
     probe_point::{PointError, ProbePoint, address, method_of},
 };
 use crate::elf::{
-    Segment,
     ArgumentRegister::{Rdi, Rdx, Rsi},
-    Elf, ElfError, Method, MethodTable, Pointer, TypeError, calls, find_table, method_tables, static_type,
+    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, method_tables,
+    static_type,
 };
 
 const CONTEXT_VAR: &[&str] = &["get", "set", "reset"];
