@@ -366,19 +366,6 @@ impl Report {
                     target.slots.insert(*slot, Arc::clone(name));
                 }
             }
-            What::Attach {
-                forked_from: Some((parent, _)),
-                ..
-            } => {
-                let slots = self
-                    .targets
-                    .get(parent)
-                    .map(|p| p.slots.clone())
-                    .unwrap_or_default();
-                if let Some(target) = self.targets.get_mut(&event.target) {
-                    target.slots = slots;
-                }
-            }
             _ => {}
         }
     }

@@ -62,7 +62,7 @@ impl Target {
         self.leave_base(carrier, item);
     }
 
-    fn leave_base(&mut self, carrier: Carrier, item: &Item) {
+    pub(super) fn leave_base(&mut self, carrier: Carrier, item: &Item) {
         self.returns.end_scope(ScopeKey::new(item.base, carrier));
         self.returns.end_scope(ScopeKey::new(Scope(0), carrier));
     }

@@ -72,11 +72,11 @@ pub(super) fn say_findings(out: &mut Out<'_>, findings: Vec<Finding>) {
 }
 
 impl Target {
-    pub(super) fn new(settings: &Settings, first_thread: Carrier, from_start: bool, slots: Slots) -> Self {
+    pub(super) fn new(settings: &Settings, first_thread: Carrier, from_start: bool) -> Self {
         let bounds = settings.bounds;
         Self {
             from_start,
-            slots,
+            slots: Slots::default(),
             carriers: Table::new(bounds.carriers),
             submits: Table::new(bounds.submits),
             data: Table::new(bounds.submits),
@@ -200,11 +200,12 @@ impl Target {
 
     /// Puts a carrier back as the newest.
     pub(super) fn keep(&mut self, carrier: Carrier, me: CarrierState, out: &mut Out<'_>) {
-        if let Some(mut dropped) = self.carriers.insert(carrier, me) {
+        if let Some((carrier, mut dropped)) = self.carriers.insert(carrier, me) {
             self.forgetful = true;
             self.squat_gauge(&mut dropped, false, out);
             if let Some(item) = &dropped.item {
                 self.returns.abandon(scene!(self, out), item);
+                self.leave_base(carrier, item);
             }
         }
     }

@@ -126,10 +126,7 @@ impl World {
         };
         world.emit(
             LOOP,
-            What::Attach {
-                from_start,
-                forked_from: None,
-            },
+            What::Attach { from_start },
         );
         let names = [
             (TENANT, "tenant", Role::Identity),

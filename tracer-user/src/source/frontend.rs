@@ -51,6 +51,10 @@ pub struct Frontend {
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
     lost: u64,
+    /// No Python code ran in it before it was traced.
+    from_start: bool,
+    /// The variables that were seen, as they were told.
+    variables: Vec<What>,
 }
 
 impl Frontend {
@@ -63,6 +67,7 @@ impl Frontend {
         names: Arc<NameSet>,
         memory: Option<ProcessMemory>,
         lost: u64,
+        from_start: bool,
     ) -> Self {
         Self {
             id,
@@ -78,6 +83,8 @@ impl Frontend {
             types: HashMap::new(),
             queues: HashMap::new(),
             lost,
+            from_start,
+            variables: Vec::new(),
         }
     }
 
@@ -87,6 +94,7 @@ impl Frontend {
             slots: self.slots.clone(),
             seen: self.seen,
             named: self.named.clone(),
+            variables: self.variables.clone(),
             ..Self::new(
                 id,
                 tgid,
@@ -95,8 +103,16 @@ impl Frontend {
                 Arc::clone(&self.names),
                 memory,
                 self.lost,
+                self.from_start,
             )
         }
+    }
+
+    /// Tells the engine of this process, and of the variables that it has from the process that it was forked from.
+    pub fn introduce(&self, time: u64, out: &mut Vec<Event>) {
+        let from_start = self.from_start;
+        out.push(self.event(time, self.tgid, What::Attach { from_start }));
+        out.extend(self.variables.iter().map(|variable| self.event(time, self.tgid, variable.clone())));
     }
 
     /// The interpreter, to be read from outside.
@@ -294,12 +310,14 @@ impl Frontend {
         } else {
             Arc::from(format!("{}#{count}", watched.name))
         };
-        Some(What::Variable {
+        let variable = What::Variable {
             slot: number,
             name,
             role: watched.role,
             default,
-        })
+        };
+        self.variables.push(variable.clone());
+        Some(variable)
     }
 
     fn is_of(&self, address: u64, modules: &[String]) -> bool {

@@ -130,6 +130,8 @@ struct Followed {
     frontend: Option<Frontend>,
     service: Option<Arc<str>>,
     queue: bool,
+    /// Forked, and nothing of its own seen yet.
+    untold: bool,
 }
 
 /// Follows processes.
@@ -225,15 +227,11 @@ impl Follower {
         let (set, service) = self.identify(&process)?;
         let memory = ProcessMemory::new(process.memory()?);
         let core = Arc::clone(&self.armed(index).core);
-        let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0);
+        let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0, false);
         // Once to know the variables before the first event ...
         let before =
             settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
-        let attach = What::Attach {
-            from_start: false,
-            forked_from: None,
-        };
-        events.push(frontend.event(time, pid, attach));
+        frontend.introduce(time, events);
         before.variables(&mut frontend, time, events);
         self.registry
             .programs
@@ -256,6 +254,7 @@ impl Follower {
                 frontend: Some(frontend),
                 service: Some(service),
                 queue,
+                untold: false,
             },
         );
         Ok(())
@@ -272,7 +271,7 @@ impl Follower {
         let pid = record.tgid;
         let mut others = BTreeSet::new();
         match record.kind {
-            kind::FORKED => self.forked(record, events, notices),
+            kind::FORKED => self.forked(record, events),
             kind::EXECED => self.execed(record, events, notices),
             kind::INTERPRETER_START => self.started(record, events, notices),
             kind::EXITED => {
@@ -310,7 +309,7 @@ impl Follower {
         for (pid, followed) in self.processes.drain() {
             let lost = self.registry.programs.target(pid).map(|t| t.lost);
             self.registry.programs.remove_target(pid);
-            if let Some(mut frontend) = followed.frontend {
+            if let Some(mut frontend) = followed.frontend.filter(|_| !followed.untold) {
                 if let Some(lost) = lost {
                     frontend.lost_until(lost, time, events);
                 }
@@ -337,48 +336,51 @@ impl Follower {
             }
             self.come_up(pid, target.image, target.bias, record, false, events, notices);
         }
-        if let Some(frontend) = self.processes.get_mut(&pid).and_then(|p| p.frontend.as_mut()) {
+        if record.kind != kind::EXITED {
+            self.tell(pid, record.time, events, notices);
+        }
+        let told = self.processes.get_mut(&pid).filter(|p| !p.untold);
+        if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {
             then(frontend, events);
         }
     }
 
-    fn forked(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let child = record.child_tgid;
+    /// Most children only exec something else: a child becomes a target with the first that its interpreter does.
+    fn forked(&mut self, record: &Record, events: &mut Vec<Event>) {
         let id = self.number();
         let Some(parent) = self.processes.get_mut(&record.tgid) else {
             return;
         };
-        let Some(frontend) = parent.frontend.as_mut() else {
-            self.processes.insert(child, Followed::default());
+        let mut child = Followed {
+            service: parent.service.clone(),
+            queue: parent.queue,
+            untold: true,
+            ..Followed::default()
+        };
+        if let Some(frontend) = parent.frontend.as_mut() {
+            if !parent.untold {
+                frontend.lost_until(record.lost, record.time, events);
+            }
+            let memory = Process::open(record.child_tgid).and_then(|p| p.memory());
+            child.frontend = Some(frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new)));
+        }
+        self.processes.insert(record.child_tgid, child);
+    }
+
+    /// Tells the engine and the reports of a forked child.
+    fn tell(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let Some(followed) = self.processes.get_mut(&pid).filter(|p| p.untold) else {
             return;
         };
-        frontend.lost_until(record.lost, record.time, events);
-        let memory = Process::open(child)
-            .and_then(|p| p.memory())
-            .ok()
-            .map(ProcessMemory::new);
-        let (parent_id, queue, service) = (frontend.id, parent.queue, parent.service.clone());
-        let forked = frontend.fork(id, child, memory);
-        let forked_from = Some((parent_id, Carrier(record.tid)));
-        events.push(forked.event(
-            record.time,
-            child,
-            What::Attach {
-                from_start: true,
-                forked_from,
-            },
-        ));
-        if let Some(service) = &service {
-            notices.push(self.attached(&forked, Arc::clone(service), queue));
+        let (Some(frontend), Some(service)) = (&followed.frontend, &followed.service) else {
+            return;
+        };
+        followed.untold = false;
+        frontend.introduce(time, events);
+        let (service, queue) = (Arc::clone(service), followed.queue);
+        if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
+            notices.push(self.attached(frontend, service, queue));
         }
-        self.processes.insert(
-            child,
-            Followed {
-                frontend: Some(forked),
-                service,
-                queue,
-            },
-        );
     }
 
     /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
@@ -452,12 +454,8 @@ impl Follower {
         let memory = process.memory().ok().map(ProcessMemory::new);
         let maps = process.maps().unwrap_or_default();
         let queue = self.arm_mapped_queue(&process, &maps, image);
-        let frontend = Frontend::new(self.number(), pid, core, bias, set, memory, record.lost);
-        let attach = What::Attach {
-            from_start,
-            forked_from: None,
-        };
-        events.push(frontend.event(record.time, pid, attach));
+        let frontend = Frontend::new(self.number(), pid, core, bias, set, memory, record.lost, from_start);
+        frontend.introduce(record.time, events);
         let service: Arc<str> = Arc::from(service);
         notices.push(self.attached(&frontend, Arc::clone(&service), queue));
         self.processes.insert(
@@ -466,12 +464,16 @@ impl Follower {
                 frontend: Some(frontend),
                 service: Some(service),
                 queue,
+                untold: false,
             },
         );
     }
 
     fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        if let Some(frontend) = self.processes.get_mut(&pid).and_then(|p| p.frontend.take()) {
+        let Some(followed) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        if let Some(frontend) = followed.frontend.take().filter(|_| !followed.untold) {
             events.push(frontend.event(time, pid, What::Exit { detached: false }));
             notices.push(Notice::Ended { id: frontend.id, pid });
         }

@@ -1,7 +1,7 @@
 //! The rules of judgement one by one, each in both directions.
 
 use crate::correlate::{
-    event::{Brings, Carrier, Doing, Primitive, QueueKey, TargetId, What, Work},
+    event::{Brings, Doing, Primitive, QueueKey, What, Work},
     fact::{Attribution, Carried, FactKind, ReadResult, Table},
     finding::{Evidence, Kind, Source},
     settings::EmptyValue,
@@ -543,26 +543,6 @@ fn a_request_is_named_by_its_slot_or_its_identity_object() {
             a(Kind::MisattributedTask).suspected(),
         ]);
     }
-}
-
-#[test]
-fn a_fork_knows_its_parents_variables() {
-    let mut w = pool();
-    let attach = What::Attach {
-        from_start: false,
-        forked_from: Some((TargetId(1), Carrier(LOOP))),
-    };
-    w.emit(LOOP, attach);
-    let at = w.events.len() - 1;
-    w.events[at].target = TargetId(2);
-    w.start(LOOP, 2, true);
-    w.idle(2);
-    read_as(&mut w, "acme");
-    for event in &mut w.events[at..] {
-        event.target = TargetId(2);
-    }
-    w.expect(&[a(Kind::BlackHoleRead).expected("acme")]);
-    assert_eq!(&*w.findings()[0].slot_name, "tenant");
 }
 
 #[test]
