@@ -23,15 +23,24 @@ impl Setup {
     pub fn with_packages(&self, packages: &[&str]) -> Option<PathBuf> {
         let (minor, _) = identify(&self.python)?;
         let name = format!("venv-3.{minor}-{}", packages.join("-"));
-        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/deps").join(name);
+        let place = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../target/deps")
+            .join(name);
         let python = place.join("bin/python");
         let complete = place.join("complete");
         if complete.is_file() {
             return Some(python);
         }
         let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-        let made = done(Command::new(&self.python).args(["-m", "venv", "--clear"]).arg(&place))
-            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages));
+        let made = done(
+            Command::new(&self.python)
+                .args(["-m", "venv", "--clear"])
+                .arg(&place),
+        ) && done(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(packages),
+        );
         (made && fs::write(complete, "").is_ok()).then_some(python)
     }
 }

@@ -118,7 +118,7 @@ impl Registry {
 
     /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.
     pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
-        let key = self.key(file, name)?;
+        let key = Self::key(file, name)?;
         match self.files.get(&key) {
             Some(Known::Core(index)) => return Ok(Some(*index)),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
@@ -162,7 +162,7 @@ impl Registry {
 
     /// Arms a `_queue` extension module. False when the file is none.
     pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
-        let key = self.key(file, name)?;
+        let key = Self::key(file, name)?;
         match self.files.get(&key) {
             Some(Known::Queue) => return Ok(true),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
@@ -225,7 +225,7 @@ impl Registry {
         Ok(costs)
     }
 
-    fn key(&self, file: &File, name: &str) -> Result<FileKey, ArmError> {
+    fn key(file: &File, name: &str) -> Result<FileKey, ArmError> {
         let meta = file.metadata().map_err(|error| ArmError::Read {
             name: name.to_owned(),
             error,

@@ -109,7 +109,8 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         facts: Vec::new(),
     };
     if let Some(address) = args.listen {
-        let address = http::serve(address, Arc::clone(&session.report.metrics)).map_err(listen_error)?;
+        let address = http::serve(address, Arc::clone(&session.report.metrics))
+            .map_err(|error| listen_error(&error))?;
         session
             .output
             .say(&format!("metrics at http://{address}/metrics"));
@@ -360,13 +361,10 @@ impl Report {
     fn event(&mut self, event: &Event) {
         self.tally.received(1);
         self.metrics.received(&event.what);
-        match &event.what {
-            What::Variable { slot, name, .. } => {
-                if let Some(target) = self.targets.get_mut(&event.target) {
-                    target.slots.insert(*slot, Arc::clone(name));
-                }
-            }
-            _ => {}
+        if let What::Variable { slot, name, .. } = &event.what
+            && let Some(target) = self.targets.get_mut(&event.target)
+        {
+            target.slots.insert(*slot, Arc::clone(name));
         }
     }
 
@@ -426,7 +424,7 @@ fn check_machine() -> Result<(), Error> {
         (CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
     ]
     .into_iter()
-    .filter(|(bit, _)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit != CAP_SYS_PTRACE))
+    .filter(|(bit, _)| !has(*bit) && (*bit == CAP_SYS_PTRACE || !has(CAP_SYS_ADMIN)))
     .map(|(_, name)| name)
     .collect();
     if missing.is_empty() {
@@ -492,7 +490,7 @@ fn nanos(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn listen_error(error: ListenError) -> Error {
+fn listen_error(error: &ListenError) -> Error {
     let text = error.to_string();
     let (message, hint) = text
         .split_once("\nhint: ")

@@ -81,9 +81,9 @@ impl Scene<'_> {
             bind: None,
             read: None,
             mint: None,
-            window_complete: self.last_gap.is_none_or(|gap| {
-                gap.seq < since && now.time.saturating_sub(gap.time) > AROUND
-            }),
+            window_complete: self
+                .last_gap
+                .is_none_or(|gap| gap.seq < since && now.time.saturating_sub(gap.time) > AROUND),
         }
     }
 }

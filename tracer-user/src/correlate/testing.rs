@@ -124,10 +124,7 @@ impl World {
             scopes: BTreeMap::new(),
             fresh: 0x1000,
         };
-        world.emit(
-            LOOP,
-            What::Attach { from_start },
-        );
+        world.emit(LOOP, What::Attach { from_start });
         let names = [
             (TENANT, "tenant", Role::Identity),
             (REQUEST, "request_id", Role::Request),

@@ -29,6 +29,25 @@ use crate::{
 /// Types whose names are kept for one target.
 const MAX_TYPES: usize = 4_096;
 
+/// A process whose interpreter has just come up or was just found.
+#[derive(Debug)]
+pub struct Interpreted {
+    /// The process.
+    pub tgid: u32,
+    /// Its interpreter.
+    pub core: Arc<Core>,
+    /// Load bias of that.
+    pub bias: u64,
+    /// What is watched in it.
+    pub names: Arc<NameSet>,
+    /// Its memory; none when it is gone already.
+    pub memory: Option<ProcessMemory>,
+    /// Records that the kernel side had lost of it before.
+    pub lost: u64,
+    /// No Python code ran in it before it was traced.
+    pub from_start: bool,
+}
+
 /// Translates the records of one process, from the moment that its interpreter is known.
 #[derive(Debug)]
 pub struct Frontend {
@@ -58,53 +77,45 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// A process whose interpreter has just come up or was just found. `lost` is what the kernel side had lost of it before.
-    pub fn new(
-        id: TargetId,
-        tgid: u32,
-        core: Arc<Core>,
-        bias: u64,
-        names: Arc<NameSet>,
-        memory: Option<ProcessMemory>,
-        lost: u64,
-        from_start: bool,
-    ) -> Self {
+    /// The front end of a process that is numbered `id`.
+    pub fn new(id: TargetId, process: Interpreted) -> Self {
         Self {
             id,
-            tgid,
-            core,
-            bias,
-            names,
-            memory,
+            tgid: process.tgid,
+            core: process.core,
+            bias: process.bias,
+            names: process.names,
+            memory: process.memory,
             slots: Vec::new(),
             seen: 0,
             named: HashMap::new(),
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
-            lost,
-            from_start,
+            lost: process.lost,
+            from_start: process.from_start,
             variables: Vec::new(),
         }
     }
 
     /// The front end of a forked child: the same memory, the same variables.
+    #[must_use]
     pub fn fork(&self, id: TargetId, tgid: u32, memory: Option<ProcessMemory>) -> Self {
+        let child = Interpreted {
+            tgid,
+            core: Arc::clone(&self.core),
+            bias: self.bias,
+            names: Arc::clone(&self.names),
+            memory,
+            lost: self.lost,
+            from_start: self.from_start,
+        };
         Self {
             slots: self.slots.clone(),
             seen: self.seen,
             named: self.named.clone(),
             variables: self.variables.clone(),
-            ..Self::new(
-                id,
-                tgid,
-                Arc::clone(&self.core),
-                self.bias,
-                Arc::clone(&self.names),
-                memory,
-                self.lost,
-                self.from_start,
-            )
+            ..Self::new(id, child)
         }
     }
 
@@ -112,7 +123,11 @@ impl Frontend {
     pub fn introduce(&self, time: u64, out: &mut Vec<Event>) {
         let from_start = self.from_start;
         out.push(self.event(time, self.tgid, What::Attach { from_start }));
-        out.extend(self.variables.iter().map(|variable| self.event(time, self.tgid, variable.clone())));
+        out.extend(
+            self.variables
+                .iter()
+                .map(|variable| self.event(time, self.tgid, variable.clone())),
+        );
     }
 
     /// The interpreter, to be read from outside.

@@ -34,7 +34,11 @@ use crate::{
         find,
         memory::{MemoryError, ProcessMemory},
     },
-    source::{frontend::Frontend, names::NameSet, snapshot::Snapshot},
+    source::{
+        frontend::{Frontend, Interpreted},
+        names::NameSet,
+        snapshot::Snapshot,
+    },
 };
 
 /// What every traced process needs. `thread_start` and the like are part of it: without them a hop would go unseen.
@@ -217,7 +221,11 @@ impl Follower {
         }
         let process = Process::open(pid)?;
         let maps = process.maps()?;
-        if !self.allow_greenlet && maps.iter().any(|m| m.executable && m.file_name().starts_with(b"_greenlet.")) {
+        if !self.allow_greenlet
+            && maps
+                .iter()
+                .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
+        {
             return Err(FollowError::Greenlet(pid));
         }
         let (index, bias) = self
@@ -227,7 +235,18 @@ impl Follower {
         let (set, service) = self.identify(&process)?;
         let memory = ProcessMemory::new(process.memory()?);
         let core = Arc::clone(&self.armed(index).core);
-        let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0, false);
+        let mut frontend = Frontend::new(
+            self.number(),
+            Interpreted {
+                tgid: pid,
+                core,
+                bias,
+                names: set,
+                memory: Some(memory),
+                lost: 0,
+                from_start: false,
+            },
+        );
         // Once to know the variables before the first event ...
         let before =
             settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
@@ -454,7 +473,18 @@ impl Follower {
         let memory = process.memory().ok().map(ProcessMemory::new);
         let maps = process.maps().unwrap_or_default();
         let queue = self.arm_mapped_queue(&process, &maps, image);
-        let frontend = Frontend::new(self.number(), pid, core, bias, set, memory, record.lost, from_start);
+        let frontend = Frontend::new(
+            self.number(),
+            Interpreted {
+                tgid: pid,
+                core,
+                bias,
+                names: set,
+                memory,
+                lost: record.lost,
+                from_start,
+            },
+        );
         frontend.introduce(record.time, events);
         let service: Arc<str> = Arc::from(service);
         notices.push(self.attached(&frontend, Arc::clone(&service), queue));
@@ -608,7 +638,7 @@ impl Follower {
             self.arm_queue_beside(process, &exe, minor);
             return Ok(());
         }
-        for path in self.libpythons(process, &file, &exe) {
+        for path in Self::libpythons(process, &file, &exe) {
             let Ok(file) = process.open_in_root(&path) else {
                 continue;
             };
@@ -621,7 +651,7 @@ impl Follower {
         Ok(())
     }
 
-    fn libpythons(&self, process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
+    fn libpythons(process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
         let Ok(bytes) = read_loaded(file) else {
             return Vec::new();
         };
