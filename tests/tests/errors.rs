@@ -287,3 +287,30 @@ fn explain_explains_every_kind() {
         assert_eq!(run(setup, &["explain", "blede"]).code, Some(2));
     });
 }
+
+#[test]
+fn a_kernel_without_types_is_named() {
+    once("a_kernel_without_types_is_named", |setup| {
+        let hidden = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --identity tenant -- /bin/true";
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "sh", "-c", hidden]).arg(&setup.bleedtrace);
+        refused(&Program::start(&mut unshare).end(), 3, "no type information");
+    });
+}
+
+#[test]
+fn a_process_with_greenlets_is_left_alone() {
+    on_every_interpreter("a_process_with_greenlets_is_left_alone", |setup| {
+        let Some(python) = setup.with_packages(&["greenlet==3.1.1"]) else {
+            return skip("a_process_with_greenlets_is_left_alone", "no greenlet can be had");
+        };
+        let program = "import greenlet, sys; print('ready', flush=True); sys.stdin.readline()";
+        let mut target = Program::start(Command::new(python).args(["-c", program]));
+        target.wait_for("ready");
+        let pid = target.pid().to_string();
+        let ended = run(setup, &["trace", "--identity", "tenant", "--pid", &pid]);
+        refused(&ended, 3, "greenlet");
+        target.say("go on");
+        assert_eq!(target.end().code, Some(0));
+    });
+}

@@ -86,7 +86,8 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let ring = Ring::new(programs.ring()?);
     let mints = sets.iter().any(|set| set.names_mints());
     let settings = settings(&config);
-    let follower = Follower::new(Registry::new(programs, mints), config, sets)?;
+    let mut follower = Follower::new(Registry::new(programs, mints), config, sets)?;
+    follower.allow_greenlet = args.allow_greenlet;
     let clock = Clock {
         offset: wall_offset(),
     };
@@ -529,6 +530,9 @@ impl From<FollowError> for Error {
         match error {
             FollowError::Process(error) => error.into(),
             FollowError::Attach(error) => error.into(),
+            error @ FollowError::Greenlet(_) => {
+                Self::cannot_trace(error.to_string(), "--allow-greenlet attaches all the same")
+            }
             error => Self::cannot_trace(error.to_string(), FOLLOW_HINT),
         }
     }

@@ -10,7 +10,7 @@ use super::{
     finding::Finding,
     hop::{ScopeKey, Submitted},
     item::Item,
-    reporter::{Now, Out},
+    reporter::{Loss, Now, Out},
     request::Requests,
     settings::Settings,
     slots::Slots,
@@ -47,7 +47,7 @@ pub(super) struct Target {
     /// Number of its last item.
     items: u64,
     seq: u64,
-    pub(super) last_gap: Option<u64>,
+    pub(super) last_gap: Option<Loss>,
     /// A carrier's past may be forgotten.
     forgetful: bool,
     first_thread: Carrier,
@@ -249,7 +249,10 @@ impl Target {
 
     /// Events were lost: forget what may have changed meanwhile.
     fn gap(&mut self, now: Now, lost: u64, out: &mut Out<'_>) {
-        self.last_gap = Some(now.seq);
+        self.last_gap = Some(Loss {
+            seq: now.seq,
+            time: now.time,
+        });
         self.first_thread = now.carrier;
         self.mintings.lose(out);
         self.requests.clear();

@@ -61,6 +61,9 @@ pub enum FollowError {
     /// It runs no CPython.
     #[error("process {0} runs no cpython")]
     NotPython(u32),
+    /// It switches stacks under the interpreter, which return probes do not survive.
+    #[error("process {0} maps greenlet, which switches stacks under a return probe: it could crash")]
+    Greenlet(u32),
     /// Its interpreter cannot be armed.
     #[error("process {pid} cannot be traced: {error}")]
     Arm {
@@ -133,6 +136,8 @@ struct Followed {
 pub struct Follower {
     /// The kernel side and the files that are armed.
     pub registry: Registry,
+    /// Attach to processes that map greenlet all the same.
+    pub allow_greenlet: bool,
     config: Config,
     sets: Vec<Arc<NameSet>>,
     users: Database,
@@ -150,6 +155,7 @@ impl Follower {
         }
         Ok(Self {
             registry,
+            allow_greenlet: false,
             config,
             sets,
             users: Database::read(),
@@ -209,6 +215,9 @@ impl Follower {
         }
         let process = Process::open(pid)?;
         let maps = process.maps()?;
+        if !self.allow_greenlet && maps.iter().any(|m| m.executable && m.file_name().starts_with(b"_greenlet.")) {
+            return Err(FollowError::Greenlet(pid));
+        }
         let (index, bias) = self
             .arm_mapped_core(&process, &maps)?
             .ok_or(FollowError::NotPython(pid))?;
