@@ -291,9 +291,12 @@ fn explain_explains_every_kind() {
 #[test]
 fn a_kernel_without_types_is_named() {
     once("a_kernel_without_types_is_named", |setup| {
-        let hidden = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --identity tenant -- /bin/true";
+        let hidden =
+            "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --identity tenant -- /bin/true";
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "sh", "-c", hidden]).arg(&setup.bleedtrace);
+        unshare
+            .args(["--mount", "sh", "-c", hidden])
+            .arg(&setup.bleedtrace);
         refused(&Program::start(&mut unshare).end(), 3, "no type information");
     });
 }

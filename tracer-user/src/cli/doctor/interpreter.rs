@@ -65,7 +65,7 @@ fn find_core<'a>(process: &Process, maps: &'a [Mapping]) -> Result<(&'a Mapping,
             Err(error) if mapping.says_deleted() => {
                 return refused(
                     error.to_string(),
-                    "a replaced file needs CAP_SYS_ADMIN, or a restart of the process",
+                    "a replaced file takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, or a restart of the process",
                 );
             }
             Err(error) => return refused(error.to_string(), NO_PROBE),

@@ -5,6 +5,8 @@ use std::{fs, path::Path};
 use super::{Check, link};
 use crate::{attach::kernel::BTF, target::process::Process};
 
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -54,7 +56,7 @@ fn kernel(release: &str) -> Check {
     Check::required("kernel 6.6 or later", version >= (6, 6), release, costs)
 }
 
-fn capabilities(effective: u64) -> [Check; 3] {
+fn capabilities(effective: u64) -> [Check; 4] {
     let has = |number: u32| effective >> number & 1 == 1;
     let row = |check, number: u32, costs| {
         let found = match (has(number), has(CAP_SYS_ADMIN)) {
@@ -76,7 +78,20 @@ fn capabilities(effective: u64) -> [Check; 3] {
         row(
             "CAP_SYS_PTRACE",
             CAP_SYS_PTRACE,
-            "no other user's process can be read; run as root",
+            "no process can be read; run as root",
+        ),
+        // The kernel lets a process's memory be opened like a file of its user.
+        Check::wanted(
+            "CAP_DAC_READ_SEARCH",
+            has(CAP_DAC_READ_SEARCH) || has(CAP_DAC_OVERRIDE),
+            if has(CAP_DAC_READ_SEARCH) {
+                "held"
+            } else if has(CAP_DAC_OVERRIDE) {
+                "held through CAP_DAC_OVERRIDE"
+            } else {
+                "not held"
+            },
+            "only processes of the same user can be traced",
         ),
     ]
 }
@@ -108,10 +123,12 @@ mod tests {
     #[test]
     fn capabilities_by_bit() {
         let outcomes = |bits: u64| capabilities(bits).map(|check| check.outcome == Outcome::Ok);
-        assert_eq!(outcomes(0), [false; 3]);
-        assert_eq!(outcomes(1 << 38 | 1 << 39 | 1 << 19), [true; 3]);
-        assert_eq!(outcomes(1 << 39), [true, false, false]);
-        assert_eq!(outcomes(1 << 21), [true, true, false]);
+        assert_eq!(outcomes(0), [false; 4]);
+        assert_eq!(outcomes(1 << 38 | 1 << 39 | 1 << 19), [true, true, true, false]);
+        assert_eq!(outcomes(1 << 1), [false, false, false, true]);
+        assert_eq!(outcomes(1 << 2), [false, false, false, true]);
+        assert_eq!(outcomes(1 << 39), [true, false, false, false]);
+        assert_eq!(outcomes(1 << 21), [true, true, false, false]);
         assert!(capabilities(0)[0].costs.is_some() && capabilities(u64::MAX)[0].costs.is_none());
     }
 

@@ -10,7 +10,7 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
         "memory can be read",
         memory.is_ok(),
         memory.map_or_else(|e| e.to_string(), |_| format!("process {}", process.pid())),
-        "values cannot be told: needs the same user or CAP_SYS_PTRACE",
+        "nothing can be read: another user's process needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
     )];
     let maps = match process.maps() {
         Ok(maps) => maps,
@@ -27,7 +27,7 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
     checks.extend(interpreter::checks(process, &maps));
     checks.push(namespace(process));
     let greenlet = maps.iter().any(|m| m.is_file() && is_greenlet(m));
-    checks.push(Check::wanted(
+    checks.push(Check::required(
         "no greenlet",
         !greenlet,
         if greenlet {
@@ -35,7 +35,7 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
         } else {
             "not mapped"
         },
-        "return probes would crash it: dequeues are not seen, and no verdict can be clean",
+        "a return probe could crash it: it is traced with --allow-greenlet only",
     ));
     checks
 }
