@@ -138,10 +138,9 @@ mod tests {
             "/x/libpython3.12.so.1.0",
             "/tmp/python3",
         ];
-        let lines: String = names
-            .iter()
+        let lines = names
             .map(|name| format!("1000-2000 r-xp 0 08:01 5 {name}\n"))
-            .collect();
+            .concat();
         let maps = parse(lines.as_bytes()).unwrap();
         let found: Vec<&[u8]> = candidates(&maps, b"/usr/bin/uwsgi")
             .map(Mapping::file_name)
