@@ -5,7 +5,7 @@ use super::{
     event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
     fact::{Carried, FactKind},
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
-    item::{Item, Verdict, judge},
+    item::{Item, Verdict, Where, judge},
     reporter::{Now, Out},
     request::RequestId,
     slots::{Slots, held},
@@ -382,6 +382,15 @@ fn inside(
             handed_on(),
             value().map(|value| origin(me, item, slot, value, from)),
         ),
+        // A bare thread carries no residue: what a context that it entered holds was put there for this work.
+        Verdict::Unjudged
+            if hop.primitive == Primitive::Thread
+                && item.judged
+                && item.place_known(scope) == Where::Entered
+                && slots.bound(slot, holds).is_some() =>
+        {
+            (outside(slots, slot, holds), None)
+        }
         Verdict::Unreadable | Verdict::Unjudged => (unknown, None),
     }
 }

@@ -319,6 +319,42 @@ fn the_end_of_a_thread_spares_the_scope_at_its_old_base() {
     w.expect(&[a(Kind::Squat), returned]);
 }
 
+/// anyio's worker threads are bare threads that run each piece of work in a context of its own.
+#[test]
+fn a_thread_that_enters_contexts_is_not_judged_in_them() {
+    let mut w = World::new();
+    w.request();
+    w.bind(LOOP, TENANT, text("acme"), "handler");
+    w.start(LOOP, 5, false);
+    w.leave(LOOP);
+    let other = w.copy_context(LOOP);
+    w.enter(5, other);
+    w.read(5, "worker_reads");
+    w.leave(5);
+    w.emit(5, What::End);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+}
+
+#[test]
+fn a_context_that_a_thread_entered_hands_its_identity_on() {
+    let mut w = pool();
+    w.request();
+    w.bind(LOOP, TENANT, text("acme"), "handler");
+    w.start(LOOP, 5, false);
+    w.leave(LOOP);
+    w.request();
+    w.bind(LOOP, TENANT, text("globex"), "handler");
+    let other = w.copy_context(LOOP);
+    w.leave(LOOP);
+    w.enter(5, other);
+    let item = w.submit(5);
+    w.take(2, item);
+    w.read(2, "worker_reads");
+    w.idle(2);
+    w.expect(&[a(Kind::BlackHoleRead).expected("globex")]);
+}
+
 /// The return from a wait that began before the attach is seen by no probe.
 #[test]
 fn the_only_item_that_nobody_took_is_what_a_waiting_worker_took() {
