@@ -5,7 +5,7 @@ use tracer_common::stats::{Probe, ProbeStats};
 use crate::{
     correlate::{
         event::{Primitive, Slot, TargetId},
-        fact::{Carried, Fact, FactKind, ReadResult},
+        fact::{Carried, Fact, FactKind, ReadResult, Table},
         finding::Kind,
     },
     report::{
@@ -170,6 +170,20 @@ fn everything_else_that_spoils_a_verdict() {
     let mut tally = covered();
     tally.child_not_attached("proxy", 10, "static build");
     assert_no_verdict(&tally, &[ReasonCode::ChildNotAttached]);
+}
+
+#[test]
+fn what_had_to_be_forgotten_spoils_it_when_work_went_unjudged() {
+    for (table, expected) in [
+        (Table::Submits, &[ReasonCode::TooMuchState][..]),
+        (Table::Carriers, &[ReasonCode::TooMuchState]),
+        (Table::Returns, &[]),
+        (Table::Requests, &[]),
+    ] {
+        let mut tally = covered();
+        fold(&mut tally, FIRST, FactKind::Evicted(table, 1));
+        assert_eq!(codes(&tally.finish(None)), expected, "{}", table.name());
+    }
 }
 
 #[test]
