@@ -32,6 +32,9 @@ use crate::{
 struct FileKey {
     device: u64,
     inode: u64,
+    /// Inodes are used again: size and time of the last change tell the next file from the last.
+    size: u64,
+    changed: (i64, i64),
 }
 
 /// What a file turned out to be.
@@ -233,6 +236,8 @@ impl Registry {
         Ok(FileKey {
             device: meta.dev(),
             inode: meta.ino(),
+            size: meta.size(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
         })
     }
 }

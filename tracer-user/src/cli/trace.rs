@@ -33,14 +33,14 @@ use crate::{
         engine::Engine,
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
-        settings::{EmptyValue, Settings},
+        settings::Settings,
     },
     report::{
         clock::Clock,
         finding::{ExportedFinding, Runtime, TargetInfo},
         http::{self, ListenError},
         metrics::Metrics,
-        privacy::Privacy,
+        privacy::{Privacy, clean},
         summary::{Ending, exit_code},
         tally::Tally,
     },
@@ -85,7 +85,6 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let mut programs = Programs::load(&BpfObject::find().map_err(AttachError::from)?, ring_bytes()?)?;
     let ring = Ring::new(programs.ring()?);
     let mints = sets.iter().any(|set| set.names_mints());
-    let settings = settings(&config);
     let mut follower = Follower::new(Registry::new(programs, mints), config, sets)?;
     follower.allow_greenlet = args.allow_greenlet;
     let clock = Clock {
@@ -94,7 +93,7 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let metrics = Arc::new(Metrics::new(clock));
     let mut session = Session {
         follower,
-        engine: Engine::new(settings),
+        engine: Engine::new(Settings::default()),
         output,
         report: Report {
             privacy,
@@ -189,6 +188,9 @@ impl Session {
             if counters.elapsed() >= COUNTERS {
                 counters = Instant::now();
                 self.counters();
+                if count == 0 {
+                    self.follower.reap(now(), &mut self.events, &mut self.notices);
+                }
             }
             if let Some(command) = command.as_mut()
                 && code.is_none()
@@ -351,7 +353,11 @@ impl Report {
                 );
             }
             Notice::Failed { pid, service, reason } => {
-                output.say(&format!("process {pid} ({service}) cannot be traced: {reason}"));
+                let reason = clean(&reason);
+                output.say(&format!(
+                    "process {pid} ({}) cannot be traced: {reason}",
+                    clean(&service)
+                ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
             Notice::Ended { .. } | Notice::InUse(_) => {}
@@ -464,18 +470,6 @@ fn privacy(config: &Config) -> Result<Privacy, Error> {
     })
 }
 
-fn settings(config: &Config) -> Settings {
-    let watches = std::iter::once(&config.watch).chain(config.services.iter().map(|s| &s.watch));
-    let empty = watches.flat_map(|watch| &watch.empties).map(|empty| EmptyValue {
-        variable: empty.variable.as_ref().map(|v| Arc::from(v.name.as_str())),
-        text: empty.value.clone(),
-    });
-    Settings {
-        empty: empty.collect(),
-        ..Settings::default()
-    }
-}
-
 /// Nanoseconds of the monotonic clock, which stamps the records.
 fn now() -> u64 {
     nanos(ClockId::Monotonic)
@@ -518,7 +512,7 @@ impl From<FollowError> for Error {
             error @ FollowError::Greenlet(_) => {
                 Self::cannot_trace(error.to_string(), "--allow-greenlet attaches all the same")
             }
-            error => Self::cannot_trace(error.to_string(), FOLLOW_HINT),
+            error => Self::cannot_trace(clean(&error.to_string()), FOLLOW_HINT),
         }
     }
 }

@@ -52,7 +52,7 @@ impl Engine {
                     .targets
                     .entry(event.target)
                     .or_insert_with(|| Target::new(&self.settings, event.carrier, false));
-                target.apply(event, &self.settings, &mut out);
+                target.apply(event, &mut out);
             }
         }
     }

@@ -212,6 +212,8 @@ pub enum What {
         role: Role,
         /// Its default.
         default: Option<super::value::Value>,
+        /// What else counts as nothing in it.
+        empty: Arc<[super::settings::EmptyValue]>,
     },
     /// A thread was created by `parent`, by the `Submit` of a thread that is its last.
     Begin {

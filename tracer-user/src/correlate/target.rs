@@ -81,7 +81,7 @@ impl Target {
             submits: Table::new(bounds.submits),
             data: Table::new(bounds.submits),
             returns: Returns::new(bounds.returns),
-            requests: Requests::new(bounds.requests),
+            requests: Requests::new(bounds.requests, from_start),
             mintings: Mintings::default(),
             undecided: BTreeSet::new(),
             items: 0,
@@ -104,7 +104,7 @@ impl Target {
     }
 
     /// Looks at one event of this target, other than its attach and its exit.
-    pub(super) fn apply(&mut self, event: &Event, settings: &Settings, out: &mut Out<'_>) {
+    pub(super) fn apply(&mut self, event: &Event, out: &mut Out<'_>) {
         self.seq += 1;
         let now = Now {
             time: event.time,
@@ -119,8 +119,9 @@ impl Target {
                 name,
                 role,
                 default,
+                empty,
             } => {
-                self.slots.add(*slot, name, *role, default.as_ref(), settings);
+                self.slots.add(*slot, name, *role, default.as_ref(), empty);
                 out.say(FactKind::SlotSeen(*slot));
             }
             What::Gap { lost } => self.gap(now, *lost, out),

@@ -312,8 +312,11 @@ impl Frontend {
             self.slots.resize(index + 1, None);
         }
         let watched = self.names.names.get(name as usize)?.clone();
-        if !watched.modules.is_empty() && !self.is_of(address, &watched.modules) {
-            return None;
+        match self.is_of(address, &watched.modules) {
+            Some(true) => {}
+            Some(false) => return None,
+            // Whether it is watched cannot be told: what follows is not the whole truth.
+            None => return Some(What::Gap { lost: 1 }),
         }
         let number = Slot(self.seen);
         self.seen += 1;
@@ -330,20 +333,23 @@ impl Frontend {
             name,
             role: watched.role,
             default,
+            empty: watched.empty,
         };
         self.variables.push(variable.clone());
         Some(variable)
     }
 
-    fn is_of(&self, address: u64, modules: &[String]) -> bool {
-        let Some(interpreter) = self.interpreter() else {
-            return false;
-        };
-        let holders = modules::holders(interpreter, &[address]).unwrap_or_default();
-        holders
+    /// Whether one of these modules, if there are any, holds the variable; none if that cannot be told.
+    fn is_of(&self, address: u64, modules: &[String]) -> Option<bool> {
+        if modules.is_empty() {
+            return Some(true);
+        }
+        let holders = modules::holders(self.interpreter()?, &[address]).ok()?;
+        let found = holders
             .found
             .iter()
-            .any(|holder| modules.contains(&holder.module))
+            .any(|holder| modules.contains(&holder.module));
+        (found || holders.unread == 0).then_some(found)
     }
 
     fn slot(&self, record: &Record) -> Option<Slot> {

@@ -28,7 +28,7 @@ use crate::{
         registry::{ArmError, Registry},
     },
     config::Config,
-    correlate::event::{Carrier, Event, TargetId, What},
+    correlate::event::{Carrier, Event, Role, TargetId, What},
     elf::{Cost, Elf, read_loaded},
     runtime::cpython::{
         find,
@@ -148,6 +148,8 @@ pub struct Follower {
     sets: Vec<Arc<NameSet>>,
     users: Database,
     processes: HashMap<u32, Followed>,
+    /// Those that the kernel side did not know any more when it was last asked.
+    missing: BTreeSet<u32>,
     next: u32,
 }
 
@@ -166,6 +168,7 @@ impl Follower {
             sets,
             users: Database::read(),
             processes: HashMap::new(),
+            missing: BTreeSet::new(),
             next: 0,
         })
     }
@@ -201,7 +204,7 @@ impl Follower {
 
     /// Follows a command that has not started yet, and everything that it starts, from their first instructions.
     pub fn add_command(&mut self, pid: u32) -> Result<(), FollowError> {
-        let target = target(NO_IMAGE, 0, 0, target_flag::HOLD_AT_EXEC, &[]);
+        let target = target(NO_IMAGE, 0, &self.sets[0], target_flag::HOLD_AT_EXEC, &[]);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
         Ok(())
@@ -254,11 +257,11 @@ impl Follower {
         before.variables(&mut frontend, time, events);
         self.registry
             .programs
-            .add_target(pid, target(index, bias, frontend.names.number, 0, &before.slots))?;
+            .add_target(pid, target(index, bias, &frontend.names, 0, &before.slots))?;
         // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
         let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
         match after {
-            Ok(after) => after.carriers(&mut frontend, clock(), events),
+            Ok(after) => after.carriers(&before.slots, &mut frontend, clock(), events),
             Err(error) => {
                 self.registry.programs.remove_target(pid);
                 return Err(error);
@@ -298,6 +301,7 @@ impl Follower {
                     frontend.translate(record, values, events);
                 });
                 if record.flags & flag::LAST != 0 {
+                    self.registry.programs.forget_scopes(pid);
                     self.ended(pid, record.time, events, notices);
                     self.processes.remove(&pid);
                 }
@@ -321,6 +325,25 @@ impl Follower {
         if !others.is_empty() {
             notices.push(Notice::InUse(others));
         }
+    }
+
+    /// Ends what ended without telling, its last record lost. A process is given up when it was missing twice in a row.
+    pub fn reap(&mut self, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let gone: BTreeSet<u32> = self
+            .processes
+            .keys()
+            .copied()
+            .filter(|pid| self.registry.programs.target(*pid).is_none())
+            .collect();
+        let lost: Vec<u32> = gone.intersection(&self.missing).copied().collect();
+        for pid in lost {
+            if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
+                events.push(frontend.event(time, pid, What::Gap { lost: 1 }));
+            }
+            self.ended(pid, time, events, notices);
+            self.processes.remove(&pid);
+        }
+        self.missing = gone;
     }
 
     /// Lets every process go. They run on.
@@ -678,19 +701,24 @@ fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
     outcome.map_err(|error| error.to_string())
 }
 
-fn target(image: u32, bias: u64, names: u32, flags: u32, known: &[SlotVar]) -> Target {
+fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {
     let mut slots = [SlotVar::default(); MAX_SLOTS];
     for (to, from) in slots.iter_mut().zip(known) {
         *to = *from;
     }
+    let is_request = |slot: &SlotVar| {
+        let name = names.names.get(slot.name as usize);
+        name.is_some_and(|name| name.role == Role::Request)
+    };
+    let request = known.iter().position(is_request);
     Target {
         bias,
         tstate_slot: 0,
         lost: 0,
         image,
-        names,
+        names: names.number,
         flags,
-        request_slot: u32::MAX,
+        request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
     }
 }

@@ -174,6 +174,7 @@ fn lifecycle() -> impl Strategy<Value = What> {
         any::<bool>().prop_map(|from_start| What::Attach { from_start }),
         (doing, scope(), held()).prop_map(|(doing, scope, held)| What::Existing { doing, scope, held }),
         (slot(), found()).prop_map(|(slot, found)| What::Variable {
+            empty: Arc::default(),
             slot,
             name: Arc::from("tenant"),
             role: if slot.0 == 1 {

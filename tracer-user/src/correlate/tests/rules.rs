@@ -4,7 +4,6 @@ use crate::correlate::{
     event::{Brings, Doing, Primitive, QueueKey, What, Work},
     fact::{Attribution, Carried, FactKind, ReadResult, Table},
     finding::{Evidence, Kind, Source},
-    settings::EmptyValue,
     testing::{Expected, LOOP, REQUEST, TENANT, World, at, minting, none, object, text},
     value::Found,
 };
@@ -214,16 +213,9 @@ fn an_unread_callable_is_not_guessed() {
 
 #[test]
 fn configured_values_are_nothing() {
-    for (variable, value, nothing) in [
-        (Some("tenant"), "public", true),
-        (None, "public", true),
-        (Some("other"), "public", false),
-    ] {
+    for (configured, nothing) in [("public", true), ("other", false)] {
         let mut w = pool();
-        w.settings.empty.push(EmptyValue {
-            variable: variable.map(Into::into),
-            text: value.into(),
-        });
+        w.configure_empty(configured);
         read_as(&mut w, "public");
         if nothing {
             w.expect_nothing();
@@ -317,6 +309,23 @@ fn the_end_of_a_thread_spares_the_scope_at_its_old_base() {
     w.read(LOOP, "handler_reads");
     let returned = a(Kind::BlackHoleReturn).expected("globex").found_nothing();
     w.expect(&[a(Kind::Squat), returned]);
+}
+
+/// The end of a thread is told late: by then the context of its request may be another request's.
+#[test]
+fn a_late_thread_decides_nothing_for_the_next_request() {
+    let mut w = World::new();
+    let scope = w.request();
+    w.start(LOOP, 5, false);
+    w.read(5, "thread_reads");
+    w.leave(LOOP);
+    w.free(LOOP, scope);
+    w.enter(LOOP, scope);
+    w.emit(5, What::End);
+    w.random(LOOP, minting(8, 2));
+    w.exit();
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Mint(Attribution::Unknown)), 1);
 }
 
 /// anyio's worker threads are bare threads that run each piece of work in a context of its own.
