@@ -90,6 +90,8 @@ pub(super) struct Requests {
     last_reads: Table<RequestKey, IdentityRead>,
     /// The number of the request in each scope.
     births: Table<ScopeKey, u64>,
+    /// Some were dropped: a request may go by two numbers.
+    births_forgotten: bool,
     /// The last number that was given.
     born: u64,
     /// The identity object that was last seen in a scope.
@@ -108,6 +110,7 @@ impl Requests {
         Self {
             last_reads: Table::new(bound),
             births: Table::new(bound),
+            births_forgotten: false,
             born: 0,
             objects: Table::new(bound),
             owners: Table::new(bound),
@@ -143,16 +146,24 @@ impl Requests {
             return *born;
         }
         self.born += 1;
-        self.births.insert(scope, self.born);
+        self.births_forgotten |= self.births.insert(scope, self.born).is_some();
         self.born
     }
 
     /// An identity was read on behalf of a request.
     pub(super) fn read(&mut self, id: &RequestId, read: IdentityRead) {
-        if let Some(object) = &id.object {
-            self.last_reads.insert(object.clone(), read.clone());
+        if self.births_forgotten
+            && let RequestKey::Scope(scope, born) = &id.exact
+            && self.births.get(scope) != Some(born)
+        {
+            self.unplaced = self.unplaced.max(read.seq);
         }
-        self.last_reads.insert(id.exact.clone(), read);
+        for key in id.object.iter().chain([&id.exact]) {
+            // What is dropped may have been the last read of a request that an older one is still known of.
+            if let Some((_, dropped)) = self.last_reads.insert(key.clone(), read.clone()) {
+                self.unplaced = self.unplaced.max(dropped.seq);
+            }
+        }
     }
 
     /// The last identity read of a request, also by what it created with a copy of its context.
