@@ -1,8 +1,8 @@
 //! Attaching in mid-flight, and letting go.
 
-use std::{fs, os::unix::fs::FileExt as _, time::Duration};
+use std::{fs, os::unix::fs::FileExt as _, process::Command, time::Duration};
 
-use bleedtrace_tests::{Program, Trace, Truth, on_every_interpreter, wait_until};
+use bleedtrace_tests::{Program, Trace, Truth, on_every_interpreter, once, wait_until};
 use serde_json::Value;
 
 #[test]
@@ -75,6 +75,21 @@ fn a_killed_agent_leaves_the_target_unharmed() {
         });
         assert!(target.runs());
         unharmed(target);
+    });
+}
+
+/// A command is stopped at each exec until its probes are armed: somebody must let it go on when the agent cannot.
+#[test]
+fn a_killed_agent_leaves_no_command_stopped() {
+    once("a_killed_agent_leaves_no_command_stopped", |setup| {
+        for round in 0..5 {
+            let script = "i=0; while [ $i -lt 150 ]; do /bin/true; i=$((i+1)); echo $i; done";
+            let trace = ["trace", "--identity", "tenant", "--", "sh", "-c", script];
+            let mut agent = Program::start(Command::new(&setup.bleedtrace).args(trace));
+            agent.wait_for(&(20 + round).to_string());
+            agent.signal("KILL");
+            agent.wait_for("150");
+        }
     });
 }
 

@@ -189,7 +189,8 @@ fn is_new_stack(head: &Record) -> bool {
     true
 }
 
-fn now() -> u64 {
+/// Nanoseconds of the monotonic clock.
+pub fn now() -> u64 {
     // SAFETY: no arguments.
     unsafe { bpf_ktime_get_ns() }
 }

@@ -1,6 +1,7 @@
 //! Lives of processes and threads.
 
 use aya_ebpf::{
+    bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{bpf_get_current_task, bpf_send_signal},
@@ -10,13 +11,13 @@ use aya_ebpf::{
 };
 use tracer_common::{
     config::{NO_IMAGE, target_flag},
-    record::{flag, kind},
+    record::{Record, flag, kind},
     stats::Probe,
 };
 
 use crate::{
     emit,
-    maps::{SCRATCH, TARGETS, kernel},
+    maps::{EVENTS, SCRATCH, TARGETS, kernel},
     read::{self, Unreadable},
     state::forget,
 };
@@ -78,11 +79,21 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     state.bias = 0;
     forget(state);
     head.lost = state.lost;
+    let hold = state.flags & target_flag::HOLD_AT_EXEC != 0;
+    // The agent lets go on what it is told of: without room for telling, nothing is stopped.
+    let Some(mut entry) = EVENTS.reserve::<Record>(0) else {
+        emit::count(Probe::Exec, |s| &raw mut s.lost_ring);
+        emit::mark_lost(target);
+        return 0;
+    };
     // SAFETY: a plain helper call.
-    if state.flags & target_flag::HOLD_AT_EXEC != 0 && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
+    if hold && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
         head.flags |= flag::HELD;
     }
-    emit::send_head(Probe::Exec, Some(target), &mut head, true);
+    head.time = emit::now();
+    entry.write(head);
+    entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+    emit::count(Probe::Exec, |s| &raw mut s.sent);
     0
 }
 

@@ -42,7 +42,7 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
     };
     // SAFETY: the value is copied out at once; a torn one fails the comparison of hashes.
     let slot = match unsafe { VARS.get(key) } {
-        Some(known) if known.hash == hash => known.slot,
+        Some(known) if known.hash == hash && is_current(hit, var, known.slot) => known.slot,
         _ => {
             let slot = look_at(hit, var, hash)?;
             // If the map is full of younger ones, the variable is looked at again next time.
@@ -57,6 +57,12 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
     } else {
         Watched::Marker(slot as u8)
     })
+}
+
+/// Whether a slot is still the variable's: an exec or a new interpreter empties all slots.
+#[inline(always)]
+fn is_current(hit: &Hit, var: u64, slot: u32) -> bool {
+    hit.target().slots.get(slot as usize).is_none_or(|known| known.var == var)
 }
 
 /// Compares the variable's name with the watched ones and gives it a slot.

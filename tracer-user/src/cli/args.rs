@@ -40,6 +40,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Say what a kind of finding means and how to mend it.
     Explain(ExplainArgs),
+    /// Let stopped processes go on when the agent that traced them is gone. The agent starts it by itself.
+    #[command(hide = true)]
+    Keeper,
 }
 
 /// When to colour.

@@ -17,6 +17,8 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
+use crate::target::keeper;
+
 use self::{
     args::{Cli, Color, Command},
     error::Error,
@@ -81,5 +83,8 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Command::Trace(args) => trace::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {
+            Error::cannot_trace(format!("failed to look at processes: {error}"), "is /proc mounted?")
+        }),
     }
 }

@@ -18,6 +18,7 @@ use tracer_common::{
 
 use super::{
     identify::identify,
+    keeper::Keeper,
     maps::Mapping,
     process::{Process, ProcessError},
     user::Database,
@@ -68,6 +69,9 @@ pub enum FollowError {
     /// It switches stacks under the interpreter, which return probes do not survive.
     #[error("process {0} maps greenlet, which switches stacks under a return probe: it could crash")]
     Greenlet(u32),
+    /// Nobody could let it go on if the agent were killed while it is stopped.
+    #[error("failed to start the keeper of stopped processes: {0}")]
+    Keeper(#[source] std::io::Error),
     /// Its interpreter cannot be armed.
     #[error("process {pid} cannot be traced: {error}")]
     Arm {
@@ -150,6 +154,8 @@ pub struct Follower {
     processes: HashMap<u32, Followed>,
     /// Those that the kernel side did not know any more when it was last asked.
     missing: BTreeSet<u32>,
+    /// Lets what is stopped go on if we cannot.
+    keeper: Option<Keeper>,
     next: u32,
 }
 
@@ -169,6 +175,7 @@ impl Follower {
             users: Database::read(),
             processes: HashMap::new(),
             missing: BTreeSet::new(),
+            keeper: None,
             next: 0,
         })
     }
@@ -205,6 +212,9 @@ impl Follower {
     /// Follows a command that has not started yet, and everything that it starts, from their first instructions.
     pub fn add_command(&mut self, pid: u32) -> Result<(), FollowError> {
         let target = target(NO_IMAGE, 0, &self.sets[0], target_flag::HOLD_AT_EXEC, &[]);
+        let mut keeper = Keeper::start().map_err(FollowError::Keeper)?;
+        keeper.keep(pid);
+        self.keeper = Some(keeper);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
         Ok(())
@@ -407,6 +417,9 @@ impl Follower {
             child.frontend = Some(frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new)));
         }
         self.processes.insert(record.child_tgid, child);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(record.child_tgid);
+        }
     }
 
     /// Tells the engine and the reports of a forked child.

@@ -3,6 +3,7 @@
 
 pub mod follow;
 pub mod identify;
+pub mod keeper;
 pub mod maps;
 pub mod name;
 pub mod process;
