@@ -383,7 +383,10 @@ impl Running {
     /// When there is none.
     #[track_caller]
     pub fn signal_command(&self, signal: &str) {
-        let child = *self.program.children().first().expect("the tracer has a child");
-        send(signal, child);
+        // The tracer's other child is its own program.
+        let exe = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let own = exe(self.program.pid());
+        let command = self.program.children().into_iter().find(|child| exe(*child) != own);
+        send(signal, command.expect("the tracer has a child"));
     }
 }
