@@ -377,6 +377,7 @@ impl Report {
                 if let Some(target) = self.targets.get_mut(&event.target) {
                     target.slots = slots;
                 }
+                self.tally.forked(event.target, *parent);
             }
             _ => {}
         }

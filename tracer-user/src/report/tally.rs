@@ -82,6 +82,14 @@ impl Tally {
         }
     }
 
+    /// A target is another's fork: what was seen there is in its memory too.
+    pub fn forked(&mut self, id: TargetId, parent: TargetId) {
+        let slots = self.targets.get(&parent).map(|parent| parent.slots.clone());
+        if let (Some(target), Some(slots)) = (self.targets.get_mut(&id), slots) {
+            target.slots.extend(slots);
+        }
+    }
+
     /// A target ended.
     pub fn exited(&mut self, id: TargetId) {
         if let Some(target) = self.targets.get_mut(&id) {
@@ -126,7 +134,8 @@ impl Tally {
 
     /// Why the first process that could not be traced could not.
     pub fn first_refusal(&self) -> Option<String> {
-        self.failed.iter().chain(&self.children).next().cloned()
+        let refusal = self.failed.iter().chain(&self.children).next()?;
+        Some(format!("cannot trace process {refusal}"))
     }
 
     /// Names of all variables in use, watched or not: what to offer when no watched one was seen.

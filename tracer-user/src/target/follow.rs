@@ -275,6 +275,11 @@ impl Follower {
                     self.processes.remove(&pid);
                 }
             }
+            kind::VAR => self.frontend(record, events, notices, |frontend, events| {
+                // It may be of a module that is not meant: then its name is what to offer.
+                others.extend(frontend.names.names.get(record.name as usize).map(|n| n.name.to_string()));
+                frontend.translate(record, values, events);
+            }),
             kind::OTHER_VAR => self.frontend(record, events, notices, |frontend, _| {
                 if let Some(name) = values.first().and_then(|name| frontend.text(name)) {
                     others.insert(name);

@@ -168,8 +168,32 @@ fn everything_else_that_spoils_a_verdict() {
     assert_no_verdict(&tally, &[ReasonCode::TargetFailed]);
 
     let mut tally = covered();
+    assert_eq!(tally.first_refusal(), None);
     tally.child_not_attached("proxy", 10, "static build");
+    assert_eq!(
+        tally.first_refusal().as_deref(),
+        Some("cannot trace process 10 (static build)")
+    );
     assert_no_verdict(&tally, &[ReasonCode::ChildNotAttached]);
+}
+
+#[test]
+fn a_fork_has_seen_what_its_parent_saw() {
+    let parent_that_saw = || {
+        let mut tally = Tally::default();
+        tally.attached(FIRST, samples::target(), []);
+        fold(&mut tally, FIRST, FactKind::SlotSeen(Slot(0)));
+        tally.attached(SECOND, samples::target(), []);
+        tally.forked(SECOND, FIRST);
+        let handoff = FactKind::Handoff(Primitive::ToThread, Carried::Copied);
+        fold(&mut tally, SECOND, handoff);
+        tally
+    };
+    assert_eq!(parent_that_saw().finish(None).verdict, Verdict::Clean);
+
+    let mut tally = parent_that_saw();
+    fold(&mut tally, SECOND, FactKind::Gap(3));
+    assert_no_verdict(&tally, &[ReasonCode::EventsLost]);
 }
 
 #[test]
