@@ -18,6 +18,33 @@ pub struct Setup {
     pub python: PathBuf,
 }
 
+impl Setup {
+    /// The interpreter in a virtual environment with these packages, as pip names them; none when they cannot be had.
+    pub fn with_packages(&self, packages: &[&str]) -> Option<PathBuf> {
+        let (minor, _) = identify(&self.python)?;
+        let name = format!("venv-3.{minor}-{}", packages.join("-"));
+        let place = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../target/deps")
+            .join(name);
+        let python = place.join("bin/python");
+        let complete = place.join("complete");
+        if complete.is_file() {
+            return Some(python);
+        }
+        let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+        let made = done(
+            Command::new(&self.python)
+                .args(["-m", "venv", "--clear"])
+                .arg(&place),
+        ) && done(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(packages),
+        );
+        (made && fs::write(complete, "").is_ok()).then_some(python)
+    }
+}
+
 /// Path of a fixture.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

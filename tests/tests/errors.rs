@@ -161,12 +161,34 @@ fn a_python_child_that_cannot_be_attached_leaves_no_verdict() {
     });
 }
 
+/// What doctor says about a process, its rows by the name of the check.
+fn doctor(setup: &Setup, pid: u32) -> (Option<i32>, Vec<serde_json::Value>) {
+    let ended = run(setup, &["doctor", "--format", "json", "--pid", &pid.to_string()]);
+    let rows = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    (ended.code, rows.collect())
+}
+
+/// The outcome of a check, and what was found.
+#[track_caller]
+fn row<'a>(rows: &'a [serde_json::Value], check: &str) -> (&'a str, &'a str) {
+    let row = rows.iter().find(|row| row["check"] == check);
+    let row = row.unwrap_or_else(|| panic!("no {check}: {rows:?}"));
+    let text = |key: &str| row[key].as_str().expect("text");
+    (text("outcome"), text("found"))
+}
+
 #[test]
 fn doctor_says_that_this_machine_will_do() {
     once("doctor_says_that_this_machine_will_do", |setup| {
         let ended = run(setup, &["doctor"]);
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-        assert!(ended.stdout.contains("BTF"), "{}", ended.stdout);
+        for check in ["kernel types (BTF)", "uprobe_multi"] {
+            let line = ended.stdout.lines().find(|line| line.starts_with(check));
+            assert!(line.is_some_and(|line| line.contains(" ok ")), "{}", ended.stdout);
+        }
     });
 }
 
@@ -175,15 +197,67 @@ fn doctor_says_whether_a_process_will_do() {
     on_every_interpreter("doctor_says_whether_a_process_will_do", |setup| {
         let mut target = Program::fixture(setup, "attached.py", &[]);
         target.wait_for("ready");
-        let ended = run(setup, &["doctor", "--pid", &target.pid().to_string()]);
+        let (code, rows) = doctor(setup, target.pid());
         target.say("go on");
         target.end();
-        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        assert_eq!(code, Some(0), "{rows:?}");
+        let version = Command::new(&setup.python)
+            .args(["-c", "import platform; print(platform.python_version())"])
+            .output()
+            .expect("the interpreter runs");
+        let version = String::from_utf8(version.stdout).expect("text");
+        let (outcome, found) = row(&rows, "CPython interpreter");
         assert!(
-            ended.stdout.contains("3.1"),
-            "the version is named: {}",
-            ended.stdout
+            outcome == "ok" && found.starts_with(&format!("{} in ", version.trim())),
+            "{found}"
         );
+        assert_eq!(row(&rows, "_queue module").0, "ok");
+        for probe in ["context_get", "queue_put", "queue_got", "thread_start"] {
+            let (_, found) = row(&rows, probe);
+            assert!(
+                found.ends_with("(emulated)") || found.ends_with("(stepped)"),
+                "{found}"
+            );
+        }
+    });
+}
+
+#[test]
+fn doctor_says_why_an_older_interpreter_will_not_do() {
+    const TEST: &str = "doctor_says_why_an_older_interpreter_will_not_do";
+    let Some(unsupported) = unsupported_interpreter() else {
+        return skip(TEST, "no CPython other than 3.12 and 3.13");
+    };
+    once(TEST, |setup| {
+        let target = Program::start(Command::new(&unsupported).args(["-c", "import time; time.sleep(60)"]));
+        let (code, rows) = doctor(setup, target.pid());
+        target.signal("KILL");
+        target.end();
+        assert_eq!(code, Some(3), "{rows:?}");
+        let (outcome, found) = row(&rows, "CPython interpreter");
+        assert!(
+            outcome == "missing" && found.starts_with("unsupported cpython"),
+            "{found}"
+        );
+    });
+}
+
+#[test]
+fn doctor_says_that_a_process_runs_no_python() {
+    once("doctor_says_that_a_process_runs_no_python", |setup| {
+        // Called like an interpreter: the file decides, not its name.
+        let directory = std::env::temp_dir().join(format!("bleedtrace-doctor-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let impostor = directory.join("python3.12");
+        std::fs::copy("/bin/sleep", &impostor).expect("a copy");
+        let target = Program::start(Command::new(&impostor).arg("60"));
+        let (code, rows) = doctor(setup, target.pid());
+        target.signal("KILL");
+        target.end();
+        std::fs::remove_dir_all(&directory).expect("it is ours");
+        assert_eq!(code, Some(3), "{rows:?}");
+        let (outcome, found) = row(&rows, "CPython interpreter");
+        assert!(outcome == "missing" && found.contains("none in "), "{found}");
     });
 }
 
@@ -211,5 +285,35 @@ fn explain_explains_every_kind() {
             );
         }
         assert_eq!(run(setup, &["explain", "blede"]).code, Some(2));
+    });
+}
+
+#[test]
+fn a_kernel_without_types_is_named() {
+    once("a_kernel_without_types_is_named", |setup| {
+        let hidden =
+            "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --identity tenant -- /bin/true";
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--mount", "sh", "-c", hidden])
+            .arg(&setup.bleedtrace);
+        refused(&Program::start(&mut unshare).end(), 3, "no type information");
+    });
+}
+
+#[test]
+fn a_process_with_greenlets_is_left_alone() {
+    on_every_interpreter("a_process_with_greenlets_is_left_alone", |setup| {
+        let Some(python) = setup.with_packages(&["greenlet==3.1.1"]) else {
+            return skip("a_process_with_greenlets_is_left_alone", "no greenlet can be had");
+        };
+        let program = "import greenlet, sys; print('ready', flush=True); sys.stdin.readline()";
+        let mut target = Program::start(Command::new(python).args(["-c", program]));
+        target.wait_for("ready");
+        let pid = target.pid().to_string();
+        let ended = run(setup, &["trace", "--identity", "tenant", "--pid", &pid]);
+        refused(&ended, 3, "greenlet");
+        target.say("go on");
+        assert_eq!(target.end().code, Some(0));
     });
 }

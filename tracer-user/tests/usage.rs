@@ -3,6 +3,7 @@
 use std::fs;
 
 use assert_cmd::Command;
+use tracer_user::correlate::finding::Kind;
 
 fn bleedtrace(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("bleedtrace").expect("the program is built");
@@ -144,9 +145,32 @@ fn a_process_that_is_not_python() {
 
 #[test]
 fn every_kind_is_explained() {
-    let output = bleedtrace(&["explain"]).assert().code(0).get_output().clone();
-    let all = String::from_utf8(output.stdout).expect("text");
-    for kind in tracer_user::correlate::finding::Kind::ALL {
-        assert!(all.contains(kind.name()), "{}", kind.name());
+    let explained = |arguments: &[&str]| {
+        let output = bleedtrace(arguments).assert().code(0).get_output().clone();
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let all = explained(&["explain"]);
+    let mut articles = Vec::new();
+    for kind in Kind::ALL {
+        let one = explained(&["explain", kind.name()]);
+        assert!(one.starts_with(kind.name()), "{one}");
+        for heading in [
+            "What it means",
+            "How it happens",
+            "Example",
+            "How bleedtrace knows",
+            "What to do",
+            "What is not reported",
+        ] {
+            let text = one.split(&format!("\n{heading}\n")).nth(1);
+            let first = text.and_then(|text| text.lines().next()).unwrap_or_default();
+            assert!(!first.trim().is_empty(), "{heading} of {}: {one}", kind.name());
+        }
+        articles.push(one);
     }
+    // All of them are the articles one by one, and each one is about its own kind.
+    assert_eq!(all, articles.join("\n"));
+    articles.sort_unstable();
+    articles.dedup();
+    assert_eq!(articles.len(), Kind::ALL.len());
 }

@@ -13,7 +13,7 @@ use aya::{
     programs::{ProgramError, RawTracePoint, loaded_programs},
 };
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Target, global},
+    config::{Image, Name, NameKey, Point, ScopeKey, Target, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
@@ -133,6 +133,7 @@ pub struct Programs {
     points: Array<MapData, Shared<Point>>,
     names: HashMap<MapData, Shared<NameKey>, Shared<Name>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
+    scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     ebpf: Ebpf,
     _run_times: Option<OwnedFd>,
@@ -173,6 +174,7 @@ impl Programs {
             points: take(&mut ebpf, "POINTS")?,
             names: take(&mut ebpf, "NAMES")?,
             targets: take(&mut ebpf, "TARGETS")?,
+            scopes: take(&mut ebpf, "SCOPES")?,
             stats: take(&mut ebpf, "STATS")?,
             uprobes,
             ebpf,
@@ -223,6 +225,21 @@ impl Programs {
     pub fn remove_target(&mut self, tgid: u32) {
         // It may have ended by itself.
         let _ = self.targets.remove(&tgid);
+    }
+
+    /// Forgets the contexts of a process that has ended.
+    pub fn forget_scopes(&mut self, tgid: u32) {
+        let of_process = |key: &Shared<ScopeKey>| key.0.tgid == tgid;
+        let keys: Vec<_> = self
+            .scopes
+            .keys()
+            .filter_map(Result::ok)
+            .filter(of_process)
+            .collect();
+        for key in keys {
+            // Nobody else removes them now.
+            let _ = self.scopes.remove(&key);
+        }
     }
 
     /// Links a program to points of an opened file, in every process that maps it now or later.

@@ -32,6 +32,9 @@ use crate::{
 struct FileKey {
     device: u64,
     inode: u64,
+    /// Inodes are used again: size and time of the last change tell the next file from the last.
+    size: u64,
+    changed: (i64, i64),
 }
 
 /// What a file turned out to be.
@@ -118,7 +121,7 @@ impl Registry {
 
     /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.
     pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
-        let key = self.key(file, name)?;
+        let key = Self::key(file, name)?;
         match self.files.get(&key) {
             Some(Known::Core(index)) => return Ok(Some(*index)),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
@@ -162,7 +165,7 @@ impl Registry {
 
     /// Arms a `_queue` extension module. False when the file is none.
     pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
-        let key = self.key(file, name)?;
+        let key = Self::key(file, name)?;
         match self.files.get(&key) {
             Some(Known::Queue) => return Ok(true),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
@@ -225,7 +228,7 @@ impl Registry {
         Ok(costs)
     }
 
-    fn key(&self, file: &File, name: &str) -> Result<FileKey, ArmError> {
+    fn key(file: &File, name: &str) -> Result<FileKey, ArmError> {
         let meta = file.metadata().map_err(|error| ArmError::Read {
             name: name.to_owned(),
             error,
@@ -233,6 +236,8 @@ impl Registry {
         Ok(FileKey {
             device: meta.dev(),
             inode: meta.ino(),
+            size: meta.size(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
         })
     }
 }

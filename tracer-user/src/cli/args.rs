@@ -89,6 +89,9 @@ pub struct TraceArgs {
     /// Run the command as this user, by name or number; under sudo the default is who called it.
     #[arg(long, requires = "command")]
     pub user: Option<String>,
+    /// Attach to a process that maps greenlet (gevent, eventlet), although a return probe may crash it.
+    #[arg(long)]
+    pub allow_greenlet: bool,
     /// Command to run and watch from its first instruction.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

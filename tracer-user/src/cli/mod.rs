@@ -79,7 +79,7 @@ fn with_hint(text: &str) -> String {
 fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Trace(args) => trace::run(&args, cli.color),
-        Command::Doctor(args) => doctor::run(&args, doctor::Plugged::default()),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
 };
 
@@ -34,7 +35,10 @@ impl Output {
     ) -> Result<Self, Error> {
         let (to, terminal): (Box<dyn Write>, bool) = match path {
             Some(path) => {
-                let file = File::create(path).map_err(|error| {
+                // Not for everybody's eyes: with --reveal there are identities in it.
+                let mut options = File::options();
+                let private = options.write(true).create(true).truncate(true).mode(0o600);
+                let file = private.open(path).map_err(|error| {
                     Error::usage(
                         format!("failed to create output file {}: {error}", path.display()),
                         "give a path that can be written with --output",
@@ -45,13 +49,13 @@ impl Output {
             None if of_command => (Box::new(io::stderr()), io::stderr().is_terminal()),
             None => (Box::new(BufWriter::new(io::stdout())), io::stdout().is_terminal()),
         };
-        let colour = match color {
+        let coloured = match color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
         let form = match format {
-            Format::Text => Form::Text(Text::new(colour)),
+            Format::Text => Form::Text(Text::new(coloured)),
             Format::Json => Form::Json,
         };
         Ok(Self {

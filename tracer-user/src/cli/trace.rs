@@ -33,14 +33,14 @@ use crate::{
         engine::Engine,
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
-        settings::{EmptyValue, Settings},
+        settings::Settings,
     },
     report::{
         clock::Clock,
         finding::{ExportedFinding, Runtime, TargetInfo},
         http::{self, ListenError},
         metrics::Metrics,
-        privacy::Privacy,
+        privacy::{Privacy, clean},
         summary::{Ending, exit_code},
         tally::Tally,
     },
@@ -85,15 +85,15 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let mut programs = Programs::load(&BpfObject::find().map_err(AttachError::from)?, ring_bytes()?)?;
     let ring = Ring::new(programs.ring()?);
     let mints = sets.iter().any(|set| set.names_mints());
-    let settings = settings(&config);
-    let follower = Follower::new(Registry::new(programs, mints), config, sets)?;
+    let mut follower = Follower::new(Registry::new(programs, mints), config, sets)?;
+    follower.allow_greenlet = args.allow_greenlet;
     let clock = Clock {
         offset: wall_offset(),
     };
     let metrics = Arc::new(Metrics::new(clock));
     let mut session = Session {
         follower,
-        engine: Engine::new(settings),
+        engine: Engine::new(Settings::default()),
         output,
         report: Report {
             privacy,
@@ -108,7 +108,8 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         facts: Vec::new(),
     };
     if let Some(address) = args.listen {
-        let address = http::serve(address, Arc::clone(&session.report.metrics)).map_err(listen_error)?;
+        let address = http::serve(address, Arc::clone(&session.report.metrics))
+            .map_err(|error| listen_error(&error))?;
         session
             .output
             .say(&format!("metrics at http://{address}/metrics"));
@@ -187,6 +188,9 @@ impl Session {
             if counters.elapsed() >= COUNTERS {
                 counters = Instant::now();
                 self.counters();
+                if count == 0 {
+                    self.follower.reap(now(), &mut self.events, &mut self.notices);
+                }
             }
             if let Some(command) = command.as_mut()
                 && code.is_none()
@@ -349,7 +353,11 @@ impl Report {
                 );
             }
             Notice::Failed { pid, service, reason } => {
-                output.say(&format!("process {pid} ({service}) cannot be traced: {reason}"));
+                let reason = clean(&reason);
+                output.say(&format!(
+                    "process {pid} ({}) cannot be traced: {reason}",
+                    clean(&service)
+                ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
             Notice::Ended { .. } | Notice::InUse(_) => {}
@@ -359,27 +367,10 @@ impl Report {
     fn event(&mut self, event: &Event) {
         self.tally.received(1);
         self.metrics.received(&event.what);
-        match &event.what {
-            What::Variable { slot, name, .. } => {
-                if let Some(target) = self.targets.get_mut(&event.target) {
-                    target.slots.insert(*slot, Arc::clone(name));
-                }
-            }
-            What::Attach {
-                forked_from: Some((parent, _)),
-                ..
-            } => {
-                let slots = self
-                    .targets
-                    .get(parent)
-                    .map(|p| p.slots.clone())
-                    .unwrap_or_default();
-                if let Some(target) = self.targets.get_mut(&event.target) {
-                    target.slots = slots;
-                }
-                self.tally.forked(event.target, *parent);
-            }
-            _ => {}
+        if let What::Variable { slot, name, .. } = &event.what
+            && let Some(target) = self.targets.get_mut(&event.target)
+        {
+            target.slots.insert(*slot, Arc::clone(name));
         }
     }
 
@@ -439,7 +430,7 @@ fn check_machine() -> Result<(), Error> {
         (CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
     ]
     .into_iter()
-    .filter(|(bit, _)| !has(*bit) && !(has(CAP_SYS_ADMIN) && *bit != CAP_SYS_PTRACE))
+    .filter(|(bit, _)| !has(*bit) && (*bit == CAP_SYS_PTRACE || !has(CAP_SYS_ADMIN)))
     .map(|(_, name)| name)
     .collect();
     if missing.is_empty() {
@@ -479,18 +470,6 @@ fn privacy(config: &Config) -> Result<Privacy, Error> {
     })
 }
 
-fn settings(config: &Config) -> Settings {
-    let watches = std::iter::once(&config.watch).chain(config.services.iter().map(|s| &s.watch));
-    let empty = watches.flat_map(|watch| &watch.empties).map(|empty| EmptyValue {
-        variable: empty.variable.as_ref().map(|v| Arc::from(v.name.as_str())),
-        text: empty.value.clone(),
-    });
-    Settings {
-        empty: empty.collect(),
-        ..Settings::default()
-    }
-}
-
 /// Nanoseconds of the monotonic clock, which stamps the records.
 fn now() -> u64 {
     nanos(ClockId::Monotonic)
@@ -505,7 +484,7 @@ fn nanos(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn listen_error(error: ListenError) -> Error {
+fn listen_error(error: &ListenError) -> Error {
     let text = error.to_string();
     let (message, hint) = text
         .split_once("\nhint: ")
@@ -530,7 +509,10 @@ impl From<FollowError> for Error {
         match error {
             FollowError::Process(error) => error.into(),
             FollowError::Attach(error) => error.into(),
-            error => Self::cannot_trace(error.to_string(), FOLLOW_HINT),
+            error @ FollowError::Greenlet(_) => {
+                Self::cannot_trace(error.to_string(), "--allow-greenlet attaches all the same")
+            }
+            error => Self::cannot_trace(clean(&error.to_string()), FOLLOW_HINT),
         }
     }
 }

@@ -7,7 +7,6 @@ use super::{
     fact::Fact,
     reporter::Out,
     settings::Settings,
-    slots::Slots,
     target::Target,
 };
 
@@ -37,16 +36,8 @@ impl Engine {
             findings: &mut self.findings,
         };
         match &event.what {
-            What::Attach {
-                from_start,
-                forked_from,
-            } => {
-                let parent = forked_from
-                    .as_ref()
-                    .and_then(|(parent, _)| self.targets.get(parent));
-                let slots = parent.map_or_else(Slots::default, |p| p.slots.clone());
-                let seen = *from_start || parent.is_some_and(|p| p.from_start);
-                let target = Target::new(&self.settings, event.carrier, seen, slots);
+            What::Attach { from_start } => {
+                let target = Target::new(&self.settings, event.carrier, *from_start);
                 if let Some(former) = self.targets.insert(event.target, target) {
                     former.close(&mut out);
                 }
@@ -60,8 +51,8 @@ impl Engine {
                 let target = self
                     .targets
                     .entry(event.target)
-                    .or_insert_with(|| Target::new(&self.settings, event.carrier, false, Slots::default()));
-                target.apply(event, &self.settings, &mut out);
+                    .or_insert_with(|| Target::new(&self.settings, event.carrier, false));
+                target.apply(event, &mut out);
             }
         }
     }

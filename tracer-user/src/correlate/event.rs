@@ -188,12 +188,10 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The target is traced from here on. `from_start` says that nothing ran before.
+    /// The target is traced from here on.
     Attach {
-        /// No Python code ran before.
+        /// No Python code ran before that was not traced, in the target or in what it was forked from.
         from_start: bool,
-        /// For a fork: the parent, whose slots and forking carrier's state the child starts with.
-        forked_from: Option<(TargetId, Carrier)>,
     },
     /// At attach: a carrier that exists already and what its current scope holds.
     Existing {
@@ -214,6 +212,8 @@ pub enum What {
         role: Role,
         /// Its default.
         default: Option<super::value::Value>,
+        /// What else counts as nothing in it.
+        empty: Arc<[super::settings::EmptyValue]>,
     },
     /// A thread was created by `parent`, by the `Submit` of a thread that is its last.
     Begin {

@@ -183,6 +183,6 @@ pub struct Finding {
     pub read: Option<Read>,
     /// The mint.
     pub mint: Option<Mint>,
-    /// No event was lost between the first evidence and the last.
+    /// No event was lost between the first evidence and the last, nor in the second before.
     pub window_complete: bool,
 }

@@ -5,7 +5,7 @@ use super::{
     event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
     fact::{Carried, FactKind},
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
-    item::{Item, Verdict, judge},
+    item::{Item, Verdict, Where, judge},
     reporter::{Now, Out},
     request::RequestId,
     slots::{Slots, held},
@@ -62,7 +62,7 @@ impl Target {
         self.leave_base(carrier, item);
     }
 
-    fn leave_base(&mut self, carrier: Carrier, item: &Item) {
+    pub(super) fn leave_base(&mut self, carrier: Carrier, item: &Item) {
         self.returns.end_scope(ScopeKey::new(item.base, carrier));
         self.returns.end_scope(ScopeKey::new(Scope(0), carrier));
     }
@@ -382,6 +382,15 @@ fn inside(
             handed_on(),
             value().map(|value| origin(me, item, slot, value, from)),
         ),
+        // A bare thread carries no residue: what a context that it entered holds was put there for this work.
+        Verdict::Unjudged
+            if hop.primitive == Primitive::Thread
+                && item.judged
+                && item.place_known(scope) == Where::Entered
+                && slots.bound(slot, holds).is_some() =>
+        {
+            (outside(slots, slot, holds), None)
+        }
         Verdict::Unreadable | Verdict::Unjudged => (unknown, None),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     carrier::CarrierState,
-    event::{Brings, QueueKey, Scope, Slot},
+    event::{Brings, Primitive, QueueKey, Scope, Slot},
     finding::{Confidence, Kind},
     hop::{HopValue, Residue, Submitted},
     slots::Slots,
@@ -183,6 +183,8 @@ fn judge_nothing(
     };
     match place {
         Where::Entered if hop.brings == Brings::Unknown => Verdict::Unjudged,
+        // A thread of a pool that is not the standard library's (anyio's) enters the context of each piece of work in turn.
+        Where::Entered if hop.primitive == Primitive::Thread && missed.is_some() => Verdict::Unjudged,
         Where::Brought => Verdict::Empty { missed: None },
         // The item itself said that there is nothing: it misses nothing.
         Where::Base if matches!(found, Found::Value(v) if own_bind(carrier, item, slot, v)) => {

@@ -45,9 +45,20 @@ impl Out<'_> {
 pub(super) struct Scene<'a> {
     pub(super) target: TargetId,
     pub(super) slots: &'a Slots,
-    /// Number of the last event that says that events were lost.
-    pub(super) last_gap: Option<u64>,
+    /// The last loss of events.
+    pub(super) last_gap: Option<Loss>,
 }
+
+/// A loss of events.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    /// Number of the event that tells it.
+    pub(super) seq: u64,
+    pub(super) time: u64,
+}
+
+/// Nanoseconds before its first evidence in which a loss makes a finding's window incomplete.
+const AROUND: u64 = 1_000_000_000;
 
 impl Scene<'_> {
     /// A finding whose first evidence is the event `since`; its number is given when it is let out.
@@ -70,7 +81,9 @@ impl Scene<'_> {
             bind: None,
             read: None,
             mint: None,
-            window_complete: self.last_gap.is_none_or(|gap| gap < since),
+            window_complete: self
+                .last_gap
+                .is_none_or(|gap| gap.seq < since && now.time.saturating_sub(gap.time) > AROUND),
         }
     }
 }

@@ -14,10 +14,10 @@ use super::{
 pub(super) enum RequestKey {
     /// The content of its request slot.
     Content(Vec<u8>),
-    /// The address of an object that says who it is for.
-    Object(u64),
-    /// The scope that it runs in.
-    Scope(ScopeKey),
+    /// An object that says who it is for: its address, and which of the objects that were there.
+    Object(u64, u64),
+    /// The scope that it runs in, and which of the scopes that were at its address.
+    Scope(ScopeKey, u64),
 }
 
 impl RequestKey {
@@ -25,7 +25,7 @@ impl RequestKey {
     pub(super) fn of(value: &Value) -> Self {
         let mut key = Vec::new();
         let (len, whole) = match &value.content {
-            Content::None | Content::Opaque => return Self::Object(value.object),
+            Content::None | Content::Opaque => return Self::Object(value.object, 0),
             Content::Str(s) => {
                 key.push(b's');
                 key.extend_from_slice(s.shown.as_bytes());
@@ -72,7 +72,7 @@ pub(super) struct RequestId {
     /// Its request slot, else its scope.
     pub(super) exact: RequestKey,
     /// The object that says who it is for: contexts that were copied from its own share it.
-    object: Option<u64>,
+    object: Option<RequestKey>,
 }
 
 /// Who bound an identity object.
@@ -81,11 +81,17 @@ struct Owner {
     scope: ScopeKey,
     /// Several requests bound it: it says whom they are for, but not which of them it is.
     shared: bool,
+    /// Tells it from the owners of earlier objects at the same address.
+    born: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Requests {
     last_reads: Table<RequestKey, IdentityRead>,
+    /// The number of the request in each scope.
+    births: Table<ScopeKey, u64>,
+    /// The last number that was given.
+    born: u64,
     /// The identity object that was last seen in a scope.
     objects: Table<ScopeKey, u64>,
     /// Who bound it.
@@ -97,12 +103,15 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(bound: usize) -> Self {
+    /// `complete` says that every bind of the target is seen.
+    pub(super) fn new(bound: usize, complete: bool) -> Self {
         Self {
             last_reads: Table::new(bound),
+            births: Table::new(bound),
+            born: 0,
             objects: Table::new(bound),
             owners: Table::new(bound),
-            owners_forgotten: false,
+            owners_forgotten: !complete,
             unplaced: 0,
         }
     }
@@ -117,16 +126,31 @@ impl Requests {
         if let Some(value) = identity {
             self.objects.insert(scope, value.object);
         }
-        RequestId {
-            exact: request.map_or(RequestKey::Scope(scope), RequestKey::of),
-            object: self.objects.get(&scope).copied(),
+        let object = self.objects.get(&scope).and_then(|object| {
+            let owner = self.owners.get(object)?;
+            Some(RequestKey::Object(*object, owner.born))
+        });
+        let exact = match request {
+            Some(value) => RequestKey::of(value),
+            None => RequestKey::Scope(scope, self.birth(scope)),
+        };
+        RequestId { exact, object }
+    }
+
+    /// The number of the request that runs in a scope.
+    fn birth(&mut self, scope: ScopeKey) -> u64 {
+        if let Some(born) = self.births.get(&scope) {
+            return *born;
         }
+        self.born += 1;
+        self.births.insert(scope, self.born);
+        self.born
     }
 
     /// An identity was read on behalf of a request.
     pub(super) fn read(&mut self, id: &RequestId, read: IdentityRead) {
-        if let Some(object) = id.object {
-            self.last_reads.insert(RequestKey::Object(object), read.clone());
+        if let Some(object) = &id.object {
+            self.last_reads.insert(object.clone(), read.clone());
         }
         self.last_reads.insert(id.exact.clone(), read);
     }
@@ -134,13 +158,17 @@ impl Requests {
     /// The last identity read of a request, also by what it created with a copy of its context.
     pub(super) fn last(&self, id: &RequestId) -> Option<&IdentityRead> {
         let exact = self.last_reads.get(&id.exact);
-        if !matches!(id.exact, RequestKey::Scope(_)) {
+        if !matches!(id.exact, RequestKey::Scope(..)) {
             return exact;
         }
-        let object = id.object.filter(|object| {
-            !self.owners_forgotten && self.owners.get(object).is_some_and(|owner| !owner.shared)
+        let own = id.object.as_ref().filter(|key| {
+            let RequestKey::Object(object, born) = key else {
+                return false;
+            };
+            let owner = self.owners.get(object);
+            !self.owners_forgotten && owner.is_some_and(|owner| !owner.shared && owner.born == *born)
         });
-        let copied = object.and_then(|object| self.last_reads.get(&RequestKey::Object(object)));
+        let copied = own.and_then(|key| self.last_reads.get(key));
         exact.into_iter().chain(copied).max_by_key(|read| read.seq)
     }
 
@@ -159,34 +187,38 @@ impl Requests {
         let shared = match self.owners.get(&object) {
             Some(owner) if owner.scope == scope => return,
             Some(_) => true,
-            None => {
-                self.last_reads.remove(&RequestKey::Object(object));
-                false
-            }
+            None => false,
         };
-        self.owners_forgotten |= self.owners.insert(object, Owner { scope, shared }).is_some();
+        self.born += 1;
+        let owner = Owner {
+            scope,
+            shared,
+            born: self.born,
+        };
+        self.owners_forgotten |= self.owners.insert(object, owner).is_some();
     }
 
     pub(super) fn end_scope(&mut self, scope: ScopeKey) {
-        self.last_reads.remove(&RequestKey::Scope(scope));
+        if let Some(born) = self.births.remove(&scope) {
+            self.last_reads.remove(&RequestKey::Scope(scope, born));
+        }
         let Some(object) = self.objects.remove(&scope) else {
             return;
         };
         // The object may end with the scope, and its address be used again.
-        if self
-            .owners
-            .get(&object)
-            .is_some_and(|owner| owner.scope == scope && !owner.shared)
-        {
+        let own = self.owners.get(&object);
+        if let Some(born) = own.filter(|o| o.scope == scope && !o.shared).map(|o| o.born) {
             self.owners.remove(&object);
-            self.last_reads.remove(&RequestKey::Object(object));
+            self.last_reads.remove(&RequestKey::Object(object, born));
         }
     }
 
     pub(super) fn clear(&mut self) {
         self.last_reads.clear();
+        self.births.clear();
         self.objects.clear();
         self.owners.clear();
+        self.owners_forgotten = true;
     }
 
     pub(super) fn len(&self) -> usize {

@@ -7,20 +7,13 @@ use super::value::{Content, Value};
 /// What the operator decides about the engine.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Values that count as nothing.
-    pub empty: Vec<EmptyValue>,
     /// How much is remembered.
     pub bounds: Bounds,
 }
 
-/// A value that counts as nothing.
-#[derive(Clone, Debug)]
-pub struct EmptyValue {
-    /// Of which variable; of all when not said.
-    pub variable: Option<Arc<str>>,
-    /// The content of a `str`, or an `int` as Python prints it.
-    pub text: String,
-}
+/// A value that counts as nothing: the content of a `str`, or an `int` as Python prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmptyValue(pub Arc<str>);
 
 /// How many entries each table of a target may have; the oldest go first.
 #[derive(Clone, Copy, Debug)]
@@ -47,17 +40,12 @@ impl Default for Bounds {
 }
 
 impl EmptyValue {
-    /// Whether it is meant for this variable.
-    pub(super) fn applies_to(&self, variable: &str) -> bool {
-        self.variable.as_deref().is_none_or(|v| v == variable)
-    }
-
     /// Whether the value says just this.
     pub(super) fn matches(&self, value: &Value) -> bool {
         match &value.content {
-            Content::Str(s) => s.whole && *s.shown == *self.text,
+            Content::Str(s) => s.whole && s.shown == self.0,
             Content::Int { negative, digits } => {
-                let Ok(number) = self.text.parse::<i128>() else {
+                let Ok(number) = self.0.parse::<i128>() else {
                     return false;
                 };
                 digits.whole

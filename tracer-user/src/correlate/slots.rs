@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     event::{Role, Slot},
-    settings::{EmptyValue, Settings},
+    settings::EmptyValue,
     value::{Found, Value},
 };
 
@@ -16,7 +16,7 @@ struct Variable {
     name: Arc<str>,
     role: Role,
     default: Option<Value>,
-    empty: Vec<EmptyValue>,
+    empty: Arc<[EmptyValue]>,
 }
 
 impl Variable {
@@ -25,7 +25,7 @@ impl Variable {
             name: Arc::from("?"),
             role: Role::Identity,
             default: None,
-            empty: Vec::new(),
+            empty: Arc::default(),
         }
     }
 }
@@ -37,23 +37,17 @@ impl Slots {
         name: &Arc<str>,
         role: Role,
         default: Option<&Value>,
-        settings: &Settings,
+        empty: &Arc<[EmptyValue]>,
     ) {
         let at = usize::from(slot.0);
         while self.0.len() <= at {
             self.0.push(Variable::unnamed());
         }
-        let empty = settings
-            .empty
-            .iter()
-            .filter(|e| e.applies_to(name))
-            .cloned()
-            .collect();
         self.0[at] = Variable {
             name: Arc::clone(name),
             role,
             default: default.cloned(),
-            empty,
+            empty: Arc::clone(empty),
         };
     }
 

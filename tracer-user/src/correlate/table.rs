@@ -23,7 +23,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
     }
 
     /// Writes an entry as the newest; returns what had to go for it.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         self.remove(&key);
         let dropped = if self.entries.len() < self.bound {
             None
@@ -37,9 +37,10 @@ impl<K: Ord + Clone, V> Table<K, V> {
         dropped
     }
 
-    fn pop_oldest(&mut self) -> Option<V> {
+    fn pop_oldest(&mut self) -> Option<(K, V)> {
         let (_, key) = self.order.pop_first()?;
-        self.entries.remove(&key).map(|(_, value)| value)
+        let (_, value) = self.entries.remove(&key)?;
+        Some((key, value))
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {

@@ -10,7 +10,7 @@ use super::{
     finding::Finding,
     hop::{ScopeKey, Submitted},
     item::Item,
-    reporter::{Now, Out},
+    reporter::{Loss, Now, Out},
     request::Requests,
     settings::Settings,
     slots::Slots,
@@ -47,7 +47,7 @@ pub(super) struct Target {
     /// Number of its last item.
     items: u64,
     seq: u64,
-    pub(super) last_gap: Option<u64>,
+    pub(super) last_gap: Option<Loss>,
     /// A carrier's past may be forgotten.
     forgetful: bool,
     first_thread: Carrier,
@@ -72,16 +72,16 @@ pub(super) fn say_findings(out: &mut Out<'_>, findings: Vec<Finding>) {
 }
 
 impl Target {
-    pub(super) fn new(settings: &Settings, first_thread: Carrier, from_start: bool, slots: Slots) -> Self {
+    pub(super) fn new(settings: &Settings, first_thread: Carrier, from_start: bool) -> Self {
         let bounds = settings.bounds;
         Self {
             from_start,
-            slots,
+            slots: Slots::default(),
             carriers: Table::new(bounds.carriers),
             submits: Table::new(bounds.submits),
             data: Table::new(bounds.submits),
             returns: Returns::new(bounds.returns),
-            requests: Requests::new(bounds.requests),
+            requests: Requests::new(bounds.requests, from_start),
             mintings: Mintings::default(),
             undecided: BTreeSet::new(),
             items: 0,
@@ -104,7 +104,7 @@ impl Target {
     }
 
     /// Looks at one event of this target, other than its attach and its exit.
-    pub(super) fn apply(&mut self, event: &Event, settings: &Settings, out: &mut Out<'_>) {
+    pub(super) fn apply(&mut self, event: &Event, out: &mut Out<'_>) {
         self.seq += 1;
         let now = Now {
             time: event.time,
@@ -119,8 +119,9 @@ impl Target {
                 name,
                 role,
                 default,
+                empty,
             } => {
-                self.slots.add(*slot, name, *role, default.as_ref(), settings);
+                self.slots.add(*slot, name, *role, default.as_ref(), empty);
                 out.say(FactKind::SlotSeen(*slot));
             }
             What::Gap { lost } => self.gap(now, *lost, out),
@@ -200,11 +201,12 @@ impl Target {
 
     /// Puts a carrier back as the newest.
     pub(super) fn keep(&mut self, carrier: Carrier, me: CarrierState, out: &mut Out<'_>) {
-        if let Some(mut dropped) = self.carriers.insert(carrier, me) {
+        if let Some((carrier, mut dropped)) = self.carriers.insert(carrier, me) {
             self.forgetful = true;
             self.squat_gauge(&mut dropped, false, out);
             if let Some(item) = &dropped.item {
                 self.returns.abandon(scene!(self, out), item);
+                self.leave_base(carrier, item);
             }
         }
     }
@@ -249,7 +251,10 @@ impl Target {
 
     /// Events were lost: forget what may have changed meanwhile.
     fn gap(&mut self, now: Now, lost: u64, out: &mut Out<'_>) {
-        self.last_gap = Some(now.seq);
+        self.last_gap = Some(Loss {
+            seq: now.seq,
+            time: now.time,
+        });
         self.first_thread = now.carrier;
         self.mintings.lose(out);
         self.requests.clear();

@@ -124,13 +124,7 @@ impl World {
             scopes: BTreeMap::new(),
             fresh: 0x1000,
         };
-        world.emit(
-            LOOP,
-            What::Attach {
-                from_start,
-                forked_from: None,
-            },
-        );
+        world.emit(LOOP, What::Attach { from_start });
         let names = [
             (TENANT, "tenant", Role::Identity),
             (REQUEST, "request_id", Role::Request),
@@ -144,12 +138,25 @@ impl World {
                     name: Arc::from(name),
                     role,
                     default,
+                    empty: Arc::default(),
                 },
             );
         }
         let base = world.new_scope(Vec::new());
         world.thread(LOOP).base = base;
         world
+    }
+
+    /// Configures a value of the tenant that counts as nothing.
+    pub(super) fn configure_empty(&mut self, text: &str) {
+        for event in &mut self.events {
+            if let What::Variable {
+                slot: TENANT, empty, ..
+            } = &mut event.what
+            {
+                *empty = Arc::from([super::settings::EmptyValue(Arc::from(text))]);
+            }
+        }
     }
 
     pub(super) fn emit(&mut self, carrier: u32, what: What) -> u64 {
@@ -223,10 +230,15 @@ impl World {
 
     /// The thread's own context is freed; its address may be used again for an empty one.
     pub(super) fn free_base(&mut self, carrier: u32) -> Scope {
-        let base = std::mem::take(&mut self.thread(carrier).base);
-        self.scopes.insert(base, Vec::new());
-        self.emit(carrier, What::ScopeEnd { scope: Scope(base) });
-        Scope(base)
+        let base = Scope(std::mem::take(&mut self.thread(carrier).base));
+        self.free(carrier, base);
+        base
+    }
+
+    /// A context is freed; its address may be used again for an empty one.
+    pub(super) fn free(&mut self, carrier: u32, scope: Scope) {
+        self.scopes.insert(scope.0, Vec::new());
+        self.emit(carrier, What::ScopeEnd { scope });
     }
 
     pub(super) fn leave(&mut self, carrier: u32) {

@@ -42,6 +42,8 @@ pub enum ReasonCode {
     ChildNotAttached,
     /// A target has more watched variables than can be watched.
     TooManyVariables,
+    /// A target has more threads or more waiting work than can be remembered.
+    TooMuchState,
 }
 
 /// A reason, for machines and for people.

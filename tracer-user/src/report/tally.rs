@@ -14,7 +14,7 @@ use super::{
 };
 use crate::correlate::{
     event::{Primitive, Slot, TargetId},
-    fact::{Attribution, Fact, FactKind, Place, ReadResult},
+    fact::{Attribution, Fact, FactKind, Place, ReadResult, Table},
     finding::Kind,
 };
 
@@ -55,6 +55,8 @@ struct Target {
     gaps: u64,
     lost: u64,
     unreadable: u64,
+    /// Threads and waiting work that had to be forgotten.
+    forgotten: u64,
 }
 
 impl Tally {
@@ -77,16 +79,9 @@ impl Tally {
                     gaps: 0,
                     lost: 0,
                     unreadable: 0,
+                    forgotten: 0,
                 });
             }
-        }
-    }
-
-    /// A target is another's fork: what was seen there is in its memory too.
-    pub fn forked(&mut self, id: TargetId, parent: TargetId) {
-        let slots = self.targets.get(&parent).map(|parent| parent.slots.clone());
-        if let (Some(target), Some(slots)) = (self.targets.get_mut(&id), slots) {
-            target.slots.extend(slots);
         }
     }
 
@@ -202,6 +197,12 @@ impl Tally {
                     target.lost += lost;
                 }
             }
+            // Without its submit or its thread's past, work is not judged. What else is dropped is only old.
+            FactKind::Evicted(Table::Submits | Table::Carriers, entries) => {
+                if let Some(target) = target {
+                    target.forgotten += entries;
+                }
+            }
             FactKind::Wait(_)
             | FactKind::Busy(_)
             | FactKind::BleedAge(_)
@@ -287,6 +288,13 @@ impl Tally {
             because(
                 ReasonCode::Unreadable,
                 format!("{unreadable} reads met memory that could not be read"),
+            );
+        }
+        let forgotten: u64 = watched().map(|target| target.forgotten).sum();
+        if forgotten > 0 {
+            because(
+                ReasonCode::TooMuchState,
+                format!("{forgotten} threads or pieces of waiting work were more than can be remembered"),
             );
         }
         if self.kernel.lost_slot > 0 {

@@ -220,15 +220,13 @@ impl Text {
 
     fn verdict(&self, summary: &Summary) -> String {
         let total: u64 = summary.findings.values().sum();
-        let findings = if total == 1 { "finding" } else { "findings" };
+        let total = format!("{total} finding{}", if total == 1 { "" } else { "s" });
         let (colour, text) = match summary.verdict {
             Verdict::Clean => (AnsiColor::Green, "verdict: clean".to_owned()),
-            Verdict::Findings if summary.reasons.is_empty() => {
-                (AnsiColor::Red, format!("verdict: {total} {findings}"))
-            }
+            Verdict::Findings if summary.reasons.is_empty() => (AnsiColor::Red, format!("verdict: {total}")),
             Verdict::Findings => (
                 AnsiColor::Red,
-                format!("verdict: {total} {findings}, and there may be more:"),
+                format!("verdict: {total}, and there may be more:"),
             ),
             Verdict::NoVerdict => (AnsiColor::Yellow, "verdict: no verdict, because".to_owned()),
         };

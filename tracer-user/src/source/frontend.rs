@@ -29,6 +29,25 @@ use crate::{
 /// Types whose names are kept for one target.
 const MAX_TYPES: usize = 4_096;
 
+/// A process whose interpreter has just come up or was just found.
+#[derive(Debug)]
+pub struct Interpreted {
+    /// The process.
+    pub tgid: u32,
+    /// Its interpreter.
+    pub core: Arc<Core>,
+    /// Load bias of that.
+    pub bias: u64,
+    /// What is watched in it.
+    pub names: Arc<NameSet>,
+    /// Its memory; none when it is gone already.
+    pub memory: Option<ProcessMemory>,
+    /// Records that the kernel side had lost of it before.
+    pub lost: u64,
+    /// No Python code ran in it before it was traced.
+    pub from_start: bool,
+}
+
 /// Translates the records of one process, from the moment that its interpreter is known.
 #[derive(Debug)]
 pub struct Frontend {
@@ -51,52 +70,64 @@ pub struct Frontend {
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
     lost: u64,
+    /// No Python code ran in it before it was traced.
+    from_start: bool,
+    /// The variables that were seen, as they were told.
+    variables: Vec<What>,
 }
 
 impl Frontend {
-    /// A process whose interpreter has just come up or was just found. `lost` is what the kernel side had lost of it before.
-    pub fn new(
-        id: TargetId,
-        tgid: u32,
-        core: Arc<Core>,
-        bias: u64,
-        names: Arc<NameSet>,
-        memory: Option<ProcessMemory>,
-        lost: u64,
-    ) -> Self {
+    /// The front end of a process that is numbered `id`.
+    pub fn new(id: TargetId, process: Interpreted) -> Self {
         Self {
             id,
-            tgid,
-            core,
-            bias,
-            names,
-            memory,
+            tgid: process.tgid,
+            core: process.core,
+            bias: process.bias,
+            names: process.names,
+            memory: process.memory,
             slots: Vec::new(),
             seen: 0,
             named: HashMap::new(),
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
-            lost,
+            lost: process.lost,
+            from_start: process.from_start,
+            variables: Vec::new(),
         }
     }
 
     /// The front end of a forked child: the same memory, the same variables.
+    #[must_use]
     pub fn fork(&self, id: TargetId, tgid: u32, memory: Option<ProcessMemory>) -> Self {
+        let child = Interpreted {
+            tgid,
+            core: Arc::clone(&self.core),
+            bias: self.bias,
+            names: Arc::clone(&self.names),
+            memory,
+            lost: self.lost,
+            from_start: self.from_start,
+        };
         Self {
             slots: self.slots.clone(),
             seen: self.seen,
             named: self.named.clone(),
-            ..Self::new(
-                id,
-                tgid,
-                Arc::clone(&self.core),
-                self.bias,
-                Arc::clone(&self.names),
-                memory,
-                self.lost,
-            )
+            variables: self.variables.clone(),
+            ..Self::new(id, child)
         }
+    }
+
+    /// Tells the engine of this process, and of the variables that it has from the process that it was forked from.
+    pub fn introduce(&self, time: u64, out: &mut Vec<Event>) {
+        let from_start = self.from_start;
+        out.push(self.event(time, self.tgid, What::Attach { from_start }));
+        out.extend(
+            self.variables
+                .iter()
+                .map(|variable| self.event(time, self.tgid, variable.clone())),
+        );
     }
 
     /// The interpreter, to be read from outside.
@@ -288,8 +319,11 @@ impl Frontend {
             self.slots.resize(index + 1, None);
         }
         let watched = self.names.names.get(name as usize)?.clone();
-        if !watched.modules.is_empty() && !self.is_of(address, &watched.modules) {
-            return None;
+        match self.is_of(address, &watched.modules) {
+            Some(true) => {}
+            Some(false) => return None,
+            // Whether it is watched cannot be told: what follows is not the whole truth.
+            None => return Some(What::Gap { lost: 1 }),
         }
         let number = Slot(self.seen);
         self.seen += 1;
@@ -301,23 +335,28 @@ impl Frontend {
         } else {
             Arc::from(format!("{}#{count}", watched.name))
         };
-        Some(What::Variable {
+        let variable = What::Variable {
             slot: number,
             name,
             role: watched.role,
             default,
-        })
+            empty: watched.empty,
+        };
+        self.variables.push(variable.clone());
+        Some(variable)
     }
 
-    fn is_of(&self, address: u64, modules: &[String]) -> bool {
-        let Some(interpreter) = self.interpreter() else {
-            return false;
-        };
-        let holders = modules::holders(interpreter, &[address]).unwrap_or_default();
-        holders
+    /// Whether one of these modules, if there are any, holds the variable; none if that cannot be told.
+    fn is_of(&self, address: u64, modules: &[String]) -> Option<bool> {
+        if modules.is_empty() {
+            return Some(true);
+        }
+        let holders = modules::holders(self.interpreter()?, &[address]).ok()?;
+        let found = holders
             .found
             .iter()
-            .any(|holder| modules.contains(&holder.module))
+            .any(|holder| modules.contains(&holder.module));
+        (found || holders.unread == 0).then_some(found)
     }
 
     fn slot(&self, record: &Record) -> Option<Slot> {

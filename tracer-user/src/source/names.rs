@@ -11,7 +11,10 @@ use wildmatch::WildMatch;
 
 use crate::{
     config::{Watch, selector::VarSelector},
-    correlate::event::{Named, Role},
+    correlate::{
+        event::{Named, Role},
+        settings::EmptyValue,
+    },
 };
 
 /// Reserved variables, by which a program announces facts.
@@ -26,6 +29,8 @@ pub struct WatchedName {
     pub modules: Vec<String>,
     /// What it is for.
     pub role: Role,
+    /// What else than the usual counts as nothing in it.
+    pub empty: Arc<[EmptyValue]>,
 }
 
 /// Everything that is watched in one kind of process.
@@ -62,6 +67,7 @@ impl NameSet {
                     name: Arc::from(name.as_str()),
                     modules: module.iter().cloned().collect(),
                     role,
+                    empty: empty(watch, name),
                 }),
             }
         }
@@ -120,6 +126,14 @@ impl NameSet {
             .any(|(whole, tail)| whole.matches(&name) || tail.matches(&name));
         hit.then_some(Named::Mint)
     }
+}
+
+fn empty(watch: &Watch, name: &str) -> Arc<[EmptyValue]> {
+    let meant = watch
+        .empties
+        .iter()
+        .filter(|e| e.variable.as_ref().is_none_or(|v| v.name == name));
+    meant.map(|e| EmptyValue(Arc::from(e.value.as_str()))).collect()
 }
 
 /// `/srv/app/policy/engine.py` as `srv.app.policy.engine`.

@@ -101,14 +101,14 @@ impl Snapshot {
         }
     }
 
-    /// What each thread did and held when it was looked at, at the latest at `time`.
-    pub fn carriers(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
+    /// What each thread did and held in these slots when it was looked at, at the latest at `time`.
+    pub fn carriers(&self, slots: &[SlotVar], frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for thread in &self.threads {
             let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else {
                 continue;
             };
             let stack = frontend.resolve(&thread.frames);
-            let held = self.held(frontend, thread.context);
+            let held = self.held(frontend, slots, thread.context);
             let what = What::Existing {
                 doing: doing(&stack),
                 scope: Scope(thread.context),
@@ -118,28 +118,29 @@ impl Snapshot {
         }
     }
 
-    fn held(&self, frontend: &Frontend, context: u64) -> Vec<RawValue> {
+    fn held(&self, frontend: &Frontend, slots: &[SlotVar], address: u64) -> Vec<RawValue> {
+        // All zero means unreadable.
+        let unreadable: RawValue = bytemuck::Zeroable::zeroed();
         let unset = RawValue {
             state: found::UNSET,
-            ..bytemuck::Zeroable::zeroed()
+            ..unreadable
         };
         let Some(interpreter) = frontend.interpreter() else {
             return Vec::new();
         };
-        let context = self.contexts.get(&context);
-        self.slots
-            .iter()
-            .map(|slot| {
-                let bound =
-                    context.and_then(|c| c.bindings.iter().find(|(variable, _)| *variable == slot.var));
-                bound.map_or(unset, |(_, value)| {
-                    // All zero means unreadable.
-                    interpreter
-                        .value(*value)
-                        .unwrap_or_else(|_| bytemuck::Zeroable::zeroed())
-                })
-            })
-            .collect()
+        let context = self.contexts.get(&address);
+        let of_slot = |slot: &SlotVar| match context {
+            None if address == 0 => unset,
+            None => unreadable,
+            Some(context) => context
+                .bindings
+                .iter()
+                .find(|(variable, _)| *variable == slot.var)
+                .map_or(unset, |(_, value)| {
+                    interpreter.value(*value).unwrap_or(unreadable)
+                }),
+        };
+        slots.iter().map(of_slot).collect()
     }
 }
 

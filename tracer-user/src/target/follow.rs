@@ -28,13 +28,17 @@ use crate::{
         registry::{ArmError, Registry},
     },
     config::Config,
-    correlate::event::{Carrier, Event, TargetId, What},
+    correlate::event::{Carrier, Event, Role, TargetId, What},
     elf::{Cost, Elf, read_loaded},
     runtime::cpython::{
         find,
         memory::{MemoryError, ProcessMemory},
     },
-    source::{frontend::Frontend, names::NameSet, snapshot::Snapshot},
+    source::{
+        frontend::{Frontend, Interpreted},
+        names::NameSet,
+        snapshot::Snapshot,
+    },
 };
 
 /// What every traced process needs. `thread_start` and the like are part of it: without them a hop would go unseen.
@@ -61,6 +65,9 @@ pub enum FollowError {
     /// It runs no CPython.
     #[error("process {0} runs no cpython")]
     NotPython(u32),
+    /// It switches stacks under the interpreter, which return probes do not survive.
+    #[error("process {0} maps greenlet, which switches stacks under a return probe: it could crash")]
+    Greenlet(u32),
     /// Its interpreter cannot be armed.
     #[error("process {pid} cannot be traced: {error}")]
     Arm {
@@ -127,16 +134,22 @@ struct Followed {
     frontend: Option<Frontend>,
     service: Option<Arc<str>>,
     queue: bool,
+    /// Forked, and nothing of its own seen yet.
+    untold: bool,
 }
 
 /// Follows processes.
 pub struct Follower {
     /// The kernel side and the files that are armed.
     pub registry: Registry,
+    /// Attach to processes that map greenlet all the same.
+    pub allow_greenlet: bool,
     config: Config,
     sets: Vec<Arc<NameSet>>,
     users: Database,
     processes: HashMap<u32, Followed>,
+    /// Those that the kernel side did not know any more when it was last asked.
+    missing: BTreeSet<u32>,
     next: u32,
 }
 
@@ -150,10 +163,12 @@ impl Follower {
         }
         Ok(Self {
             registry,
+            allow_greenlet: false,
             config,
             sets,
             users: Database::read(),
             processes: HashMap::new(),
+            missing: BTreeSet::new(),
             next: 0,
         })
     }
@@ -189,7 +204,7 @@ impl Follower {
 
     /// Follows a command that has not started yet, and everything that it starts, from their first instructions.
     pub fn add_command(&mut self, pid: u32) -> Result<(), FollowError> {
-        let target = target(NO_IMAGE, 0, 0, target_flag::HOLD_AT_EXEC, &[]);
+        let target = target(NO_IMAGE, 0, &self.sets[0], target_flag::HOLD_AT_EXEC, &[]);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
         Ok(())
@@ -209,6 +224,13 @@ impl Follower {
         }
         let process = Process::open(pid)?;
         let maps = process.maps()?;
+        if !self.allow_greenlet
+            && maps
+                .iter()
+                .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
+        {
+            return Err(FollowError::Greenlet(pid));
+        }
         let (index, bias) = self
             .arm_mapped_core(&process, &maps)?
             .ok_or(FollowError::NotPython(pid))?;
@@ -216,23 +238,30 @@ impl Follower {
         let (set, service) = self.identify(&process)?;
         let memory = ProcessMemory::new(process.memory()?);
         let core = Arc::clone(&self.armed(index).core);
-        let mut frontend = Frontend::new(self.number(), pid, core, bias, set, Some(memory), 0);
+        let mut frontend = Frontend::new(
+            self.number(),
+            Interpreted {
+                tgid: pid,
+                core,
+                bias,
+                names: set,
+                memory: Some(memory),
+                lost: 0,
+                from_start: false,
+            },
+        );
         // Once to know the variables before the first event ...
         let before =
             settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
-        let attach = What::Attach {
-            from_start: false,
-            forked_from: None,
-        };
-        events.push(frontend.event(time, pid, attach));
+        frontend.introduce(time, events);
         before.variables(&mut frontend, time, events);
         self.registry
             .programs
-            .add_target(pid, target(index, bias, frontend.names.number, 0, &before.slots))?;
+            .add_target(pid, target(index, bias, &frontend.names, 0, &before.slots))?;
         // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
         let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
         match after {
-            Ok(after) => after.carriers(&mut frontend, clock(), events),
+            Ok(after) => after.carriers(&before.slots, &mut frontend, clock(), events),
             Err(error) => {
                 self.registry.programs.remove_target(pid);
                 return Err(error);
@@ -247,6 +276,7 @@ impl Follower {
                 frontend: Some(frontend),
                 service: Some(service),
                 queue,
+                untold: false,
             },
         );
         Ok(())
@@ -263,7 +293,7 @@ impl Follower {
         let pid = record.tgid;
         let mut others = BTreeSet::new();
         match record.kind {
-            kind::FORKED => self.forked(record, events, notices),
+            kind::FORKED => self.forked(record, events),
             kind::EXECED => self.execed(record, events, notices),
             kind::INTERPRETER_START => self.started(record, events, notices),
             kind::EXITED => {
@@ -271,6 +301,7 @@ impl Follower {
                     frontend.translate(record, values, events);
                 });
                 if record.flags & flag::LAST != 0 {
+                    self.registry.programs.forget_scopes(pid);
                     self.ended(pid, record.time, events, notices);
                     self.processes.remove(&pid);
                 }
@@ -301,12 +332,31 @@ impl Follower {
         }
     }
 
+    /// Ends what ended without telling, its last record lost. A process is given up when it was missing twice in a row.
+    pub fn reap(&mut self, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let gone: BTreeSet<u32> = self
+            .processes
+            .keys()
+            .copied()
+            .filter(|pid| self.registry.programs.target(*pid).is_none())
+            .collect();
+        let lost: Vec<u32> = gone.intersection(&self.missing).copied().collect();
+        for pid in lost {
+            if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
+                events.push(frontend.event(time, pid, What::Gap { lost: 1 }));
+            }
+            self.ended(pid, time, events, notices);
+            self.processes.remove(&pid);
+        }
+        self.missing = gone;
+    }
+
     /// Lets every process go. They run on.
     pub fn detach(&mut self, time: u64, events: &mut Vec<Event>) {
         for (pid, followed) in self.processes.drain() {
             let lost = self.registry.programs.target(pid).map(|t| t.lost);
             self.registry.programs.remove_target(pid);
-            if let Some(mut frontend) = followed.frontend {
+            if let Some(mut frontend) = followed.frontend.filter(|_| !followed.untold) {
                 if let Some(lost) = lost {
                     frontend.lost_until(lost, time, events);
                 }
@@ -333,48 +383,51 @@ impl Follower {
             }
             self.come_up(pid, target.image, target.bias, record, false, events, notices);
         }
-        if let Some(frontend) = self.processes.get_mut(&pid).and_then(|p| p.frontend.as_mut()) {
+        if record.kind != kind::EXITED {
+            self.tell(pid, record.time, events, notices);
+        }
+        let told = self.processes.get_mut(&pid).filter(|p| !p.untold);
+        if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {
             then(frontend, events);
         }
     }
 
-    fn forked(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let child = record.child_tgid;
+    /// Most children only exec something else: a child becomes a target with the first that its interpreter does.
+    fn forked(&mut self, record: &Record, events: &mut Vec<Event>) {
         let id = self.number();
         let Some(parent) = self.processes.get_mut(&record.tgid) else {
             return;
         };
-        let Some(frontend) = parent.frontend.as_mut() else {
-            self.processes.insert(child, Followed::default());
+        let mut child = Followed {
+            service: parent.service.clone(),
+            queue: parent.queue,
+            untold: true,
+            ..Followed::default()
+        };
+        if let Some(frontend) = parent.frontend.as_mut() {
+            if !parent.untold {
+                frontend.lost_until(record.lost, record.time, events);
+            }
+            let memory = Process::open(record.child_tgid).and_then(|p| p.memory());
+            child.frontend = Some(frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new)));
+        }
+        self.processes.insert(record.child_tgid, child);
+    }
+
+    /// Tells the engine and the reports of a forked child.
+    fn tell(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let Some(followed) = self.processes.get_mut(&pid).filter(|p| p.untold) else {
             return;
         };
-        frontend.lost_until(record.lost, record.time, events);
-        let memory = Process::open(child)
-            .and_then(|p| p.memory())
-            .ok()
-            .map(ProcessMemory::new);
-        let (parent_id, queue, service) = (frontend.id, parent.queue, parent.service.clone());
-        let forked = frontend.fork(id, child, memory);
-        let forked_from = Some((parent_id, Carrier(record.tid)));
-        events.push(forked.event(
-            record.time,
-            child,
-            What::Attach {
-                from_start: true,
-                forked_from,
-            },
-        ));
-        if let Some(service) = &service {
-            notices.push(self.attached(&forked, Arc::clone(service), queue));
+        let (Some(frontend), Some(service)) = (&followed.frontend, &followed.service) else {
+            return;
+        };
+        followed.untold = false;
+        frontend.introduce(time, events);
+        let (service, queue) = (Arc::clone(service), followed.queue);
+        if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
+            notices.push(self.attached(frontend, service, queue));
         }
-        self.processes.insert(
-            child,
-            Followed {
-                frontend: Some(forked),
-                service,
-                queue,
-            },
-        );
     }
 
     /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
@@ -447,13 +500,25 @@ impl Follower {
         };
         let memory = process.memory().ok().map(ProcessMemory::new);
         let maps = process.maps().unwrap_or_default();
-        let queue = self.arm_mapped_queue(&process, &maps, image);
-        let frontend = Frontend::new(self.number(), pid, core, bias, set, memory, record.lost);
-        let attach = What::Attach {
-            from_start,
-            forked_from: None,
+        // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
+        let queue = if maps.is_empty() {
+            !self.registry.queue_probes().is_empty()
+        } else {
+            self.arm_mapped_queue(&process, &maps, image)
         };
-        events.push(frontend.event(record.time, pid, attach));
+        let frontend = Frontend::new(
+            self.number(),
+            Interpreted {
+                tgid: pid,
+                core,
+                bias,
+                names: set,
+                memory,
+                lost: record.lost,
+                from_start,
+            },
+        );
+        frontend.introduce(record.time, events);
         let service: Arc<str> = Arc::from(service);
         notices.push(self.attached(&frontend, Arc::clone(&service), queue));
         self.processes.insert(
@@ -462,12 +527,16 @@ impl Follower {
                 frontend: Some(frontend),
                 service: Some(service),
                 queue,
+                untold: false,
             },
         );
     }
 
     fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        if let Some(frontend) = self.processes.get_mut(&pid).and_then(|p| p.frontend.take()) {
+        let Some(followed) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        if let Some(frontend) = followed.frontend.take().filter(|_| !followed.untold) {
             events.push(frontend.event(time, pid, What::Exit { detached: false }));
             notices.push(Notice::Ended { id: frontend.id, pid });
         }
@@ -602,7 +671,7 @@ impl Follower {
             self.arm_queue_beside(process, &exe, minor);
             return Ok(());
         }
-        for path in self.libpythons(process, &file, &exe) {
+        for path in Self::libpythons(process, &file, &exe) {
             let Ok(file) = process.open_in_root(&path) else {
                 continue;
             };
@@ -615,7 +684,7 @@ impl Follower {
         Ok(())
     }
 
-    fn libpythons(&self, process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
+    fn libpythons(process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
         let Ok(bytes) = read_loaded(file) else {
             return Vec::new();
         };
@@ -642,19 +711,24 @@ fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
     outcome.map_err(|error| error.to_string())
 }
 
-fn target(image: u32, bias: u64, names: u32, flags: u32, known: &[SlotVar]) -> Target {
+fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {
     let mut slots = [SlotVar::default(); MAX_SLOTS];
     for (to, from) in slots.iter_mut().zip(known) {
         *to = *from;
     }
+    let is_request = |slot: &SlotVar| {
+        let name = names.names.get(slot.name as usize);
+        name.is_some_and(|name| name.role == Role::Request)
+    };
+    let request = known.iter().position(is_request);
     Target {
         bias,
         tstate_slot: 0,
         lost: 0,
         image,
-        names,
+        names: names.number,
         flags,
-        request_slot: u32::MAX,
+        request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
     }
 }

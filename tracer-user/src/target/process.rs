@@ -71,16 +71,24 @@ pub enum ProcessError {
     },
 }
 
+const OTHER_USER: &str =
+    "run as root; for another user's process it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+
 impl ProcessError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
             Self::NoSuchProcess(_) => "it may have ended; `pgrep -af python` lists what runs".into(),
             Self::Thread { pid, .. } => format!("give --pid {pid}"),
-            Self::Unreadable { .. } => "run as root, or with CAP_SYS_PTRACE".into(),
+            Self::Unreadable { .. } => OTHER_USER.into(),
             Self::Nonsense { .. } => "is /proc mounted by the kernel's own procfs?".into(),
+            Self::Unopenable { path, cause, .. }
+                if cause.kind() == io::ErrorKind::PermissionDenied && !path.ends_with("(deleted)") =>
+            {
+                OTHER_USER.into()
+            }
             Self::Unopenable { .. } => {
-                "a deleted or replaced file is opened with CAP_SYS_ADMIN and CAP_SYS_PTRACE, else restart the process".into()
+                "a deleted or replaced file takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN; else restart the process".into()
             }
         }
     }

@@ -171,12 +171,10 @@ fn handed() -> impl Strategy<Value = What> {
 fn lifecycle() -> impl Strategy<Value = What> {
     let doing = prop_oneof![Just(Doing::UnseenItem), Just(Doing::Waiting), Just(Doing::Other)];
     prop_oneof![
-        any::<bool>().prop_map(|from_start| What::Attach {
-            from_start,
-            forked_from: Some((TargetId(0), Carrier(0)))
-        }),
+        any::<bool>().prop_map(|from_start| What::Attach { from_start }),
         (doing, scope(), held()).prop_map(|(doing, scope, held)| What::Existing { doing, scope, held }),
         (slot(), found()).prop_map(|(slot, found)| What::Variable {
+            empty: Arc::default(),
             slot,
             name: Arc::from("tenant"),
             role: if slot.0 == 1 {

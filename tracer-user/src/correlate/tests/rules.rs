@@ -1,10 +1,9 @@
 //! The rules of judgement one by one, each in both directions.
 
 use crate::correlate::{
-    event::{Brings, Carrier, Doing, Primitive, QueueKey, TargetId, What, Work},
+    event::{Brings, Doing, Primitive, QueueKey, What, Work},
     fact::{Attribution, Carried, FactKind, ReadResult, Table},
     finding::{Evidence, Kind, Source},
-    settings::EmptyValue,
     testing::{Expected, LOOP, REQUEST, TENANT, World, at, minting, none, object, text},
     value::Found,
 };
@@ -214,16 +213,9 @@ fn an_unread_callable_is_not_guessed() {
 
 #[test]
 fn configured_values_are_nothing() {
-    for (variable, value, nothing) in [
-        (Some("tenant"), "public", true),
-        (None, "public", true),
-        (Some("other"), "public", false),
-    ] {
+    for (configured, nothing) in [("public", true), ("other", false)] {
         let mut w = pool();
-        w.settings.empty.push(EmptyValue {
-            variable: variable.map(Into::into),
-            text: value.into(),
-        });
+        w.configure_empty(configured);
         read_as(&mut w, "public");
         if nothing {
             w.expect_nothing();
@@ -317,6 +309,59 @@ fn the_end_of_a_thread_spares_the_scope_at_its_old_base() {
     w.read(LOOP, "handler_reads");
     let returned = a(Kind::BlackHoleReturn).expected("globex").found_nothing();
     w.expect(&[a(Kind::Squat), returned]);
+}
+
+/// The end of a thread is told late: by then the context of its request may be another request's.
+#[test]
+fn a_late_thread_decides_nothing_for_the_next_request() {
+    let mut w = World::new();
+    let scope = w.request();
+    w.start(LOOP, 5, false);
+    w.read(5, "thread_reads");
+    w.leave(LOOP);
+    w.free(LOOP, scope);
+    w.enter(LOOP, scope);
+    w.emit(5, What::End);
+    w.random(LOOP, minting(8, 2));
+    w.exit();
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Mint(Attribution::Unknown)), 1);
+}
+
+/// anyio's worker threads are bare threads that run each piece of work in a context of its own.
+#[test]
+fn a_thread_that_enters_contexts_is_not_judged_in_them() {
+    let mut w = World::new();
+    w.request();
+    w.bind(LOOP, TENANT, text("acme"), "handler");
+    w.start(LOOP, 5, false);
+    w.leave(LOOP);
+    let other = w.copy_context(LOOP);
+    w.enter(5, other);
+    w.read(5, "worker_reads");
+    w.leave(5);
+    w.emit(5, What::End);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+}
+
+#[test]
+fn a_context_that_a_thread_entered_hands_its_identity_on() {
+    let mut w = pool();
+    w.request();
+    w.bind(LOOP, TENANT, text("acme"), "handler");
+    w.start(LOOP, 5, false);
+    w.leave(LOOP);
+    w.request();
+    w.bind(LOOP, TENANT, text("globex"), "handler");
+    let other = w.copy_context(LOOP);
+    w.leave(LOOP);
+    w.enter(5, other);
+    let item = w.submit(5);
+    w.take(2, item);
+    w.read(2, "worker_reads");
+    w.idle(2);
+    w.expect(&[a(Kind::BlackHoleRead).expected("globex")]);
 }
 
 /// The return from a wait that began before the attach is seen by no probe.
@@ -507,26 +552,6 @@ fn a_request_is_named_by_its_slot_or_its_identity_object() {
             a(Kind::MisattributedTask).suspected(),
         ]);
     }
-}
-
-#[test]
-fn a_fork_knows_its_parents_variables() {
-    let mut w = pool();
-    let attach = What::Attach {
-        from_start: false,
-        forked_from: Some((TargetId(1), Carrier(LOOP))),
-    };
-    w.emit(LOOP, attach);
-    let at = w.events.len() - 1;
-    w.events[at].target = TargetId(2);
-    w.start(LOOP, 2, true);
-    w.idle(2);
-    read_as(&mut w, "acme");
-    for event in &mut w.events[at..] {
-        event.target = TargetId(2);
-    }
-    w.expect(&[a(Kind::BlackHoleRead).expected("acme")]);
-    assert_eq!(&*w.findings()[0].slot_name, "tenant");
 }
 
 #[test]

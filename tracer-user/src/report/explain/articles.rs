@@ -125,6 +125,7 @@ const UNATTRIBUTED_TASK: Article = Article {
     example: "def authenticate(): tenant.set(\"acme\")
 
 async def create():
+    loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, authenticate)
     return store.create_task(owner=tenant.get(None))    # owner=None",
     proof: "A task was created (a random id was drawn, or a watched variable read, under a function that --mint names, or the \
@@ -143,8 +144,10 @@ const MISATTRIBUTED_TASK: Article = Article {
           task is stored under it.",
     example: "pool.submit(tenant.set, \"acme\").result()     # request A
 
-def create():                                # request B, as globex
+def create():
     return store.create_task(owner=tenant.get())
+
+tenant.set(\"globex\")                         # request B
 pool.submit(create)                          # owner=\"acme\"",
     proof: "A task was created, and the last read of the identity in its request before that had returned a value that was not \
             the request's own.",

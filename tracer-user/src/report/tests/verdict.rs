@@ -5,7 +5,7 @@ use tracer_common::stats::{Probe, ProbeStats};
 use crate::{
     correlate::{
         event::{Primitive, Slot, TargetId},
-        fact::{Carried, Fact, FactKind, ReadResult},
+        fact::{Carried, Fact, FactKind, ReadResult, Table},
         finding::Kind,
     },
     report::{
@@ -178,22 +178,17 @@ fn everything_else_that_spoils_a_verdict() {
 }
 
 #[test]
-fn a_fork_has_seen_what_its_parent_saw() {
-    let parent_that_saw = || {
-        let mut tally = Tally::default();
-        tally.attached(FIRST, samples::target(), []);
-        fold(&mut tally, FIRST, FactKind::SlotSeen(Slot(0)));
-        tally.attached(SECOND, samples::target(), []);
-        tally.forked(SECOND, FIRST);
-        let handoff = FactKind::Handoff(Primitive::ToThread, Carried::Copied);
-        fold(&mut tally, SECOND, handoff);
-        tally
-    };
-    assert_eq!(parent_that_saw().finish(None).verdict, Verdict::Clean);
-
-    let mut tally = parent_that_saw();
-    fold(&mut tally, SECOND, FactKind::Gap(3));
-    assert_no_verdict(&tally, &[ReasonCode::EventsLost]);
+fn what_had_to_be_forgotten_spoils_it_when_work_went_unjudged() {
+    for (table, expected) in [
+        (Table::Submits, &[ReasonCode::TooMuchState][..]),
+        (Table::Carriers, &[ReasonCode::TooMuchState]),
+        (Table::Returns, &[]),
+        (Table::Requests, &[]),
+    ] {
+        let mut tally = covered();
+        fold(&mut tally, FIRST, FactKind::Evicted(table, 1));
+        assert_eq!(codes(&tally.finish(None)), expected, "{}", table.name());
+    }
 }
 
 #[test]

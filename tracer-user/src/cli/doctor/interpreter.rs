@@ -1,0 +1,150 @@
+//! Whether the CPython in a process is one that can be traced, and at what cost.
+//!
+//! The file decides, not its name: a server that embeds CPython is as good as `python3`.
+
+use std::{collections::BTreeSet, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
+use super::Check;
+use crate::{
+    elf::{Cost, read_loaded},
+    runtime::cpython::{
+        core::{Core, CoreError},
+        find,
+        probe_point::ProbePoint,
+        queue::{QueueError, QueueModule},
+    },
+    target::{maps::Mapping, process::Process},
+};
+
+const INTERPRETER: &str = "CPython interpreter";
+const QUEUE: &str = "_queue module";
+const UNSUPPORTED: &str = "it is not traced; CPython 3.12 and 3.13 with a GIL are";
+const NO_PROBE: &str = "no probe can be attached to it";
+const NO_QUEUE: &str = "handoffs are not seen, and no verdict can be clean";
+const STEPPED: &str = "the kernel single-steps the instruction: a hit costs several times as much";
+
+/// The checks: the interpreter, its `_queue` module, and a row for every function that is probed.
+pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
+    let (mapping, bytes, core) = match find_core(process, maps) {
+        Ok(found) => found,
+        Err(check) => return vec![check],
+    };
+    let name = mapping.file_name().escape_ascii();
+    let mut rows = vec![Check::required(
+        INTERPRETER,
+        true,
+        format!("{} in {name}", core.version),
+        UNSUPPORTED,
+    )];
+    let mut points = core.points;
+    match find_queue(process, maps, mapping, &bytes, core.version.minor) {
+        Ok((place, queue)) => {
+            rows.push(Check::wanted(QUEUE, true, place, NO_QUEUE));
+            points.extend(queue.points);
+        }
+        Err(why) => rows.push(Check::wanted(QUEUE, false, why, NO_QUEUE)),
+    }
+    rows.extend(points.iter().map(cost));
+    rows
+}
+
+fn cost(point: &ProbePoint) -> Check {
+    let found = format!("{} ({})", point.function, point.cost.name());
+    Check::wanted(point.probe.name(), point.cost == Cost::Emulated, found, STEPPED)
+}
+
+/// The mapping that carries the interpreter, the bytes of its file, and what they say.
+fn find_core<'a>(process: &Process, maps: &'a [Mapping]) -> Result<(&'a Mapping, Vec<u8>, Core), Check> {
+    let refused = |found: String, costs| Err(Check::required(INTERPRETER, false, found, costs));
+    let exe = process.exe().unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for mapping in candidates(maps, &exe).filter(|m| seen.insert(m.file)) {
+        let name = mapping.file_name().escape_ascii().to_string();
+        let bytes = match process.open_mapped(mapping) {
+            Ok(file) => read_loaded(&file),
+            Err(error) if mapping.says_deleted() => {
+                return refused(
+                    error.to_string(),
+                    "a replaced file takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, or a restart of the process",
+                );
+            }
+            Err(error) => return refused(error.to_string(), NO_PROBE),
+        };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => return refused(format!("failed to read {name}: {error}"), NO_PROBE),
+        };
+        match Core::inspect(&bytes, &name) {
+            Ok(core) => return Ok((mapping, bytes, core)),
+            Err(CoreError::NotCPython | CoreError::Elf(_)) => {}
+            Err(error) => return refused(error.to_string(), UNSUPPORTED),
+        }
+    }
+    refused(
+        format!("none in {}", exe.escape_ascii()),
+        "only CPython can be traced",
+    )
+}
+
+/// What can carry an interpreter: the program itself, and libraries that are called like one, as `trace` looks for it.
+fn candidates<'a>(maps: &'a [Mapping], exe: &[u8]) -> impl Iterator<Item = &'a Mapping> {
+    maps.iter().filter(move |m| {
+        m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
+    })
+}
+
+/// Where `_queue` is, in words, and what is probed there: in the interpreter, mapped, or where it will be imported from.
+fn find_queue(
+    process: &Process,
+    maps: &[Mapping],
+    core: &Mapping,
+    core_bytes: &[u8],
+    minor: u32,
+) -> Result<(String, QueueModule), String> {
+    if let Ok(queue) = QueueModule::inspect(core_bytes) {
+        return Ok(("built into the interpreter".to_owned(), queue));
+    }
+    let mapped = maps
+        .iter()
+        .find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
+    if let Some(mapping) = mapped {
+        let file = process.open_mapped(mapping).map_err(|e| e.to_string())?;
+        return inspect_queue(&file).map(|queue| ("imported".to_owned(), queue));
+    }
+    let core = Path::new(OsStr::from_bytes(&core.raw_path));
+    find::queue_modules(core, minor)
+        .iter()
+        .filter_map(|path| process.open_in_root(path).ok())
+        .find_map(|file| inspect_queue(&file).ok())
+        .map(|queue| ("found, not imported yet".to_owned(), queue))
+        .ok_or_else(|| "not found".to_owned())
+}
+
+fn inspect_queue(file: &std::fs::File) -> Result<QueueModule, String> {
+    let bytes = read_loaded(file).map_err(|e| format!("failed to read it: {e}"))?;
+    QueueModule::inspect(&bytes).map_err(|e: QueueError| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::maps::parse;
+
+    #[test]
+    fn the_program_is_a_candidate_whatever_its_name_is() {
+        let names = [
+            "/usr/bin/uwsgi",
+            "/usr/lib/libc.so.6",
+            "/x/libpython3.12.so.1.0",
+            "/tmp/python3",
+        ];
+        let lines = names
+            .map(|name| format!("1000-2000 r-xp 0 08:01 5 {name}\n"))
+            .concat();
+        let maps = parse(lines.as_bytes()).unwrap();
+        let found: Vec<&[u8]> = candidates(&maps, b"/usr/bin/uwsgi")
+            .map(Mapping::file_name)
+            .collect();
+        assert_eq!(found, [&b"uwsgi"[..], b"libpython3.12.so.1.0"]);
+    }
+}

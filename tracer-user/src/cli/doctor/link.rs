@@ -1,0 +1,66 @@
+//! Whether uprobes can really be made: a program that does nothing is linked to a function of this very program, and let go.
+
+use std::{fs::File, os::fd::AsFd as _};
+
+use aya_obj::generated::bpf_insn;
+
+use super::Check;
+use crate::{
+    attach::sys::{Multi, Offset, UprobeBackend, When},
+    target::process::Process,
+};
+
+/// `BPF_ALU64 | BPF_MOV | BPF_K`: register 0, the program's result, becomes a constant.
+const MOVE: u8 = 0xb7;
+/// `BPF_JMP | BPF_EXIT`.
+const EXIT: u8 = 0x95;
+
+/// The check.
+pub(super) fn check() -> Check {
+    let outcome = link();
+    Check::required(
+        "uprobe_multi",
+        outcome.is_ok(),
+        outcome.map_or_else(|why| why, |()| "a link was made and undone".to_owned()),
+        "no probe can be attached: nothing can be traced",
+    )
+}
+
+fn link() -> Result<(), String> {
+    let offset = offset_of_landmark().ok_or("no function of this program was found in its own file")?;
+    let file = File::open("/proc/self/exe").map_err(|e| format!("failed to open /proc/self/exe: {e}"))?;
+    let program = Multi
+        .load("doctor", &[instruction(MOVE), instruction(EXIT)], "GPL")
+        .map_err(|e| e.to_string())?;
+    let point = Offset {
+        file_offset: offset,
+        cookie: 0,
+    };
+    Multi
+        .link(program.as_fd(), file.as_fd(), &[point], When::Entry)
+        .map(drop)
+        .map_err(|e| format!("the kernel refused the link: {e}"))
+}
+
+fn instruction(code: u8) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    }
+}
+
+/// Where the probed function is in our file, by the mapping that holds it.
+fn offset_of_landmark() -> Option<u64> {
+    let address = landmark as *const () as u64;
+    let maps = Process::open(std::process::id()).ok()?.maps().ok()?;
+    let mapping = maps.iter().find(|m| m.is_file() && m.range.contains(&address))?;
+    Some(address - mapping.range.start + mapping.offset)
+}
+
+#[inline(never)]
+fn landmark() {
+    std::hint::black_box(());
+}
