@@ -480,11 +480,17 @@ mod tests {
 
     #[test]
     fn only_asgiref_itself_carries_a_context_over() {
-        let restore = ("_restore_context", "/v/lib/python3.12/site-packages/asgiref/sync.py");
+        let restore = (
+            "_restore_context",
+            "/v/lib/python3.12/site-packages/asgiref/sync.py",
+        );
         let view = ("view", "/srv/app/views.py");
         assert!(restores_context(&stack(&[restore, view])));
         assert!(!restores_context(&stack(&[view, restore])));
-        assert!(!restores_context(&stack(&[("_restore_context", "/srv/app/views.py")])));
+        assert!(!restores_context(&stack(&[(
+            "_restore_context",
+            "/srv/app/views.py"
+        )])));
         assert!(!restores_context(&stack(&[("__call__", restore.1)])));
         assert!(!restores_context(&stack(&[])));
     }

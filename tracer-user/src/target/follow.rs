@@ -308,7 +308,13 @@ impl Follower {
             }
             kind::VAR => self.frontend(record, events, notices, |frontend, events| {
                 // It may be of a module that is not meant: then its name is what to offer.
-                others.extend(frontend.names.names.get(record.name as usize).map(|n| n.name.to_string()));
+                others.extend(
+                    frontend
+                        .names
+                        .names
+                        .get(record.name as usize)
+                        .map(|n| n.name.to_string()),
+                );
                 frontend.translate(record, values, events);
             }),
             kind::OTHER_VAR => self.frontend(record, events, notices, |frontend, _| {
