@@ -82,6 +82,7 @@ rows! {
     a_task_whose_owner_nobody_read: "tasks.py" ["unknown"], MINT => [];
     variables_are_judged_one_by_one: "two_variables.py" [], ["--identity", "principal"] => [("squat", 2), ("bleed", 1)];
     a_forked_child_is_followed: "fork.py" [], [] => [("squat", 1), ("bleed", 1)];
+    a_forked_child_proves_coverage: "prefork.py" [], [] => [];
     no_watched_variable_gives_no_verdict: "no_variable.py" [], [] => [];
 }
 
@@ -104,12 +105,15 @@ fn an_announced_task_for_nobody() {
 #[test]
 fn variables_that_were_seen_are_listed() {
     on_every_interpreter("variables_that_were_seen_are_listed", |setup| {
-        let (outcome, _) = Trace::new(setup, "tenant").run(setup, "no_variable.py", &[]);
-        outcome.assert_verdict("no_verdict", Some("no_watched_variable"));
-        let message = outcome.summary["reasons"][0]["message"]
-            .as_str()
-            .unwrap_or_default();
-        assert!(message.contains("principal"), "{message}");
+        // Of another name, or of another module than the one that is meant.
+        for watched in ["tenant", "elsewhere:principal"] {
+            let (outcome, _) = Trace::new(setup, watched).run(setup, "no_variable.py", &[]);
+            outcome.assert_verdict("no_verdict", Some("no_watched_variable"));
+            let message = outcome.summary["reasons"][0]["message"]
+                .as_str()
+                .unwrap_or_default();
+            assert!(message.contains("principal"), "{message}");
+        }
     });
 }
 

@@ -83,14 +83,17 @@ impl Output {
         }
     }
 
-    /// Writes the summary and closes the output; the first error of all comes back.
+    /// Writes the summary and closes the output; the first error of all comes back, unless it is that the reader went away.
     pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
         let text = match &self.form {
             Form::Text(text) => text.summary(summary),
             Form::Json => json::summary(summary)? + "\n",
         };
         self.write(&text);
-        self.failed.map_or(Ok(()), Err)
+        match self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// A reader that went away must not end the trace: its exit code still counts.
@@ -102,5 +105,41 @@ impl Output {
                 .and_then(|()| self.to.flush())
                 .err();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tally::Tally;
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn finish(kind: io::ErrorKind) -> io::Result<()> {
+        let output = Output {
+            to: Box::new(Failing(kind)),
+            form: Form::Json,
+            failed: None,
+        };
+        output.finish(&Tally::default().finish(None))
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
+        assert!(finish(io::ErrorKind::BrokenPipe).is_ok());
+        assert_eq!(
+            finish(io::ErrorKind::StorageFull).map_err(|error| error.kind()),
+            Err(io::ErrorKind::StorageFull)
+        );
     }
 }

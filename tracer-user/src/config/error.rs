@@ -53,6 +53,9 @@ pub enum ConfigError {
     /// A variable cannot have this name.
     #[error("`{0}` names no variable")]
     BadVariable(String),
+    /// A pattern that no function can match.
+    #[error("an empty pattern names no function that mints")]
+    EmptyPattern,
     /// A service rule that says nothing about which processes it is for.
     #[error("[[service]] number {0} has no `match`")]
     NoMatch(usize),
@@ -88,6 +91,7 @@ impl ConfigError {
             Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
             Self::WrongType { key, wanted, .. } => format!("give `{key}` {wanted}"),
             Self::BadVariable(_) => "write NAME, or module:NAME where two variables share a name".into(),
+            Self::EmptyPattern => "give a glob like TaskStore.create*".into(),
             Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),
             Self::TooManyVariables { .. } => {
                 format!("keep the {MAX_SLOTS} that decide whose a request is; watch others in a second run")

@@ -106,6 +106,9 @@ impl Watch {
                 ..Self::well_known()
             };
         }
+        if self.mint.iter().any(|pattern| pattern.trim().is_empty()) {
+            return Err(ConfigError::EmptyPattern);
+        }
         let all: Vec<_> = self.variables().collect();
         for (at, (role, variable)) in all.iter().enumerate() {
             if let Some((earlier, _)) = all[..at].iter().find(|(_, other)| other == variable) {

@@ -152,6 +152,16 @@ fn without_variables_the_well_known_names_are_watched() {
 }
 
 #[test]
+fn an_empty_pattern_is_refused_wherever_it_stands() {
+    let expected = "an empty pattern names no function that mints";
+    assert_eq!(refused("[watch]\nmint = [\"\"]").0, expected);
+    assert_eq!(
+        refused("[[service]]\nmatch = { exe = \"*\" }\nmint = [\" \"]").0,
+        expected
+    );
+}
+
+#[test]
 fn flags_win_over_the_file_in_every_rule() {
     let file = FileConfig::parse(
         "[privacy]\nreveal = true\nkey_file = \"a\"\n[watch]\nidentity = [\"tenant\"]\nrequest = [\"rid\"]\n\

@@ -129,7 +129,8 @@ impl Tally {
 
     /// Why the first process that could not be traced could not.
     pub fn first_refusal(&self) -> Option<String> {
-        self.failed.iter().chain(&self.children).next().cloned()
+        let refusal = self.failed.iter().chain(&self.children).next()?;
+        Some(format!("cannot trace process {refusal}"))
     }
 
     /// Names of all variables in use, watched or not: what to offer when no watched one was seen.

@@ -185,19 +185,26 @@ impl Frontend {
                 let default = self.value(values.first()?);
                 return self.variable(record.slot, record.name, record.object, default);
             }
-            kind::READ => What::Read {
-                slot: self.slot(record)?,
-                scope,
-                entered,
-                found: self.found(values.get(VALUE_FOUND)?),
-                call_default: if record.flags & flag::HAS_DEFAULT == 0 {
-                    None
-                } else {
-                    self.value(values.get(VALUE_CALL_DEFAULT)?)
-                },
-                request: self.value(values.get(VALUE_REQUEST)?),
-                stack: self.stack(record),
-            },
+            kind::READ => {
+                let stack = self.stack(record);
+                // It only asks what there is before it binds what it carries over: nothing is decided by that.
+                if restores_context(&stack) {
+                    return None;
+                }
+                What::Read {
+                    slot: self.slot(record)?,
+                    scope,
+                    entered,
+                    found: self.found(values.get(VALUE_FOUND)?),
+                    call_default: if record.flags & flag::HAS_DEFAULT == 0 {
+                        None
+                    } else {
+                        self.value(values.get(VALUE_CALL_DEFAULT)?)
+                    },
+                    request: self.value(values.get(VALUE_REQUEST)?),
+                    stack,
+                }
+            }
             kind::BIND => What::Bind {
                 slot: self.slot(record)?,
                 scope,
@@ -440,4 +447,51 @@ fn calls(stack: &Stack, file: &str, function: &str) -> bool {
                 .next()
                 .is_some_and(|name| name == function)
     })
+}
+
+/// Whether this is asgiref carrying a context over: it compares each variable with what it brings, and binds that where they differ.
+fn restores_context(stack: &Stack) -> bool {
+    stack.frames.first().is_some_and(|frame| {
+        &*frame.site.function == "_restore_context" && frame.site.file.ends_with("/asgiref/sync.py")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::event::{Frame, Site};
+
+    fn stack(frames: &[(&str, &str)]) -> Stack {
+        let frame = |(function, file): &(&str, &str)| Frame {
+            site: Site {
+                function: Arc::from(*function),
+                file: Arc::from(*file),
+                line: 1,
+            },
+            named: None,
+            activation: 0,
+            offset: 0,
+            machinery: false,
+        };
+        Stack {
+            frames: frames.iter().map(frame).collect(),
+        }
+    }
+
+    #[test]
+    fn only_asgiref_itself_carries_a_context_over() {
+        let restore = (
+            "_restore_context",
+            "/v/lib/python3.12/site-packages/asgiref/sync.py",
+        );
+        let view = ("view", "/srv/app/views.py");
+        assert!(restores_context(&stack(&[restore, view])));
+        assert!(!restores_context(&stack(&[view, restore])));
+        assert!(!restores_context(&stack(&[(
+            "_restore_context",
+            "/srv/app/views.py"
+        )])));
+        assert!(!restores_context(&stack(&[("__call__", restore.1)])));
+        assert!(!restores_context(&stack(&[])));
+    }
 }

@@ -316,6 +316,17 @@ impl Follower {
                     self.processes.remove(&pid);
                 }
             }
+            kind::VAR => self.frontend(record, events, notices, |frontend, events| {
+                // It may be of a module that is not meant: then its name is what to offer.
+                others.extend(
+                    frontend
+                        .names
+                        .names
+                        .get(record.name as usize)
+                        .map(|n| n.name.to_string()),
+                );
+                frontend.translate(record, values, events);
+            }),
             kind::OTHER_VAR => self.frontend(record, events, notices, |frontend, _| {
                 if let Some(name) = values.first().and_then(|name| frontend.text(name)) {
                     others.insert(name);
@@ -508,7 +519,12 @@ impl Follower {
         };
         let memory = process.memory().ok().map(ProcessMemory::new);
         let maps = process.maps().unwrap_or_default();
-        let queue = self.arm_mapped_queue(&process, &maps, image);
+        // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
+        let queue = if maps.is_empty() {
+            !self.registry.queue_probes().is_empty()
+        } else {
+            self.arm_mapped_queue(&process, &maps, image)
+        };
         let frontend = Frontend::new(
             self.number(),
             Interpreted {

@@ -321,6 +321,19 @@ fn the_summary() {
 }
 
 #[test]
+fn one_finding_is_counted_as_one() {
+    let text = Text::new(false);
+    let mut tally = Tally::default();
+    tally.attached(TargetId(1), samples::target(), []);
+    tally.fold(&Fact {
+        target: TargetId(1),
+        what: FactKind::Finding(Box::new(samples::finding(Kind::Squat))),
+    });
+    let summary = text.summary(&tally.finish(None));
+    assert!(summary.contains("verdict: 1 finding, and"), "{summary}");
+}
+
+#[test]
 fn nothing_is_wider_than_a_hundred_columns() {
     let mut text = Text::new(false);
     for kind in Kind::ALL.iter().chain(Kind::ALL) {

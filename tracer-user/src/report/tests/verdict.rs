@@ -168,7 +168,12 @@ fn everything_else_that_spoils_a_verdict() {
     assert_no_verdict(&tally, &[ReasonCode::TargetFailed]);
 
     let mut tally = covered();
+    assert_eq!(tally.first_refusal(), None);
     tally.child_not_attached("proxy", 10, "static build");
+    assert_eq!(
+        tally.first_refusal().as_deref(),
+        Some("cannot trace process 10 (static build)")
+    );
     assert_no_verdict(&tally, &[ReasonCode::ChildNotAttached]);
 }
 
