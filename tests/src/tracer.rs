@@ -386,7 +386,11 @@ impl Running {
         // The tracer's other child is its own program.
         let exe = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
         let own = exe(self.program.pid());
-        let command = self.program.children().into_iter().find(|child| exe(*child) != own);
+        let command = self
+            .program
+            .children()
+            .into_iter()
+            .find(|child| exe(*child) != own);
         send(signal, command.expect("the tracer has a child"));
     }
 }

@@ -62,7 +62,10 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
 /// Whether a slot is still the variable's: an exec or a new interpreter empties all slots.
 #[inline(always)]
 fn is_current(hit: &Hit, var: u64, slot: u32) -> bool {
-    hit.target().slots.get(slot as usize).is_none_or(|known| known.var == var)
+    hit.target()
+        .slots
+        .get(slot as usize)
+        .is_none_or(|known| known.var == var)
 }
 
 /// Compares the variable's name with the watched ones and gives it a slot.

@@ -84,7 +84,10 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {
-            Error::cannot_trace(format!("failed to look at processes: {error}"), "is /proc mounted?")
+            Error::cannot_trace(
+                format!("failed to look at processes: {error}"),
+                "is /proc mounted?",
+            )
         }),
     }
 }

@@ -154,7 +154,7 @@ impl Target {
         here: Here<'_>,
         out: &mut Out<'_>,
     ) {
-        Self::count_thread(me, out);
+        Self::count_thread(me, (here.scope, here.entered), out);
         let read = Read {
             site: here.stack.site().cloned(),
             stack: Arc::clone(here.stack),
@@ -290,7 +290,7 @@ impl Target {
         value: &Found,
         out: &mut Out<'_>,
     ) {
-        Self::count_thread(me, out);
+        Self::count_thread(me, (here.scope, here.entered), out);
         let place = me.item.as_mut().map(|item| item.place(here.scope, here.entered));
         out.say(FactKind::Bind(
             slot,

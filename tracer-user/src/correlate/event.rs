@@ -168,8 +168,10 @@ pub enum Doing {
     UnseenItem,
     /// A pool's worker that waits for work.
     Waiting,
-    /// Anything else: a main thread, a loop, a bare thread.
-    Other,
+    /// Some other thread, of whose start nobody saw what it was handed.
+    Thread,
+    /// It is a main thread, or runs a loop.
+    Loop,
 }
 
 /// One event, in the order of the target's interpreter lock.

@@ -76,10 +76,9 @@ impl Target {
         holds: &[Found],
         out: &mut Out<'_>,
     ) {
-        if doing == Doing::Other {
+        if doing == Doing::Loop {
             return;
         }
-        me.pool = true;
         if doing == Doing::Waiting {
             me.waiting = Some(Waiting {
                 since: now.time,
@@ -87,12 +86,13 @@ impl Target {
                 held: holds.to_vec(),
             });
         }
-        if doing == Doing::UnseenItem {
+        if matches!(doing, Doing::UnseenItem | Doing::Thread) {
             let mut item = Item::unseen(self.next_item(), now.time, None);
             item.base = scope;
             me.item = Some(item);
         }
-        let squatting = self.slots.any_bound(holds);
+        me.pool = doing != Doing::Thread;
+        let squatting = me.pool && self.slots.any_bound(holds);
         self.squat_gauge(me, squatting, out);
     }
 
@@ -315,11 +315,15 @@ impl Target {
         me.base.disown();
     }
 
-    /// Counts a bare thread's handoff, once something watched happens in it.
-    pub(super) fn count_thread(me: &mut CarrierState, out: &mut Out<'_>) {
+    /// Counts a bare thread's handoff, once something watched happens in it that can be judged: in contexts that it enters,
+    /// as anyio's workers do, nothing can.
+    pub(super) fn count_thread(me: &mut CarrierState, (scope, entered): (Scope, bool), out: &mut Out<'_>) {
         let Some(item) = me.item.as_mut().filter(|item| item.uncounted && item.judged) else {
             return;
         };
+        if item.place(scope, entered) == Where::Entered {
+            return;
+        }
         item.uncounted = false;
         let Some(hop) = &item.hop else { return };
         let carried = match hop.brings {

@@ -110,7 +110,7 @@ impl Snapshot {
             let stack = frontend.resolve(&thread.frames);
             let held = self.held(frontend, slots, thread.context);
             let what = What::Existing {
-                doing: doing(&stack),
+                doing: doing(&stack, tid == frontend.tgid),
                 scope: Scope(thread.context),
                 held: frontend.held(&held),
             };
@@ -144,8 +144,8 @@ impl Snapshot {
     }
 }
 
-/// A pool's worker is known by the function that it loops in.
-fn doing(stack: &Stack) -> Doing {
+/// A pool's worker and a loop are known by the functions that they run in.
+fn doing(stack: &Stack, main: bool) -> Doing {
     let of_pool = |name: &str| {
         stack.frames.iter().any(|f| {
             library_path(&f.site.file) == Some("concurrent/futures/thread.py") && &*f.site.function == name
@@ -154,8 +154,14 @@ fn doing(stack: &Stack) -> Doing {
     match (of_pool("_worker"), of_pool("_WorkItem.run")) {
         (true, true) => Doing::UnseenItem,
         (true, false) => Doing::Waiting,
-        (false, _) => Doing::Other,
+        (false, _) if main || runs_loop(stack) => Doing::Loop,
+        (false, _) => Doing::Thread,
     }
+}
+
+fn runs_loop(stack: &Stack) -> bool {
+    let in_asyncio = |file: &str| library_path(file).is_some_and(|path| path.starts_with("asyncio/"));
+    stack.frames.iter().any(|f| in_asyncio(&f.site.file))
 }
 
 /// From thread ids as the process itself sees them to ours.

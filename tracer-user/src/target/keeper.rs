@@ -36,10 +36,17 @@ impl Keeper {
     /// Starts a keeper: this program, with the hidden command `keeper`.
     pub fn start() -> io::Result<Self> {
         let mut command = Command::new("/proc/self/exe");
-        command.arg("keeper").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("keeper")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         // In a process group of its own: what is meant for the agent must not end it.
         let mut child = command.process_group(0).spawn()?;
-        Ok(Self { pipe: child.stdin.take(), child })
+        Ok(Self {
+            pipe: child.stdin.take(),
+            child,
+        })
     }
 
     /// Tells of a process that may be stopped.
@@ -83,7 +90,10 @@ pub fn run() -> io::Result<()> {
 fn let_go_on(kept: &mut BTreeSet<u32>) -> io::Result<()> {
     let mut processes = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
-        let pid = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        let pid = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok());
         // It may have ended meanwhile.
         let stat = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
         if let (Some(pid), Some((state, parent))) = (pid, stat.as_deref().and_then(state_and_parent)) {

@@ -173,7 +173,12 @@ fn handed() -> impl Strategy<Value = What> {
 }
 
 fn lifecycle() -> impl Strategy<Value = What> {
-    let doing = prop_oneof![Just(Doing::UnseenItem), Just(Doing::Waiting), Just(Doing::Other)];
+    let doing = prop_oneof![
+        Just(Doing::UnseenItem),
+        Just(Doing::Waiting),
+        Just(Doing::Thread),
+        Just(Doing::Loop)
+    ];
     prop_oneof![
         any::<bool>().prop_map(|from_start| What::Attach { from_start }),
         (doing, scope(), held()).prop_map(|(doing, scope, held)| What::Existing { doing, scope, held }),

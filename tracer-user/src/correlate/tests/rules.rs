@@ -328,6 +328,22 @@ fn a_late_thread_decides_nothing_for_the_next_request() {
     assert_eq!(w.says(&FactKind::Mint(Attribution::Unknown)), 1);
 }
 
+#[test]
+fn a_thread_that_ran_before_the_attach_is_not_judged() {
+    for (doing, result) in [
+        (Doing::Thread, ReadResult::Unjudged),
+        (Doing::Loop, ReadResult::Own),
+    ] {
+        let mut w = World::attached(false);
+        w.plant(2, "acme");
+        w.existing(2, doing);
+        w.read(2, "thread_reads");
+        w.expect_nothing();
+        assert_eq!(w.says(&FactKind::Read(TENANT, result)), 1);
+        assert_eq!(w.says(&FactKind::Squatting(1)), 0);
+    }
+}
+
 /// anyio's worker threads are bare threads that run each piece of work in a context of its own.
 #[test]
 fn a_thread_that_enters_contexts_is_not_judged_in_them() {
@@ -343,6 +359,7 @@ fn a_thread_that_enters_contexts_is_not_judged_in_them() {
     w.emit(5, What::End);
     w.expect_nothing();
     assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Handoff(Primitive::Thread, Carried::None)), 0);
 }
 
 #[test]
