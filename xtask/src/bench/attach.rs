@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{fixture, interpreters};
 
 use super::{
-    child::{Says, interrupt, wait_for},
+    child::{interrupt, wait_for},
     notes,
     statistics::Spread,
 };
@@ -36,11 +36,7 @@ less than 300 ms), and the tracer's resident memory while it traces a process th
         LOADED.as_secs()
     );
     for (minor, python) in pythons {
-        let mut load = wait_for(
-            Command::new(python).arg(fixture("load.py")),
-            Says::Stdout,
-            "ready",
-        )?;
+        let mut load = wait_for(Command::new(python).arg(fixture("load.py")), "ready")?;
         let figures = figures(&bleedtrace, &load, rounds);
         load.kill()?;
         load.wait()?;
@@ -74,8 +70,8 @@ fn figures(bleedtrace: &Path, load: &Child, rounds: u32) -> Result<(Spread, (Meg
 
 fn trace(bleedtrace: &Path, load: &Child) -> Result<Child> {
     let mut command = Command::new(bleedtrace);
-    command.args(["trace", "--identity", "tenant", "--output", "/dev/null", "--pid"]);
-    wait_for(command.arg(load.id().to_string()), Says::Stderr, "attached to")
+    command.args(["trace", "--identity", "tenant", "--pid"]);
+    wait_for(command.arg(load.id().to_string()), "attached to")
 }
 
 /// Resident now, and at most so far.

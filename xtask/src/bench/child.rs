@@ -1,7 +1,7 @@
 //! Programs that run beside a measurement.
 
 use std::{
-    io::{BufRead as _, BufReader, Read},
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -10,26 +10,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace;
 
-/// Where a program says that it is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
-    Stdout,
-    Stderr,
-}
-
-/// Starts a program and waits until it says these words.
-pub fn wait_for(command: &mut Command, says: Says, words: &str) -> Result<Child> {
-    match says {
-        Says::Stdout => command.stdout(Stdio::piped()),
-        Says::Stderr => command.stderr(Stdio::piped()),
-    };
+/// Starts a program and waits until it prints these words.
+pub fn wait_for(command: &mut Command, words: &str) -> Result<Child> {
     let mut child = command
+        .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {command:?}"))?;
-    let output: Box<dyn Read + Send> = match says {
-        Says::Stdout => Box::new(child.stdout.take().context("piped")?),
-        Says::Stderr => Box::new(child.stderr.take().context("piped")?),
-    };
+    let output = child.stdout.take().context("piped")?;
     let mut lines = BufReader::new(output).lines().map_while(std::io::Result::ok);
     if !lines.by_ref().any(|line| line.contains(words)) {
         let status = child.wait()?;

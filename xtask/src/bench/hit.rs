@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::interpreters;
 
 use super::{
-    child::{Says, interrupt, wait_for},
+    child::{interrupt, wait_for},
     notes,
     statistics::Spread,
 };
@@ -232,12 +232,12 @@ impl Armed {
         let helper = |arguments: &[&str]| -> Result<Child> {
             let mut command = Command::new(&programs.empty);
             command.args(arguments).args(files);
-            wait_for(command.stdin(Stdio::piped()), Says::Stdout, "armed")
+            wait_for(command.stdin(Stdio::piped()), "armed")
         };
         let tracer = || -> Result<Child> {
             let mut command = Command::new(&programs.bleedtrace);
-            command.args(["trace", "--identity", "tenant", "--output", "/dev/null", "--pid"]);
-            wait_for(command.arg(pid.to_string()), Says::Stderr, "attached to")
+            command.args(["trace", "--identity", "tenant", "--pid"]);
+            wait_for(command.arg(pid.to_string()), "attached to")
         };
         let (tracer, probes) = match mode {
             Mode::Off => (None, None),
