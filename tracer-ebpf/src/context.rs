@@ -1,5 +1,7 @@
 //! Reads, binds and resets of ContextVars, and the end of contexts.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     config::ScopeKey,
@@ -148,10 +150,11 @@ pub fn context_free(ctx: ProbeContext) -> u32 {
     }
     // Only a concurrent removal could make it fail, and that one tells the end as well.
     let _ = SCOPES.remove(key);
-    let mut head = emit::blank(kind::SCOPE_END, hit.tgid, hit.tid);
+    let mut head = MaybeUninit::uninit();
+    let head = emit::blank(&mut head, kind::SCOPE_END, hit.tgid, hit.tid);
     head.scope = scope;
     head.lost = hit.target().lost;
-    emit::send_head(hit.probe, Some(hit.target), &mut head, false);
+    emit::send_head(hit.probe, Some(hit.target), head, false);
     0
 }
 

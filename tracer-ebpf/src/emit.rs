@@ -1,11 +1,13 @@
 //! Putting a record together and sending it; counting what was lost.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_output},
 };
 use tracer_common::{
-    MAX_FRAMES, MAX_SLOTS,
+    MAX_SLOTS,
     config::{ScopeKey, Target},
     record::{FullRecord, NO_SLOT, RawValue, Record, flag},
     stats::{Probe, ProbeStats},
@@ -15,6 +17,7 @@ use crate::{
     maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS},
     stack,
     state::{Hit, State},
+    zero::zero,
 };
 
 /// Pending bytes at which the agent is woken.
@@ -37,8 +40,9 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
         mark_lost(hit.target);
         return None;
     };
-    let head = &mut record.head;
-    *head = blank(kind, hit.tgid, hit.tid);
+    // SAFETY: `MaybeUninit` has the layout of what it may hold, and is left holding it.
+    let place = unsafe { &mut *(&raw mut record.head).cast::<MaybeUninit<Record>>() };
+    let head = blank(place, kind, hit.tgid, hit.tid);
     head.lost = hit.target().lost;
     let state = hit.state().ok();
     match &state {
@@ -93,35 +97,17 @@ pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, w
     );
 }
 
-/// The fixed part of a record that is about nothing yet.
+/// Makes of `head` the fixed part of a record that is about nothing yet.
 #[inline(always)]
-pub fn blank(kind: u16, tgid: u32, tid: u32) -> Record {
-    Record {
-        kind,
-        flags: 0,
-        slot: NO_SLOT,
-        values: 0,
-        frames: 0,
-        work: 0,
-        time: 0,
-        tgid,
-        tid,
-        lost: 0,
-        scope: 0,
-        object: 0,
-        queue: 0,
-        callable: 0,
-        brings: 0,
-        child_tgid: 0,
-        child_tid: 0,
-        text_len: 0,
-        name: 0,
-        stack: [tracer_common::record::RawFrame {
-            code: 0,
-            instr: 0,
-            frame: 0,
-        }; MAX_FRAMES],
-    }
+pub fn blank(head: &mut MaybeUninit<Record>, kind: u16, tgid: u32, tid: u32) -> &mut Record {
+    zero(head.as_mut_ptr());
+    // SAFETY: all of it is zero now, and any bytes are a record.
+    let head = unsafe { head.assume_init_mut() };
+    head.kind = kind;
+    head.slot = NO_SLOT;
+    head.tgid = tgid;
+    head.tid = tid;
+    head
 }
 
 #[inline(always)]

@@ -28,6 +28,8 @@ mod thread;
 mod value;
 #[cfg(target_arch = "bpf")]
 mod vars;
+#[cfg(target_arch = "bpf")]
+mod zero;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,5 +1,7 @@
 //! Lives of processes and threads.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{
@@ -47,7 +49,9 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         emit::mark_lost(parent);
         return 0;
     }
-    let mut head = emit::blank(
+    let mut head = MaybeUninit::uninit();
+    let head = emit::blank(
+        &mut head,
         if thread {
             kind::THREAD_CREATED
         } else {
@@ -60,7 +64,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     head.child_tid = child_tid;
     // SAFETY: as above.
     head.lost = unsafe { (*parent).lost };
-    emit::send_head(Probe::Fork, Some(parent), &mut head, !thread);
+    emit::send_head(Probe::Fork, Some(parent), head, !thread);
     0
 }
 
@@ -72,26 +76,24 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
         return 0;
     };
     emit::count_hit(Probe::Exec);
-    let mut head = emit::blank(kind::EXECED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs; the process has one thread at this moment.
     let state = unsafe { &mut *target };
     state.image = NO_IMAGE;
     state.bias = 0;
     forget(state);
-    head.lost = state.lost;
-    let hold = state.flags & target_flag::HOLD_AT_EXEC != 0;
     // The agent lets go on what it is told of: without room for telling, nothing is stopped.
     let Some(mut entry) = EVENTS.reserve::<Record>(0) else {
         emit::count(Probe::Exec, |s| &raw mut s.lost_ring);
         emit::mark_lost(target);
         return 0;
     };
+    let head = emit::blank(&mut entry, kind::EXECED, tgid, tid);
+    head.lost = state.lost;
     // SAFETY: a plain helper call.
-    if hold && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
+    if state.flags & target_flag::HOLD_AT_EXEC != 0 && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
         head.flags |= flag::HELD;
     }
     head.time = emit::now();
-    entry.write(head);
     entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
     emit::count(Probe::Exec, |s| &raw mut s.sent);
     0
@@ -107,14 +109,15 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     emit::count_hit(Probe::Exit);
     // Most threads of a target never had a record.
     let _ = SCRATCH.remove(tid);
-    let mut head = emit::blank(kind::EXITED, tgid, tid);
+    let mut head = MaybeUninit::uninit();
+    let head = emit::blank(&mut head, kind::EXITED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs.
     head.lost = unsafe { (*target).lost };
     let last = is_last();
     if last {
         head.flags |= flag::LAST;
     }
-    emit::send_head(Probe::Exit, Some(target), &mut head, last);
+    emit::send_head(Probe::Exit, Some(target), head, last);
     if last {
         // The number may be given to another process at once.
         let _ = TARGETS.remove(tgid);

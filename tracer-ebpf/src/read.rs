@@ -1,5 +1,7 @@
 //! Reading the target's and the kernel's memory.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::{bpf_copy_from_user, bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// The memory could not be read.
@@ -22,12 +24,27 @@ pub fn user_into<T>(dst: *mut T, len: u32, src: u64) -> Result<(), Unreadable> {
     }
 }
 
-/// Reads a plain value from the current process.
+/// A type of which any bytes are a value, and which has no padding.
+///
+/// # Safety
+/// They are.
+pub unsafe trait Plain: Copy {}
+// SAFETY: plain integers.
+unsafe impl Plain for u8 {}
+// SAFETY: plain integers.
+unsafe impl Plain for u32 {}
+// SAFETY: plain integers.
+unsafe impl Plain for u64 {}
+// SAFETY: an array has no padding of its own.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+
+/// Reads a plain value from the current process. It is not cleared before, which would cost more than reading it.
 #[inline(always)]
-pub fn user<T: Copy + Default>(src: u64) -> Result<T, Unreadable> {
-    let mut value = T::default();
-    user_into(&raw mut value, size_of::<T>() as u32, src)?;
-    Ok(value)
+pub fn user<T: Plain>(src: u64) -> Result<T, Unreadable> {
+    let mut value = MaybeUninit::<T>::uninit();
+    user_into(value.as_mut_ptr(), size_of::<T>() as u32, src)?;
+    // SAFETY: the helper has written all of it, and any bytes are a value.
+    Ok(unsafe { value.assume_init() })
 }
 
 /// Reads an address from the current process.
@@ -38,10 +55,15 @@ pub fn pointer(src: u64) -> Result<u64, Unreadable> {
 
 /// Reads a plain value from the kernel.
 #[inline(always)]
-pub fn kernel<T: Copy + Default>(src: u64) -> Result<T, Unreadable> {
-    let mut value = T::default();
+pub fn kernel<T: Plain>(src: u64) -> Result<T, Unreadable> {
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the destination is a `T` of this size; the source is checked by the helper.
     let code =
-        unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, src as *const _) };
-    if code == 0 { Ok(value) } else { Err(Unreadable) }
+        unsafe { bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, src as *const _) };
+    if code == 0 {
+        // SAFETY: the helper has written all of it, and any bytes are a value.
+        Ok(unsafe { value.assume_init() })
+    } else {
+        Err(Unreadable)
+    }
 }

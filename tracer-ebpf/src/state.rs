@@ -9,8 +9,7 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use tracer_common::{
-    MAX_SLOTS,
-    config::{Image, NO_IMAGE, Point, SlotVar, Target},
+    config::{Image, NO_IMAGE, Point, Target},
     stats::Probe,
 };
 
@@ -18,6 +17,7 @@ use crate::{
     emit,
     maps::{IMAGES, POINTS, TARGETS, kernel},
     read::{self, Unreadable},
+    zero::zero,
 };
 
 /// A hit in a traced process whose interpreter image is known.
@@ -158,10 +158,5 @@ pub fn adopt_image(target: *mut Target, point: &Point, ip: u64) {
 pub fn forget(target: &mut Target) {
     target.tstate_slot = 0;
     target.request_slot = u32::MAX;
-    target.slots = [SlotVar {
-        var: 0,
-        hash: 0,
-        name: 0,
-        pad: 0,
-    }; MAX_SLOTS];
+    zero(&raw mut target.slots);
 }

@@ -1,5 +1,7 @@
 //! Threads that Python starts, ids that it draws, interpreters that it brings up.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
@@ -72,10 +74,11 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
         &mut *target
     };
     forget(target_ref);
-    let mut head = emit::blank(kind::INTERPRETER_START, tgid, tid);
+    let mut head = MaybeUninit::uninit();
+    let head = emit::blank(&mut head, kind::INTERPRETER_START, tgid, tid);
     head.object = target_ref.bias;
     head.name = target_ref.image;
     head.lost = target_ref.lost;
-    emit::send_head(Probe::InterpreterStart, Some(target), &mut head, true);
+    emit::send_head(Probe::InterpreterStart, Some(target), head, true);
     0
 }

@@ -8,6 +8,7 @@ use tracer_common::{
 use crate::{
     read::{self, Unreadable},
     state::Hit,
+    zero::zero,
 };
 
 /// Marks `value` as not readable.
@@ -39,7 +40,7 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         return Ok(());
     }
     value.type_object = read::pointer(object + 8)?;
-    let (source, unit) = if value.type_object == hit.address(hit.image.str_type) {
+    let source = if value.type_object == hit.address(hit.image.str_type) {
         // PyASCIIObject: length 16, hash 24, state 32 (Include/cpython/unicodeobject.h).
         let [len, _, state] = read::user::<[u64; 3]>(object + 16)?;
         let (kind, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
@@ -53,17 +54,19 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
             4 => repr::STR4,
             _ => return Err(Unreadable),
         };
+        value.text_len = kind as u8;
         let data = if ascii {
             hit.image.ascii_data
         } else {
             hit.image.compact_data
         };
-        (object + u64::from(data), kind)
+        object + u64::from(data)
     } else if value.type_object == hit.address(hit.image.bytes_type) {
         // PyBytesObject: ob_size 16, ob_shash 24, ob_sval 32.
         value.len = read::pointer(object + 16)?;
         value.repr = repr::BYTES;
-        (object + 32, 1)
+        value.text_len = 1;
+        object + 32
     } else if value.type_object == hit.address(hit.image.int_type) {
         // PyLongObject from 3.12 on: lv_tag 16 (digits << 3 | sign, sign 2 is negative), ob_digit 24.
         let tag = read::pointer(object + 16)?;
@@ -73,26 +76,42 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         } else {
             repr::INT
         };
-        (object + 24, 4)
+        value.text_len = 4;
+        object + 24
     } else {
         return Ok(());
     };
-    let units = if value.len > MAX_TEXT as u64 {
-        MAX_TEXT as u64
-    } else {
-        value.len
-    };
-    let bytes = if units * unit > MAX_TEXT as u64 {
-        MAX_TEXT as u32
-    } else {
-        (units * unit) as u32
-    };
-    if bytes > 0 {
-        read::user_into(value.text.as_mut_ptr(), bytes & 0x7f, source)?;
-    }
+    let bytes = content(value);
+    read::user_into(value.text.as_mut_ptr(), bytes, source)?;
     value.text_len = bytes as u8;
     value.hash = digest(value);
     Ok(())
+}
+
+/// Bytes of content that travel, by `len` and by the width of a character or digit, which `text_len` holds so far.
+///
+/// Both are read back from memory: so the verifier knows nothing about them any more, and checks what follows once
+/// instead of once for every type and width.
+#[inline(always)]
+fn content(value: &RawValue) -> u32 {
+    // SAFETY: both are valid for reading.
+    let (len, width) = unsafe {
+        (
+            (&raw const value.len).read_volatile(),
+            u64::from((&raw const value.text_len).read_volatile()),
+        )
+    };
+    let units = if len > MAX_TEXT as u64 {
+        MAX_TEXT as u64
+    } else {
+        len
+    };
+    let bytes = units * width;
+    if bytes > MAX_TEXT as u64 {
+        MAX_TEXT as u32
+    } else {
+        bytes as u32
+    }
 }
 
 /// A hash over content, length and representation: equal content gives equal hashes in every process.
@@ -112,13 +131,6 @@ fn digest(value: &RawValue) -> u64 {
 
 #[inline(always)]
 fn blank(value: &mut RawValue, state: u8) {
-    value.object = 0;
-    value.type_object = 0;
-    value.len = 0;
-    value.hash = 0;
+    zero(value);
     value.state = state;
-    value.repr = repr::OPAQUE;
-    value.text_len = 0;
-    value.pad = [0; 5];
-    value.text = [0; MAX_TEXT];
 }

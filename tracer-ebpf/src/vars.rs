@@ -1,5 +1,7 @@
 //! Which ContextVars are watched: found by name on first sight, then known by address.
 
+use core::mem::MaybeUninit;
+
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
     config::{Name, NameKey, SlotVar, Var, VarKey},
@@ -14,6 +16,7 @@ use crate::{
     read::{self, Unreadable},
     state::{Hit, State},
     value,
+    zero::zero,
 };
 
 /// What a variable is to the agent.
@@ -140,6 +143,10 @@ fn announce_other(hit: &mut Hit, var: u64) {
     emit::send(hit, record);
 }
 
+/// A key that can be cleared by words.
+#[repr(C, align(8))]
+struct AlignedKey(NameKey);
+
 #[inline(always)]
 fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
     let name = read::pointer(var + 16)?;
@@ -148,11 +155,12 @@ fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
     if state & 0x60 != 0x60 || len == 0 || len > u64::from(u16::MAX) {
         return Ok(None);
     }
-    let mut key = NameKey {
-        set: hit.target().names,
-        len: len as u32,
-        bytes: [0; MAX_NAME],
-    };
+    let mut key = MaybeUninit::<AlignedKey>::uninit();
+    zero(key.as_mut_ptr());
+    // SAFETY: all of it is zero now, which is a key.
+    let AlignedKey(key) = unsafe { key.assume_init_mut() };
+    key.set = hit.target().names;
+    key.len = len as u32;
     let bytes = if len > MAX_NAME as u64 {
         MAX_NAME as u32
     } else {
@@ -164,7 +172,7 @@ fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
         name + u64::from(hit.image.ascii_data),
     )?;
     // SAFETY: names are written by the agent before any probe is attached.
-    Ok(unsafe { NAMES.get(key) }.copied())
+    Ok(unsafe { NAMES.get(&*key) }.copied())
 }
 
 /// Reads what the context holds for one slot.

@@ -1,6 +1,7 @@
 //! bleedtrace's chores.
 
 mod accuracy;
+mod bench;
 mod bpf;
 mod demo;
 mod deps;
@@ -41,6 +42,17 @@ enum Chore {
 enum Bench {
     /// A random mix of requests with recorded ground truth: no false finding, and none missed.
     Accuracy(Mix),
+    /// What a probe hit costs, next to an empty program on the same address; noted in docs/benchmarks.md.
+    Hit(Rounds),
+    /// Time until a live process is attached, and the tracer's memory; noted in docs/benchmarks.md.
+    Attach(Rounds),
+}
+
+#[derive(Args)]
+struct Rounds {
+    /// Times that everything is measured.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 #[derive(Args)]
@@ -60,6 +72,8 @@ fn main() -> Result<()> {
         Chore::Test => test::run(),
         Chore::Demo => demo::run(),
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
+        Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
+        Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
         Chore::Soak(Mix { requests, seed }) => accuracy::soak(requests, seed),
     }
 }

@@ -4,4 +4,5 @@ pub mod kernel;
 pub mod object;
 pub mod programs;
 pub mod registry;
+pub mod run_time;
 pub mod sys;

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    thread,
 };
 
 use aya::{
@@ -20,6 +21,7 @@ use tracer_common::{
 use super::{
     kernel::{KernelError, KernelOffsets},
     object::{BpfObject, ObjectError},
+    run_time::{Measured, RunTimes},
     sys::{LoadError, Multi, Offset, Shared, UprobeBackend, When},
 };
 
@@ -120,7 +122,7 @@ const TRACEPOINTS: [(Probe, &str); 3] = [
 pub struct ProgramTotals {
     /// Its own counters.
     pub stats: ProbeStats,
-    /// Seconds that it ran, as the kernel measured.
+    /// Seconds that it ran, estimated from those runs that the kernel measured.
     pub seconds: f64,
 }
 
@@ -136,7 +138,7 @@ pub struct Programs {
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     ebpf: Ebpf,
-    _run_times: Option<OwnedFd>,
+    run_times: RunTimes,
 }
 
 impl Programs {
@@ -166,7 +168,6 @@ impl Programs {
                 error: Box::new(error),
             })?;
         }
-        let run_times = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
         let mut programs = Self {
             links: Vec::new(),
             ids: BTreeMap::new(),
@@ -178,7 +179,7 @@ impl Programs {
             stats: take(&mut ebpf, "STATS")?,
             uprobes,
             ebpf,
-            _run_times: run_times,
+            run_times: RunTimes::start(),
         };
         programs.ids = programs.program_ids();
         Ok(programs)
@@ -258,8 +259,8 @@ impl Programs {
         Ok(())
     }
 
-    /// What every program has done so far.
-    pub fn totals(&self) -> BTreeMap<Probe, ProgramTotals> {
+    /// What every program has done so far. To be asked for at even intervals: run times are measured in some of them.
+    pub fn totals(&mut self) -> BTreeMap<Probe, ProgramTotals> {
         let mut totals: BTreeMap<Probe, ProgramTotals> = BTreeMap::new();
         for (probe, index) in Probe::ALL.into_iter().zip(0..PROBES) {
             let total = totals.entry(probe).or_default();
@@ -276,10 +277,21 @@ impl Programs {
                 total.stats.unreadable += s.unreadable;
             }
         }
+        let mut measured: BTreeMap<Probe, (u64, Measured)> = totals
+            .iter()
+            .map(|(probe, total)| (*probe, (total.stats.hits, Measured::default())))
+            .collect();
         for program in loaded_programs().filter_map(Result::ok) {
-            if let Some(probe) = self.ids.get(&program.id()) {
-                totals.entry(*probe).or_default().seconds = program.run_time().as_secs_f64();
+            let probe = self.ids.get(&program.id());
+            if let Some((_, measured)) = probe.and_then(|probe| measured.get_mut(probe)) {
+                *measured = Measured {
+                    runs: program.run_count(),
+                    seconds: program.run_time().as_secs_f64(),
+                };
             }
+        }
+        for (probe, seconds) in self.run_times.round(&measured) {
+            totals.entry(probe).or_default().seconds = seconds;
         }
         totals
     }
@@ -333,17 +345,32 @@ fn load_uprobes(object: &BpfObject, ebpf: &Ebpf) -> Result<BTreeMap<Probe, Owned
     parsed.relocate_calls(&text).map_err(|e| misfit(&e))?;
     parsed.sanitize_functions(aya::features());
     let license = parsed.license.to_string_lossy().into_owned();
-    UPROBES
-        .into_iter()
-        .map(|(probe, _)| {
-            let program = parsed
-                .programs
-                .get(probe.name())
-                .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?;
-            let function = &parsed.functions[&program.function_key()];
-            Ok((probe, Multi.load(probe.name(), &function.instructions, &license)?))
-        })
-        .collect()
+    let parsed = &parsed;
+    let license = license.as_str();
+    let load = |probe: Probe| {
+        let program = parsed
+            .programs
+            .get(probe.name())
+            .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?;
+        let function = &parsed.functions[&program.function_key()];
+        let loaded = Multi.load(probe.name(), &function.instructions, license)?;
+        Ok((probe, loaded))
+    };
+    // The verifier takes its time: every program is checked on a thread of its own.
+    thread::scope(|scope| {
+        let loading: Vec<_> = UPROBES
+            .into_iter()
+            .map(|(probe, _)| scope.spawn(move || load(probe)))
+            .collect();
+        loading
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    })
 }
 
 fn descriptor(map: &aya::maps::Map) -> Option<i32> {

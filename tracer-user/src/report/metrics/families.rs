@@ -90,7 +90,7 @@ families! {
     PROBE_HITS = Counter "bleedtrace_probe_hits_total" ["probe"] "runs":
         "Times that a probe's program ran.";
     PROBE_SECONDS = Counter "bleedtrace_probe_seconds_total" ["probe"] "seconds":
-        "Time that a probe's program ran, where the kernel counts it (kernel.bpf_stats_enabled).";
+        "Time that a probe's program ran: its runs times their mean time, which is measured half a second in every ten.";
     OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
         "Observations that were counted under the label value other, because too many services or slots exist.";
 }

@@ -1,0 +1,7 @@
+//! Measuring: ratios of runs that alternate in one process, so that they say the same on any machine.
+
+pub mod attach;
+mod child;
+pub mod hit;
+mod notes;
+mod statistics;
