@@ -208,6 +208,8 @@ pub mod arguments {
 
 /// Values of the object's `.rodata`, set at load.
 pub mod global {
+    /// `u32`: pending bytes at which the agent is woken, a power of two.
+    pub const WAKE_AT: &str = "WAKE_AT";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.

@@ -7,7 +7,8 @@ pub mod kind {
     /// A watched variable was seen for the first time in a target; `object` is the variable, `slot` the number it got, `text` its name,
     /// value 0 its default (unset when it has none).
     pub const VAR: u16 = 1;
-    /// `PyContextVar_Get`: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot.
+    /// `PyContextVar_Get`: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot;
+    /// the last ones are left out when there is no default or no such slot.
     pub const READ: u16 = 2;
     /// `PyContextVar_Set`: value 0 is what is written; value 2 as for [`READ`].
     pub const BIND: u16 = 3;
@@ -115,10 +116,10 @@ pub mod repr {
 pub struct RawFrame {
     /// Address of the code object.
     pub code: u64,
-    /// Instruction pointer inside the code object's bytecode (`prev_instr` up to 3.12, `instr_ptr` from 3.13).
-    pub instr: u64,
-    /// Address of the interpreter frame: tells two activations of one function apart while both are alive.
-    pub frame: u64,
+    /// Distance from there to the instruction pointer (`prev_instr` up to 3.12, `instr_ptr` from 3.13), which is inside it.
+    pub instr: u32,
+    /// Low half of the interpreter frame's address: tells two activations of one function apart while both are alive.
+    pub frame: u32,
 }
 
 /// One value of a variable, as found in memory.
@@ -210,13 +211,13 @@ pub const VALUE_FOUND: usize = 0;
 pub const VALUE_CALL_DEFAULT: usize = 1;
 /// Index of the `request` slot's value.
 pub const VALUE_REQUEST: usize = 2;
-/// Values that travel with a READ, BIND or UNBIND.
+/// Values that travel at most with a READ, BIND or UNBIND.
 pub const SLOT_EVENT_VALUES: usize = 3;
 
 const _: () = {
-    assert!(size_of::<RawFrame>() == 24);
+    assert!(size_of::<RawFrame>() == 16);
     assert!(size_of::<RawValue>() == 104);
-    assert!(size_of::<Record>() == 88 + 24 * MAX_FRAMES);
+    assert!(size_of::<Record>() == 88 + 16 * MAX_FRAMES);
     assert!(size_of::<FullRecord>() == size_of::<Record>() + 104 * MAX_SLOTS);
     assert!(SLOT_EVENT_VALUES <= MAX_SLOTS);
 };

@@ -35,8 +35,10 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
     };
     record.head.object = var;
     record.head.slot = slot as u8;
-    record.head.values = SLOT_EVENT_VALUES as u8;
-    value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    record.head.values = vars::values_of_event(&hit, default != 0);
+    if record.head.values > 1 {
+        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    }
     match &state {
         Some(state) => {
             vars::fill(&hit, state, slot, &mut record.values[VALUE_FOUND]);
@@ -78,9 +80,11 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     };
     record.head.object = var;
     record.head.slot = slot as u8;
-    record.head.values = SLOT_EVENT_VALUES as u8;
+    record.head.values = vars::values_of_event(&hit, false);
     value::describe(&hit, new, &mut record.values[VALUE_FOUND]);
-    value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    if record.head.values > 1 {
+        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    }
     match &state {
         Some(state) => vars::fill_request(&hit, state, &mut record.values),
         None => all_unreadable(record),
@@ -115,8 +119,10 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
     }
     record.head.object = var;
     record.head.slot = slot as u8;
-    record.head.values = SLOT_EVENT_VALUES as u8;
-    value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    record.head.values = vars::values_of_event(&hit, false);
+    if record.head.values > 1 {
+        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    }
     match (&token, &state) {
         (Ok([_, _, old, _]), Some(state)) => {
             if *old == 0 {

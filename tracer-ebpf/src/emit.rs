@@ -14,14 +14,12 @@ use tracer_common::{
 };
 
 use crate::{
-    maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS},
+    maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, wake_at},
     stack,
     state::{Hit, State},
     zero::zero,
 };
 
-/// Pending bytes at which the agent is woken.
-const WAKE_AT: u64 = 64 << 10;
 /// `BPF_RB_AVAIL_DATA`.
 const PENDING: u64 = 0;
 
@@ -112,7 +110,7 @@ pub fn blank(head: &mut MaybeUninit<Record>, kind: u16, tgid: u32, tid: u32) -> 
 
 #[inline(always)]
 fn output(probe: Probe, target: Option<*mut Target>, data: *mut core::ffi::c_void, size: u64, wake: bool) {
-    let flags = if wake || EVENTS.query(PENDING) > WAKE_AT {
+    let flags = if wake || is_time_to_wake(size) {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
@@ -134,6 +132,15 @@ fn output(probe: Probe, target: Option<*mut Target>, data: *mut core::ffi::c_voi
             mark_lost(target);
         }
     }
+}
+
+/// Whether the bytes that wait for the agent have just reached a multiple of the amount at which it is woken.
+///
+/// Once for each such amount: a wake-up is an interrupt, which costs as much as a whole hit.
+#[inline(always)]
+fn is_time_to_wake(size: u64) -> bool {
+    let (pending, amount) = (EVENTS.query(PENDING), wake_at());
+    pending >= amount && pending & (amount - 1) < size
 }
 
 /// Notes in the target itself that a record of it is missing; its next record says so.
@@ -164,7 +171,7 @@ fn remember_scope(tgid: u32, scope: u64) -> bool {
 fn is_new_stack(head: &Record) -> bool {
     let mut hash = u64::from(head.tgid);
     for frame in &head.stack {
-        hash = (hash ^ frame.code ^ frame.instr.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash = (hash ^ frame.code ^ (u64::from(frame.instr) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash ^= hash >> 31;
     }
     if STACKS.get_ptr(hash).is_some() {

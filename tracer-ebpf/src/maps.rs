@@ -68,6 +68,14 @@ static SIGNAL_OFFSET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static LIVE_OFFSET: Global<u32> = Global::new(0);
 
+#[unsafe(no_mangle)]
+static WAKE_AT: Global<u32> = Global::new(64 << 10);
+
+/// Pending bytes at which the agent is woken; a power of two.
+pub fn wake_at() -> u64 {
+    u64::from(WAKE_AT.load())
+}
+
 /// Offsets inside the kernel's own structs, from its BTF.
 pub mod kernel {
     pub fn fsbase() -> u64 {

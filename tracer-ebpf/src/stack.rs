@@ -59,8 +59,8 @@ fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
         if owner != OWNED_BY_C_STACK && words[0] != 0 {
             record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {
                 code: words[0],
-                instr: words[7],
-                frame,
+                instr: words[7].wrapping_sub(words[0]) as u32,
+                frame: frame as u32,
             };
             record.head.frames = count as u8 + 1;
         }

@@ -42,6 +42,7 @@ pub fn random(ctx: ProbeContext) -> u32 {
         return 0;
     };
     record.head.values = SLOT_EVENT_VALUES as u8;
+    value::unset(&mut record.values[VALUE_REQUEST]);
     value::unset(&mut record.values[VALUE_FOUND]);
     value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
     match &state {

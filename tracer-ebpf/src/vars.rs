@@ -5,7 +5,9 @@ use core::mem::MaybeUninit;
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
     config::{Name, NameKey, SlotVar, Var, VarKey},
-    record::{NO_SLOT, RawValue, VALUE_REQUEST, kind, marker},
+    record::{
+        NO_SLOT, RawValue, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind, marker,
+    },
     stats::Probe,
 };
 
@@ -193,14 +195,24 @@ pub fn fill(hit: &Hit, state: &State, slot: u32, into: &mut RawValue) {
     }
 }
 
-/// Reads what the context holds for the `request` slot.
+/// Values that travel with an event about one slot: the last ones are left out when there is nothing to say.
+#[inline(always)]
+pub fn values_of_event(hit: &Hit, default: bool) -> u8 {
+    if hit.target().request_slot < MAX_SLOTS as u32 {
+        SLOT_EVENT_VALUES as u8
+    } else if default {
+        VALUE_CALL_DEFAULT as u8 + 1
+    } else {
+        VALUE_FOUND as u8 + 1
+    }
+}
+
+/// Reads what the context holds for the `request` slot, if there is one.
 #[inline(always)]
 pub fn fill_request(hit: &Hit, state: &State, values: &mut [RawValue; MAX_SLOTS]) {
     let slot = hit.target().request_slot;
     if slot < MAX_SLOTS as u32 {
         fill(hit, state, slot, &mut values[VALUE_REQUEST]);
-    } else {
-        value::unset(&mut values[VALUE_REQUEST]);
     }
 }
 

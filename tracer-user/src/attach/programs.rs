@@ -117,6 +117,9 @@ const TRACEPOINTS: [(Probe, &str); 3] = [
     (Probe::Exit, "sched_process_exit"),
 ];
 
+/// Pending bytes at which the agent is woken, where the ring has room for several times that.
+const WAKE_AT: u32 = 64 << 10;
+
 /// What a program has done so far, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ProgramTotals {
@@ -145,8 +148,11 @@ impl Programs {
     /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page).
     pub fn load(object: &BpfObject, ring_bytes: u32) -> Result<Self, AttachError> {
         let offsets = KernelOffsets::read()?;
+        // A small ring is full before a large one would wake anybody.
+        let wake_at = WAKE_AT.min(ring_bytes / 4);
         let mut ebpf = EbpfLoader::new()
             .btf(None)
+            .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)
             .override_global(global::TGID_OFFSET, &offsets.tgid, true)

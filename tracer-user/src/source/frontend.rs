@@ -196,12 +196,10 @@ impl Frontend {
                     scope,
                     entered,
                     found: self.found(values.get(VALUE_FOUND)?),
-                    call_default: if record.flags & flag::HAS_DEFAULT == 0 {
-                        None
-                    } else {
-                        self.value(values.get(VALUE_CALL_DEFAULT)?)
-                    },
-                    request: self.value(values.get(VALUE_REQUEST)?),
+                    call_default: self
+                        .optional(values, VALUE_CALL_DEFAULT)
+                        .filter(|_| record.flags & flag::HAS_DEFAULT != 0),
+                    request: self.optional(values, VALUE_REQUEST),
                     stack,
                 }
             }
@@ -210,7 +208,7 @@ impl Frontend {
                 scope,
                 entered,
                 value: self.found(values.get(VALUE_FOUND)?),
-                request: self.value(values.get(VALUE_REQUEST)?),
+                request: self.optional(values, VALUE_REQUEST),
                 stack: self.stack(record),
             },
             kind::UNBIND => What::Unbind {
@@ -260,13 +258,13 @@ impl Frontend {
                 stack.outermost(crate::correlate::event::Named::Mint)?;
                 What::Random {
                     scope,
-                    request: self.value(values.get(VALUE_REQUEST)?),
+                    request: self.optional(values, VALUE_REQUEST),
                     stack,
                 }
             }
             kind::MARK => What::TaskMinted {
                 scope,
-                request: self.value(values.get(VALUE_REQUEST)?),
+                request: self.optional(values, VALUE_REQUEST),
                 payload: self.found(values.get(VALUE_FOUND)?),
                 stack: self.stack(record),
             },
@@ -377,6 +375,11 @@ impl Frontend {
     /// What a raw value says.
     pub fn found(&mut self, raw: &RawValue) -> Found {
         found(raw, |address| self.type_name(address))
+    }
+
+    /// A value that only travels when there is one.
+    fn optional(&mut self, values: &[RawValue], index: usize) -> Option<Value> {
+        self.value(values.get(index)?)
     }
 
     /// The characters of a raw `str`.

@@ -3,10 +3,7 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
-use tracer_common::{
-    MAX_SLOTS,
-    record::{RawValue, Record},
-};
+use tracer_common::record::{RawValue, Record};
 
 /// The reader's end of the ring.
 pub struct Ring {
@@ -31,7 +28,7 @@ impl Ring {
             let Some(item) = self.ring.next() else { break };
             count += 1;
             if let Some((record, values)) = decode(&item) {
-                each(&record, &values[..usize::from(record.values)]);
+                each(record, values);
             }
         }
         count
@@ -39,22 +36,11 @@ impl Ring {
 }
 
 /// Takes a record apart. None when its size is not what it announces, which only another build's kernel side can cause.
-pub fn decode(bytes: &[u8]) -> Option<(Record, [RawValue; MAX_SLOTS])> {
+pub fn decode(bytes: &[u8]) -> Option<(&Record, &[RawValue])> {
     let (head, rest) = bytes.split_at_checked(size_of::<Record>())?;
-    let record: Record = bytemuck::pod_read_unaligned(head);
-    let count = usize::from(record.values);
-    if count > MAX_SLOTS || rest.len() < count * size_of::<RawValue>() {
-        return None;
-    }
-    let mut values = [bytemuck::Zeroable::zeroed(); MAX_SLOTS];
-    for (value, bytes) in values
-        .iter_mut()
-        .zip(rest.chunks_exact(size_of::<RawValue>()))
-        .take(count)
-    {
-        *value = bytemuck::pod_read_unaligned(bytes);
-    }
-    Some((record, values))
+    let record: &Record = bytemuck::try_from_bytes(head).ok()?;
+    let values = rest.get(..usize::from(record.values) * size_of::<RawValue>())?;
+    Some((record, bytemuck::try_cast_slice(values).ok()?))
 }
 
 /// The ring as something to wait on.

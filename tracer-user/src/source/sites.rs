@@ -40,11 +40,11 @@ pub struct Sites {
     codes: HashMap<u64, Known>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Known {
     /// None for code that is no function of the program.
-    code: Option<Arc<Place>>,
-    identity: Option<CodeIdentity>,
+    place: Option<Place>,
+    identity: CodeIdentity,
     checked: Instant,
 }
 
@@ -55,6 +55,8 @@ struct Place {
     file: Arc<str>,
     named: Option<Named>,
     machinery: bool,
+    /// Lines by the instruction's distance from the code object: decoding the line table takes a while.
+    lines: HashMap<u32, u32>,
 }
 
 impl Sites {
@@ -66,88 +68,104 @@ impl Sites {
         core: &Core,
         names: &NameSet,
     ) -> Stack {
-        let unknown: Arc<str> = Arc::from("?");
-        let frames = frames.iter().filter_map(|raw| {
-            let known = self.look_up(raw.code, memory, core, names);
-            let (site, named, machinery, start) = match known {
-                Some(Known { code: None, .. }) => return None,
-                Some(Known {
-                    code: Some(place), ..
-                }) => {
-                    let site = Site {
-                        function: Arc::clone(&place.function),
-                        file: Arc::clone(&place.file),
-                        line: place.code.line(raw.instr).unwrap_or(0),
-                    };
-                    (site, place.named, place.machinery, place.code.start)
-                }
-                None => {
-                    let site = Site {
-                        function: Arc::clone(&unknown),
-                        file: Arc::clone(&unknown),
-                        line: 0,
-                    };
-                    (site, None, false, 0)
-                }
-            };
-            let offset = raw.instr.saturating_sub(start);
-            Some(Frame {
-                site,
-                named,
-                activation: raw.frame,
-                offset,
-                machinery,
-            })
+        let now = Instant::now();
+        let resolved = frames.iter().filter_map(|raw| {
+            self.refresh(raw.code, now, memory, core, names);
+            match self.codes.get_mut(&raw.code) {
+                Some(known) => known.place.as_mut().map(|place| place.frame(raw)),
+                None => Some(unknown(raw)),
+            }
         });
         Stack {
-            frames: frames.collect(),
+            frames: resolved.collect(),
         }
     }
 
-    fn look_up(
+    /// Reads a code object, unless what is known of it is still good.
+    fn refresh(
         &mut self,
         address: u64,
+        now: Instant,
         memory: Option<&ProcessMemory>,
         core: &Core,
         names: &NameSet,
-    ) -> Option<Known> {
-        let now = Instant::now();
+    ) {
         if let Some(known) = self.codes.get_mut(&address) {
             if now.duration_since(known.checked) < TRUSTED {
-                return Some(known.clone());
+                return;
             }
             // An unreadable target has ended; what is known of it stays the best answer.
             let identity = memory.and_then(|m| CodeIdentity::read(m, core.layout, address).ok());
-            if identity.is_none() || identity == known.identity {
+            if identity.is_none_or(|identity| identity == known.identity) {
                 known.checked = now;
-                return Some(known.clone());
+                return;
             }
         }
-        let code = Code::read(memory?, core.layout, address).ok()?;
+        let Some(code) = memory.and_then(|memory| Code::read(memory, core.layout, address).ok()) else {
+            return;
+        };
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }
         let known = Known {
-            identity: Some(code.identity),
+            identity: code.identity,
             checked: now,
-            code: place(code, names),
+            place: place(code, names),
         };
-        self.codes.insert(address, known.clone());
-        Some(known)
+        self.codes.insert(address, known);
     }
 }
 
-fn place(code: Code, names: &NameSet) -> Option<Arc<Place>> {
+impl Place {
+    fn frame(&mut self, raw: &RawFrame) -> Frame {
+        let instr = raw.code.saturating_add(u64::from(raw.instr));
+        let code = &self.code;
+        let line = *self
+            .lines
+            .entry(raw.instr)
+            .or_insert_with(|| code.line(instr).unwrap_or(0));
+        Frame {
+            site: Site {
+                function: Arc::clone(&self.function),
+                file: Arc::clone(&self.file),
+                line,
+            },
+            named: self.named,
+            activation: u64::from(raw.frame),
+            offset: instr.saturating_sub(self.code.start),
+            machinery: self.machinery,
+        }
+    }
+}
+
+/// A frame whose code could not be read.
+fn unknown(raw: &RawFrame) -> Frame {
+    let name: Arc<str> = Arc::from("?");
+    Frame {
+        site: Site {
+            function: Arc::clone(&name),
+            file: name,
+            line: 0,
+        },
+        named: None,
+        activation: u64::from(raw.frame),
+        offset: u64::from(raw.instr),
+        machinery: false,
+    }
+}
+
+fn place(code: Code, names: &NameSet) -> Option<Place> {
     if code.is_trampoline() {
         return None;
     }
-    Some(Arc::new(Place {
+    Some(Place {
         function: Arc::from(code.qualname.as_str()),
         file: Arc::from(code.filename.as_str()),
         named: names.named(&code.filename, &code.qualname),
         machinery: is_machinery(&code.filename),
+        lines: HashMap::new(),
         code,
-    }))
+    })
 }
 
 /// Whether a file belongs to the standard library's machinery: `.../python3.N/asyncio/...` and the like.

@@ -226,7 +226,7 @@ fn stacks_name_function_file_and_line() {
                         frame.code,
                         code.qualname.clone(),
                         code.filename.clone(),
-                        code.line(frame.instr),
+                        code.line(frame.code + u64::from(frame.instr)),
                     )
                 })
                 .collect();

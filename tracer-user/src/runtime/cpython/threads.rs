@@ -187,8 +187,8 @@ impl<M: Memory> Interpreter<'_, M> {
             if !shim && self.has_type(code, self.core.addresses.code_type)? {
                 frames.push(RawFrame {
                     code,
-                    instr: self.memory.u64(frame, layout.frame_instr)?,
-                    frame,
+                    instr: self.memory.u64(frame, layout.frame_instr)?.wrapping_sub(code) as u32,
+                    frame: frame as u32,
                 });
             }
             frame = self.memory.u64(frame, layout.frame_previous)?;
