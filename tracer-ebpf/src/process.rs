@@ -11,6 +11,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
+use aya_log_ebpf::debug;
 use tracer_common::{
     config::{NO_IMAGE, target_flag},
     record::{Record, flag, kind},
@@ -70,7 +71,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 
 /// `sched_process_exec`: the old image is gone. A held process stops here, before its first instruction.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
+pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = current();
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         return 0;
@@ -93,9 +94,16 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     if state.flags & target_flag::HOLD_AT_EXEC != 0 && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
         head.flags |= flag::HELD;
     }
+    let held = head.flags & flag::HELD != 0;
     head.time = emit::now();
     entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
     emit::count(Probe::Exec, |s| &raw mut s.sent);
+    debug!(
+        &ctx,
+        "process {} executes another program, held: {}",
+        tgid,
+        u32::from(held)
+    );
     0
 }
 

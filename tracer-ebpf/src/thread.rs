@@ -3,6 +3,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
+use aya_log_ebpf::debug;
 use tracer_common::{
     record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
     stats::Probe,
@@ -75,6 +76,10 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
         &mut *target
     };
     forget(target_ref);
+    debug!(
+        &ctx,
+        "interpreter of image {} comes up in process {}", target_ref.image, tgid
+    );
     let mut head = MaybeUninit::uninit();
     let head = emit::blank(&mut head, kind::INTERPRETER_START, tgid, tid);
     head.object = target_ref.bias;

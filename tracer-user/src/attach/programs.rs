@@ -13,6 +13,7 @@ use aya::{
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint, loaded_programs},
 };
+use aya_log::EbpfLogger;
 use tracer_common::{
     config::{Image, Name, NameKey, Point, ScopeKey, Target, global},
     stats::{PROBES, Probe, ProbeStats},
@@ -117,6 +118,10 @@ const TRACEPOINTS: [(Probe, &str); 3] = [
     (Probe::Exit, "sched_process_exit"),
 ];
 
+/// `AYA_LOG_LEVEL`: everything up to debug, or nothing.
+const LOG_DEBUG: u8 = 4;
+const LOG_NOTHING: u8 = 0;
+
 /// Pending bytes at which the agent is woken, where the ring has room for several times that.
 const WAKE_AT: u32 = 64 << 10;
 
@@ -140,6 +145,7 @@ pub struct Programs {
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     ebpf: Ebpf,
     run_times: RunTimes,
 }
@@ -150,8 +156,15 @@ impl Programs {
         let offsets = KernelOffsets::read()?;
         // A small ring is full before a large one would wake anybody.
         let wake_at = WAKE_AT.min(ring_bytes / 4);
+        // What the programs say of themselves is for debugging only; below that level the verifier removes it.
+        let log_level = if tracing::enabled!(tracing::Level::DEBUG) {
+            LOG_DEBUG
+        } else {
+            LOG_NOTHING
+        };
         let mut ebpf = EbpfLoader::new()
             .btf(None)
+            .override_global(aya_log::LEVEL, &log_level, true)
             .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)
@@ -174,7 +187,13 @@ impl Programs {
                 error: Box::new(error),
             })?;
         }
+        let logger = if log_level == LOG_DEBUG {
+            EbpfLogger::init(&mut ebpf).ok()
+        } else {
+            None
+        };
         let mut programs = Self {
+            logger,
             links: Vec::new(),
             ids: BTreeMap::new(),
             images: take(&mut ebpf, "IMAGES")?,
@@ -189,6 +208,13 @@ impl Programs {
         };
         programs.ids = programs.program_ids();
         Ok(programs)
+    }
+
+    /// Passes on what the programs have said of themselves since the last time.
+    pub fn log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
     }
 
     /// The ring that records arrive in. It can be taken once.

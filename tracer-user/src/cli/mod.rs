@@ -58,6 +58,7 @@ fn log_to_stderr(verbose: u8) {
     };
     let own = Targets::new()
         .with_target("tracer_user", level)
+        .with_target("tracer_ebpf", level)
         .with_default(tracing::Level::WARN);
     let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

@@ -273,6 +273,7 @@ impl Session {
     }
 
     fn counters(&mut self) {
+        self.follower.registry.programs.log();
         let totals = self.follower.registry.programs.totals();
         let stats: Vec<_> = totals
             .iter()
