@@ -190,7 +190,7 @@ impl Target {
             match (request, &mut me.undecided) {
                 (Some(request), Some(undecided)) => undecided.last_read = Some((request, judged)),
                 (Some(request), None) => {
-                    self.requests.read(&request, judged);
+                    self.requests.read(&request, &judged);
                 }
                 (None, _) => self.requests.read_unplaced(now.seq),
             }

@@ -151,7 +151,7 @@ impl Requests {
     }
 
     /// An identity was read on behalf of a request.
-    pub(super) fn read(&mut self, id: &RequestId, read: IdentityRead) {
+    pub(super) fn read(&mut self, id: &RequestId, read: &IdentityRead) {
         if self.births_forgotten
             && let RequestKey::Scope(scope, born) = &id.exact
             && self.births.get(scope) != Some(born)

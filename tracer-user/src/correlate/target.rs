@@ -362,6 +362,6 @@ pub(super) fn decide(me: &mut CarrierState, requests: &mut Requests, out: &mut O
     if let Some((id, read)) = last_read
         && requests.last(&id).is_none_or(|newer| newer.seq < read.seq)
     {
-        requests.read(&id, read);
+        requests.read(&id, &read);
     }
 }
