@@ -52,6 +52,7 @@ fn a_target_that_exits_ends_the_trace() {
     on_every_interpreter("a_target_that_exits_ends_the_trace", |setup| {
         let mut running = Trace::new(setup, "tenant").start(setup, "load.py", &[]);
         running.program.wait_for("ready");
+        std::thread::sleep(Duration::from_secs(1));
         running.signal_command("TERM");
         let outcome = running.end();
         right(&outcome.ended.stdout);

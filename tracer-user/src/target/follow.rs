@@ -2,9 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    ffi::OsStr,
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
-    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,9 +14,9 @@ use tracer_common::{
 };
 
 use super::{
+    arm,
     identify::identify,
     keeper::Keeper,
-    maps::Mapping,
     process::{Process, ProcessError},
     user::Database,
 };
@@ -30,11 +27,8 @@ use crate::{
     },
     config::Config,
     correlate::event::{Carrier, Event, Role, TargetId, What},
-    elf::{Cost, Elf, read_loaded},
-    runtime::cpython::{
-        find,
-        memory::{MemoryError, ProcessMemory},
-    },
+    elf::Cost,
+    runtime::cpython::memory::{MemoryError, ProcessMemory},
     source::{
         frontend::{Frontend, Interpreted},
         names::NameSet,
@@ -189,24 +183,9 @@ impl Follower {
             .collect()
     }
 
-    /// Whether any process is still followed.
-    pub fn is_idle(&self) -> bool {
-        self.processes.is_empty()
-    }
-
     /// Whether this process is followed.
     pub fn follows(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
-    }
-
-    /// The front ends of all processes that are traced now.
-    pub fn frontends_mut(&mut self) -> impl Iterator<Item = &mut Frontend> {
-        self.processes.values_mut().filter_map(|p| p.frontend.as_mut())
-    }
-
-    /// Records that the kernel side has lost of a process by now.
-    pub fn lost(&self, pid: u32) -> Option<u64> {
-        self.registry.programs.target(pid).map(|t| t.lost)
     }
 
     /// Follows a command that has not started yet, and everything that it starts, from their first instructions.
@@ -241,13 +220,16 @@ impl Follower {
         {
             return Err(FollowError::Greenlet(pid));
         }
-        let (index, bias) = self
-            .arm_mapped_core(&process, &maps)?
-            .ok_or(FollowError::NotPython(pid))?;
-        let queue = self.arm_mapped_queue(&process, &maps, index);
+        let (index, bias) =
+            arm::mapped_core(&mut self.registry, &process, &maps)?.ok_or(FollowError::NotPython(pid))?;
+        let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let (set, service) = self.identify(&process)?;
         let memory = ProcessMemory::new(process.memory()?);
-        let core = Arc::clone(&self.armed(index).core);
+        let core = self
+            .registry
+            .image(index)
+            .map(|armed| Arc::clone(&armed.core))
+            .ok_or(FollowError::NotPython(pid))?;
         let mut frontend = Frontend::new(
             self.number(),
             Interpreted {
@@ -456,7 +438,7 @@ impl Follower {
         let followed = self.processes.entry(pid).or_default();
         *followed = Followed::default();
         if let Ok(process) = Process::open(pid) {
-            if let Err(error) = self.arm_program(&process) {
+            if let Err(error) = arm::program(&mut self.registry, &process) {
                 let service = self
                     .identify(&process)
                     .map_or_else(|_| "?".to_owned(), |(_, service)| service);
@@ -523,7 +505,7 @@ impl Follower {
         let queue = if maps.is_empty() {
             !self.registry.queue_probes().is_empty()
         } else {
-            self.arm_mapped_queue(&process, &maps, image)
+            arm::mapped_queue(&mut self.registry, &process, &maps, image)
         };
         let frontend = Frontend::new(
             self.number(),
@@ -584,10 +566,6 @@ impl Follower {
         }
     }
 
-    fn armed(&self, index: u32) -> &crate::attach::registry::Armed {
-        self.registry.image(index).expect("an image that was just armed")
-    }
-
     fn number(&mut self) -> TargetId {
         self.next += 1;
         TargetId(self.next)
@@ -601,120 +579,6 @@ impl Follower {
             .find(|(rule, _)| std::ptr::eq(*rule, watch))
             .map_or(0, |(_, number)| number);
         Ok((Arc::clone(&self.sets[rule]), service))
-    }
-
-    /// Finds and arms the interpreter that a running process maps; its index and its load bias.
-    fn arm_mapped_core(
-        &mut self,
-        process: &Process,
-        maps: &[Mapping],
-    ) -> Result<Option<(u32, u64)>, FollowError> {
-        let pid = process.pid();
-        let exe = process.exe()?;
-        // The executable itself, else a library that is called like one: looking at all would read every file.
-        let is_candidate = |m: &&Mapping| {
-            m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
-        };
-        let mut seen = BTreeSet::new();
-        for mapping in maps.iter().filter(is_candidate) {
-            if !seen.insert((mapping.file.major, mapping.file.minor, mapping.file.inode)) {
-                continue;
-            }
-            let file = process.open_mapped(mapping)?;
-            let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
-            let armed = self
-                .registry
-                .arm_core(&file, &name)
-                .map_err(|error| FollowError::Arm { pid, error })?;
-            if let Some(index) = armed {
-                let vaddr = self
-                    .armed(index)
-                    .core
-                    .vaddr_of_offset(mapping.offset)
-                    .unwrap_or(mapping.offset);
-                return Ok(Some((index, mapping.range.start.wrapping_sub(vaddr))));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.
-    fn arm_mapped_queue(&mut self, process: &Process, maps: &[Mapping], image: u32) -> bool {
-        if self
-            .registry
-            .image(image)
-            .is_some_and(|armed| armed.probes.contains_key(&Probe::QueuePut))
-        {
-            return true;
-        }
-        let mapped = maps
-            .iter()
-            .find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
-        if let Some(mapping) = mapped {
-            let file = process.open_mapped(mapping);
-            return file.is_ok_and(|file| self.registry.arm_queue(&file, "_queue").unwrap_or(false));
-        }
-        let Some(minor) = self.registry.image(image).map(|armed| armed.core.version.minor) else {
-            return false;
-        };
-        let places = maps
-            .iter()
-            .filter(|m| m.is_file() && m.executable)
-            .filter(|m| m.file_name().starts_with(b"libpython") || m.file_name().starts_with(b"python"));
-        let cores: BTreeSet<PathBuf> = places
-            .map(|m| PathBuf::from(OsStr::from_bytes(&m.raw_path).to_os_string()))
-            .collect();
-        cores
-            .iter()
-            .any(|core| self.arm_queue_beside(process, core, minor))
-    }
-
-    fn arm_queue_beside(&mut self, process: &Process, core: &Path, minor: u32) -> bool {
-        let mut armed = false;
-        for path in find::queue_modules(core, minor) {
-            if let Ok(file) = process.open_in_root(&path) {
-                armed |= self.registry.arm_queue(&file, "_queue").unwrap_or(false);
-            }
-        }
-        armed
-    }
-
-    /// Arms what a process that has just exec'd is going to run, if that is a CPython: nothing is mapped yet but the executable.
-    fn arm_program(&mut self, process: &Process) -> Result<(), ArmError> {
-        let exe = PathBuf::from(std::ffi::OsString::from_vec(process.exe().unwrap_or_default()));
-        let Ok(file) = process.open_exe() else {
-            return Ok(());
-        };
-        if let Some(index) = self.registry.arm_core(&file, &exe.to_string_lossy())? {
-            let minor = self.armed(index).core.version.minor;
-            self.arm_queue_beside(process, &exe, minor);
-            return Ok(());
-        }
-        for path in Self::libpythons(process, &file, &exe) {
-            let Ok(file) = process.open_in_root(&path) else {
-                continue;
-            };
-            if let Some(index) = self.registry.arm_core(&file, &path.to_string_lossy())? {
-                let minor = self.armed(index).core.version.minor;
-                self.arm_queue_beside(process, &path, minor);
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn libpythons(process: &Process, file: &std::fs::File, exe: &Path) -> Vec<PathBuf> {
-        let Ok(bytes) = read_loaded(file) else {
-            return Vec::new();
-        };
-        let Ok(elf) = Elf::parse(&bytes) else {
-            return Vec::new();
-        };
-        let environment = process.environment().unwrap_or_default();
-        let library_path = environment
-            .iter()
-            .find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
-        find::libpythons(exe, elf.linkage(), library_path.map(OsStr::from_bytes))
     }
 }
 

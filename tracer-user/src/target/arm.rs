@@ -1,0 +1,133 @@
+//! Finding the files of a process's interpreter, and arming them.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fs::File,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Path, PathBuf},
+};
+
+use tracer_common::stats::Probe;
+
+use super::{follow::FollowError, maps::Mapping, process::Process};
+use crate::{
+    attach::registry::{ArmError, Armed, Registry},
+    elf::{Elf, read_loaded},
+    runtime::cpython::find,
+};
+
+fn armed(registry: &Registry, index: u32) -> &Armed {
+    registry.image(index).expect("an image that was just armed")
+}
+
+/// Finds and arms the interpreter that a running process maps; its index and its load bias.
+pub(super) fn mapped_core(
+    registry: &mut Registry,
+    process: &Process,
+    maps: &[Mapping],
+) -> Result<Option<(u32, u64)>, FollowError> {
+    let pid = process.pid();
+    let exe = process.exe()?;
+    // The executable itself, else a library that is called like one: looking at all would read every file.
+    let is_candidate = |m: &&Mapping| {
+        m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
+    };
+    let mut seen = BTreeSet::new();
+    for mapping in maps.iter().filter(is_candidate) {
+        if !seen.insert((mapping.file.major, mapping.file.minor, mapping.file.inode)) {
+            continue;
+        }
+        let file = process.open_mapped(mapping)?;
+        let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
+        let index = registry
+            .arm_core(&file, &name)
+            .map_err(|error| FollowError::Arm { pid, error })?;
+        if let Some(index) = index {
+            let vaddr = armed(registry, index)
+                .core
+                .vaddr_of_offset(mapping.offset)
+                .unwrap_or(mapping.offset);
+            return Ok(Some((index, mapping.range.start.wrapping_sub(vaddr))));
+        }
+    }
+    Ok(None)
+}
+
+/// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.
+pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[Mapping], image: u32) -> bool {
+    if registry
+        .image(image)
+        .is_some_and(|armed| armed.probes.contains_key(&Probe::QueuePut))
+    {
+        return true;
+    }
+    let mapped = maps
+        .iter()
+        .find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
+    if let Some(mapping) = mapped {
+        let file = process.open_mapped(mapping);
+        return file.is_ok_and(|file| registry.arm_queue(&file, "_queue").unwrap_or(false));
+    }
+    let Some(minor) = registry.image(image).map(|armed| armed.core.version.minor) else {
+        return false;
+    };
+    let places = maps
+        .iter()
+        .filter(|m| m.is_file() && m.executable)
+        .filter(|m| m.file_name().starts_with(b"libpython") || m.file_name().starts_with(b"python"));
+    let cores: BTreeSet<PathBuf> = places
+        .map(|m| PathBuf::from(OsStr::from_bytes(&m.raw_path).to_os_string()))
+        .collect();
+    cores
+        .iter()
+        .any(|core| queue_beside(registry, process, core, minor))
+}
+
+fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, minor: u32) -> bool {
+    let mut armed = false;
+    for path in find::queue_modules(core, minor) {
+        if let Ok(file) = process.open_in_root(&path) {
+            armed |= registry.arm_queue(&file, "_queue").unwrap_or(false);
+        }
+    }
+    armed
+}
+
+/// Arms what a process that has just exec'd is going to run, if that is a CPython: nothing is mapped yet but the executable.
+pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<(), ArmError> {
+    let exe = PathBuf::from(OsString::from_vec(process.exe().unwrap_or_default()));
+    let Ok(file) = process.open_exe() else {
+        return Ok(());
+    };
+    if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
+        let minor = armed(registry, index).core.version.minor;
+        queue_beside(registry, process, &exe, minor);
+        return Ok(());
+    }
+    for path in libpythons(process, &file, &exe) {
+        let Ok(file) = process.open_in_root(&path) else {
+            continue;
+        };
+        if let Some(index) = registry.arm_core(&file, &path.to_string_lossy())? {
+            let minor = armed(registry, index).core.version.minor;
+            queue_beside(registry, process, &path, minor);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn libpythons(process: &Process, file: &File, exe: &Path) -> Vec<PathBuf> {
+    let Ok(bytes) = read_loaded(file) else {
+        return Vec::new();
+    };
+    let Ok(elf) = Elf::parse(&bytes) else {
+        return Vec::new();
+    };
+    let environment = process.environment().unwrap_or_default();
+    let library_path = environment
+        .iter()
+        .find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
+    find::libpythons(exe, elf.linkage(), library_path.map(OsStr::from_bytes))
+}
