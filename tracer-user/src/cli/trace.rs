@@ -101,6 +101,7 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
             metrics,
             tally: Tally::default(),
             targets: HashMap::new(),
+            watching: BTreeSet::new(),
         },
         in_use: BTreeSet::new(),
         events: Vec::new(),
@@ -138,6 +139,8 @@ struct Report {
     metrics: Arc<Metrics>,
     tally: Tally,
     targets: HashMap<TargetId, Reported>,
+    /// Services and variables that were said to be watched.
+    watching: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
 struct Reported {
@@ -260,7 +263,7 @@ impl Session {
         self.notices = notices;
         for event in self.events.drain(..) {
             tracing::trace!(?event);
-            self.report.event(&event);
+            self.report.event(&event, &mut self.output);
             self.engine.apply(&event, &mut self.facts);
             for fact in self.facts.drain(..) {
                 self.report.fact(&fact, &mut self.output);
@@ -365,13 +368,17 @@ impl Report {
         }
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event, output: &mut Output) {
         self.tally.received(1);
         self.metrics.received(&event.what);
-        if let What::Variable { slot, name, .. } = &event.what
+        if let What::Variable { slot, name, role, .. } = &event.what
             && let Some(target) = self.targets.get_mut(&event.target)
         {
             target.slots.insert(*slot, Arc::clone(name));
+            let service = Arc::clone(&target.info.service);
+            if self.watching.insert((Arc::clone(&service), Arc::clone(name))) {
+                output.say(&format!("watching {name} as {} in {service}", role.name()));
+            }
         }
     }
 

@@ -39,6 +39,17 @@ pub enum Role {
     Digest,
 }
 
+impl Role {
+    /// Its name in output and configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Request => "request",
+            Self::Digest => "digest",
+        }
+    }
+}
+
 /// How work is handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Primitive {
