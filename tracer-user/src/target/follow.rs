@@ -260,17 +260,7 @@ impl Follower {
             }
         }
         notices.push(Notice::InUse(before.in_use));
-        let service: Arc<str> = Arc::from(service);
-        notices.push(self.attached(&frontend, Arc::clone(&service), queue));
-        self.processes.insert(
-            pid,
-            Followed {
-                frontend: Some(frontend),
-                service: Some(service),
-                queue,
-                untold: false,
-            },
-        );
+        self.follow(frontend, service, queue, notices);
         Ok(())
     }
 
@@ -494,7 +484,15 @@ impl Follower {
         let Some(core) = self.registry.image(image).map(|armed| Arc::clone(&armed.core)) else {
             return;
         };
-        let Ok(process) = Process::open(pid) else { return };
+        let Ok(process) = Process::open(pid) else {
+            // Whatever it did went unseen: that must not pass for clean.
+            notices.push(Notice::Failed {
+                pid,
+                service: "?".to_owned(),
+                reason: "it ended before it could be looked at".to_owned(),
+            });
+            return;
+        };
         let (set, service) = match self.identify(&process) {
             Ok(found) => found,
             Err(_) => (Arc::clone(&self.sets[0]), "?".to_owned()),
@@ -520,17 +518,7 @@ impl Follower {
             },
         );
         frontend.introduce(record.time, events);
-        let service: Arc<str> = Arc::from(service);
-        notices.push(self.attached(&frontend, Arc::clone(&service), queue));
-        self.processes.insert(
-            pid,
-            Followed {
-                frontend: Some(frontend),
-                service: Some(service),
-                queue,
-                untold: false,
-            },
-        );
+        self.follow(frontend, service, queue, notices);
     }
 
     fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
@@ -541,6 +529,21 @@ impl Follower {
             events.push(frontend.event(time, pid, What::Exit { detached: false }));
             notices.push(Notice::Ended { id: frontend.id, pid });
         }
+    }
+
+    /// Follows a process from here on, and tells the reports.
+    fn follow(&mut self, frontend: Frontend, service: String, queue: bool, notices: &mut Vec<Notice>) {
+        let service: Arc<str> = Arc::from(service);
+        notices.push(self.attached(&frontend, Arc::clone(&service), queue));
+        self.processes.insert(
+            frontend.tgid,
+            Followed {
+                frontend: Some(frontend),
+                service: Some(service),
+                queue,
+                untold: false,
+            },
+        );
     }
 
     fn attached(&self, frontend: &Frontend, service: Arc<str>, queue: bool) -> Notice {
