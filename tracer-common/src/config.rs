@@ -39,18 +39,22 @@ pub struct Image {
     pub tstate_thread_id: u32,
     /// `PyThreadState.context`.
     pub tstate_context: u32,
-    /// `PyThreadState.cframe` (3.11, 3.12) or `current_frame` (3.13+).
+    /// `PyThreadState.frame` (up to 3.10), `cframe` (3.11, 3.12) or `current_frame` (3.13+).
     pub tstate_frame: u32,
     /// `_PyCFrame.current_frame` when `tstate_frame` is a `cframe`; else `u32::MAX`.
     pub cframe_current: u32,
-    /// `_PyInterpreterFrame`: the code object.
+    /// `PyFrameObject.f_code` (up to 3.10) or `_PyInterpreterFrame`: the code object.
     pub frame_code: u32,
-    /// `_PyInterpreterFrame.previous`.
+    /// `PyFrameObject.f_back` or `_PyInterpreterFrame.previous`.
     pub frame_previous: u32,
-    /// `_PyInterpreterFrame.prev_instr` or `instr_ptr`.
+    /// `PyFrameObject.f_lasti` or `_PyInterpreterFrame.prev_instr` or `instr_ptr`.
     pub frame_instr: u32,
-    /// `_PyInterpreterFrame.owner`.
+    /// `_PyInterpreterFrame.owner`, from 3.11 on.
     pub frame_owner: u32,
+    /// Bytes of bytecode that one step of `f_lasti` counts, where frames are objects (up to 3.10); else 0.
+    pub lasti_unit: u32,
+    /// First item of a tuple.
+    pub tuple_items: u32,
     /// First character of a compact ASCII `str`.
     pub ascii_data: u32,
     /// First character of a compact non-ASCII `str`.
@@ -63,10 +67,16 @@ pub struct Image {
 
 /// How instances of ordinary Python classes keep their attributes ([`Image::attributes`]).
 pub mod attributes {
+    /// 3.8 to 3.10: a dictionary whose values are an array of their own.
+    pub const SPLIT_DICT: u32 = 3;
+    /// 3.11: a pointer to an array of values 32 bytes before the object.
+    pub const VALUES: u32 = 4;
     /// 3.12: a tagged pointer 24 bytes before the object; odd means an array of values one byte further on.
     pub const TAGGED_VALUES: u32 = 1;
-    /// 3.13+: inline, 8 bytes after the type's basic size.
+    /// 3.13: inline, 8 bytes after the type's basic size.
     pub const INLINE_VALUES: u32 = 2;
+    /// 3.14+: the same; the callable is the first item of the tuple that comes second.
+    pub const INLINE_TASK: u32 = 5;
 }
 
 /// A watched variable that was found in a target.
@@ -223,7 +233,7 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 88 + 14 * 4);
+    assert!(size_of::<Image>() == 88 + 16 * 4);
     assert!(size_of::<SlotVar>() == 24);
     assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);

@@ -116,7 +116,8 @@ pub mod repr {
 pub struct RawFrame {
     /// Address of the code object.
     pub code: u64,
-    /// Distance from there to the instruction pointer (`prev_instr` up to 3.12, `instr_ptr` from 3.13), which is inside it.
+    /// Distance from there to the instruction pointer (`prev_instr` in 3.11 and 3.12, `instr_ptr` from 3.13), which is inside it. Up to
+    /// 3.10 bytecode is elsewhere: how far into it the frame is.
     pub instr: u32,
     /// Low half of the interpreter frame's address: tells two activations of one function apart while both are alive.
     pub frame: u32,

@@ -27,7 +27,7 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
-    let Some(first) = first_argument(&ctx, hit.point.arguments) else {
+    let Some(first) = first_argument(&ctx, &hit) else {
         emit::count(hit.probe, |s| &raw mut s.unreadable);
         emit::mark_lost(hit.target);
         return 0;
@@ -100,13 +100,12 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
 
 /// A method's first argument, by its calling convention.
 #[inline(always)]
-pub fn first_argument(ctx: &ProbeContext, convention: u32) -> Option<u64> {
-    let address = match convention {
+pub fn first_argument(ctx: &ProbeContext, hit: &Hit) -> Option<u64> {
+    let address = match hit.point.arguments {
         arguments::OBJECT => return ctx.arg(1),
         arguments::FAST => ctx.arg::<u64>(1)?,
         arguments::METHOD_FAST => ctx.arg::<u64>(2)?,
-        // PyTupleObject.ob_item is at 24.
-        arguments::TUPLE => ctx.arg::<u64>(1)? + 24,
+        arguments::TUPLE => ctx.arg::<u64>(1)? + u64::from(hit.image.tuple_items),
         _ => return None,
     };
     read::pointer(address).ok().filter(|object| *object != 0)

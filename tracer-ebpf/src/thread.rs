@@ -23,7 +23,7 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ThreadStart) else {
         return 0;
     };
-    let callable = first_argument(&ctx, hit.point.arguments).unwrap_or(0);
+    let callable = first_argument(&ctx, &hit).unwrap_or(0);
     let Some((record, state)) = emit::begin(&mut hit, kind::THREAD_START, Frames::With) else {
         return 0;
     };

@@ -8,6 +8,7 @@ pub mod keeper;
 pub mod maps;
 pub mod name;
 pub mod process;
+pub mod robust_list;
 pub mod spawn;
 pub mod stat;
 pub mod user;
