@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Minor versions of CPython 3 that every test runs on.
-const SUPPORTED: [u32; 2] = [12, 13];
+const SUPPORTED: [u32; 8] = [8, 9, 10, 11, 12, 13, 14, 15];
 
 /// A tracer and an interpreter.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
 pub fn once(test: &str, check: impl FnOnce(&Setup)) {
     match (tracer(), interpreters().into_iter().next()) {
         (Err(reason), _) => skip(test, &reason),
-        (_, None) => skip(test, "no CPython 3.12 or 3.13"),
+        (_, None) => skip(test, "no CPython 3.8 to 3.15"),
         (Ok(bleedtrace), Some((_, python))) => check(&Setup { bleedtrace, python }),
     }
 }
@@ -132,7 +132,7 @@ fn is_root() -> bool {
     })
 }
 
-/// CPython 3.12 and 3.13, by minor version: those of `BLEEDTRACE_PYTHONS`, else of pyenv and PATH.
+/// Supported CPythons, by minor version: those of `BLEEDTRACE_PYTHONS`, else of pyenv and PATH.
 pub fn interpreters() -> Vec<(u32, PathBuf)> {
     let candidates: Vec<PathBuf> = match env::var_os("BLEEDTRACE_PYTHONS") {
         Some(chosen) => env::split_paths(&chosen).collect(),
@@ -166,7 +166,7 @@ fn pyenv() -> Vec<PathBuf> {
     found
 }
 
-/// A CPython that is not supported yet.
+/// A CPython that is not supported.
 pub fn unsupported_interpreter() -> Option<PathBuf> {
     let candidates = pyenv()
         .into_iter()

@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{self, Frames},
+    emit::{self, Frames, Wake},
     maps::SCOPES,
     read::{self, Unreadable},
     state::Hit,
@@ -160,7 +160,7 @@ pub fn context_free(ctx: ProbeContext) -> u32 {
     let head = emit::blank(&mut head, kind::SCOPE_END, hit.tgid, hit.tid);
     head.scope = scope;
     head.lost = hit.target().lost;
-    emit::send_head(hit.probe, Some(hit.target), head, false);
+    emit::send_head(hit.probe, Some(hit.target), head, Wake::Later);
     0
 }
 

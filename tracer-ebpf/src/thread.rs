@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{self, Frames},
+    emit::{self, Frames, Wake},
     maps::{POINTS, TARGETS},
     queue::first_argument,
     state::{Hit, adopt_image, forget},
@@ -85,6 +85,6 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     head.object = target_ref.bias;
     head.name = target_ref.image;
     head.lost = target_ref.lost;
-    emit::send_head(Probe::InterpreterStart, Some(target), head, true);
+    emit::send_head(Probe::InterpreterStart, Some(target), head, Wake::Now);
     0
 }

@@ -94,7 +94,7 @@ fn mix(requests: u32, seed: u32) -> Result<Vec<Run>> {
     let pythons = interpreters();
     ensure!(
         !pythons.is_empty(),
-        "no CPython 3.12 or 3.13: set BLEEDTRACE_PYTHONS"
+        "no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS"
     );
     let mut runs = Vec::new();
     for (minor, python) in pythons {

@@ -22,7 +22,7 @@ pub fn run() -> Result<()> {
     let (_, python) = interpreters()
         .into_iter()
         .next()
-        .context("no CPython 3.12 or 3.13: set BLEEDTRACE_PYTHONS")?;
+        .context("no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS")?;
     let address = format!("127.0.0.1:{}", free_port());
     let mut child = Command::new(bleedtrace)
         .current_dir(workspace::root())

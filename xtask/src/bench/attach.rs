@@ -27,7 +27,7 @@ pub fn run(rounds: u32) -> Result<()> {
     let pythons = interpreters();
     ensure!(
         !pythons.is_empty(),
-        "no CPython 3.12 or 3.13: set BLEEDTRACE_PYTHONS"
+        "no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS"
     );
     let mut text = format!(
         "From the start of `trace --pid` until it says that the process is attached ({rounds} times, after one that warms up; goal: \

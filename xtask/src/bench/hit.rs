@@ -68,7 +68,7 @@ pub fn run(rounds: u32) -> Result<()> {
     let pythons = interpreters();
     ensure!(
         !pythons.is_empty(),
-        "no CPython 3.12 or 3.13: set BLEEDTRACE_PYTHONS"
+        "no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS"
     );
     let mut text = format!(
         "What tracing adds to a call, divided by what an empty program on the same addresses adds to it. {rounds} rounds of {CALLS} \
