@@ -138,7 +138,8 @@ pub fn interpreters() -> Vec<(u32, PathBuf)> {
         Some(chosen) => env::split_paths(&chosen).collect(),
         None => pyenv()
             .into_iter()
-            .chain(["python3.12", "python3.13", "python3"].map(PathBuf::from))
+            .chain(SUPPORTED.map(|minor| PathBuf::from(format!("python3.{minor}"))))
+            .chain([PathBuf::from("python3")])
             .collect(),
     };
     let identified = candidates.iter().filter_map(|python| identify(python));

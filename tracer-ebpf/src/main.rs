@@ -42,7 +42,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-// Helpers such as bpf_copy_from_user are offered to GPL-compatible programs only.
+// Helpers such as bpf_probe_read_user are offered to GPL-compatible programs only.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

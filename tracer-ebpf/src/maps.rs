@@ -57,7 +57,7 @@ pub static CODE_SCRATCH: HashMap<u32, FullCode> = HashMap::with_max_entries(32_7
 #[map]
 pub static BLANK_CODE: Array<FullCode> = Array::with_max_entries(1, 0);
 
-/// Where each thread puts its record together. Per thread, not per CPU: a program that sleeps may be overtaken on its CPU.
+/// Where each thread puts its record together. Per thread, not per CPU: a uprobe may be overtaken on its CPU.
 #[map]
 pub static SCRATCH: HashMap<u32, FullRecord> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
