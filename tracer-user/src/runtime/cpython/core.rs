@@ -200,7 +200,7 @@ impl Core {
         let layout = Layout::of(version.minor)
             .filter(|_| version.major == 3)
             .ok_or(Unsupported::Version)?;
-        check_debug_offsets(file, layout, version)?;
+        check_debug_offsets(file, layout)?;
         check_sizes(file, layout)?;
         check_members(file, layout)?;
         let addresses = Addresses {
@@ -227,8 +227,7 @@ fn export(file: &Elf<'_>, name: &'static str) -> Result<u64, Unsupported> {
 
 // From 3.11 on there is a number; before, only the text that `Py_GetVersion` begins with.
 fn version_of(file: &Elf<'_>, name: &str) -> Result<Version, Unsupported> {
-    if let Some(at) = file.export("Py_Version") {
-        let hex = file.half_word(at).ok_or(Unsupported::NotInFile("Py_Version"))?;
+    if let Some(hex) = version_hex(file) {
         return Ok(Version::from_hex(hex));
     }
     let mut said = file
@@ -242,11 +241,11 @@ fn version_of(file: &Elf<'_>, name: &str) -> Result<Version, Unsupported> {
     }
 }
 
-fn check_debug_offsets(
-    file: &Elf<'_>,
-    layout: &'static Layout,
-    version: Version,
-) -> Result<(), Unsupported> {
+fn version_hex(file: &Elf<'_>) -> Option<u32> {
+    file.half_word(file.export("Py_Version")?)
+}
+
+fn check_debug_offsets(file: &Elf<'_>, layout: &'static Layout) -> Result<(), Unsupported> {
     if layout.minor < FIRST_WITH_DEBUG_OFFSETS {
         return Ok(());
     }
@@ -260,7 +259,7 @@ fn check_debug_offsets(
         return Err(Unsupported::NotInFile("_Py_DebugOffsets"));
     }
     let said = word(DEBUG_VERSION)?;
-    if u32::try_from(said).map(Version::from_hex) != Ok(version) {
+    if Some(said) != version_hex(file).map(u64::from) {
         return Err(Unsupported::OtherVersion(said));
     }
     if word(DEBUG_FREE_THREADED)? != 0 {
