@@ -53,6 +53,10 @@ pub struct Image {
     pub frame_owner: u32,
     /// Bytes of bytecode that one step of `f_lasti` counts, where frames are objects (up to 3.10); else 0.
     pub lasti_unit: u32,
+    /// `PyFrameObject.f_localsplus`, where frames are objects.
+    pub frame_locals: u32,
+    /// `PyCodeObject.co_varnames`, where frames are objects.
+    pub code_varnames: u32,
     /// First item of a tuple.
     pub tuple_items: u32,
     /// `PyCodeObject.co_qualname`, or `co_name` where there is none.
@@ -254,7 +258,7 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 88 + 20 * 4);
+    assert!(size_of::<Image>() == 88 + 22 * 4);
     assert!(size_of::<SlotVar>() == 24);
     assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);

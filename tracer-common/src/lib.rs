@@ -19,6 +19,8 @@ pub const MAX_TEXT: usize = 64;
 pub const MAX_NAME: usize = 56;
 /// Bytes of a code object's name that travel.
 pub const MAX_CODE_NAME: usize = 128;
+/// Bytes of a type's name that travel with a code object.
+pub const MAX_CODE_OWNER: usize = 64;
 /// Bytes of a code object's file name that travel.
 pub const MAX_CODE_FILE: usize = 256;
 /// Bytes of a code object's line table that travel.

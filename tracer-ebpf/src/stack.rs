@@ -32,8 +32,9 @@ pub fn walk(hit: &Hit, tstate: u64, record: &mut FullRecord) {
     }
 }
 
+/// The innermost frame.
 #[inline(always)]
-fn top(hit: &Hit, tstate: u64) -> Result<u64, Unreadable> {
+pub fn top(hit: &Hit, tstate: u64) -> Result<u64, Unreadable> {
     let first = read::pointer(tstate + u64::from(hit.image.tstate_frame))?;
     if hit.image.cframe_current == u32::MAX {
         Ok(first)

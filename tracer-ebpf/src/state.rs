@@ -17,6 +17,7 @@ use crate::{
     emit,
     maps::{IMAGES, POINTS, TARGETS, kernel},
     read::{self, Unreadable},
+    stack,
     zero::zero,
 };
 
@@ -113,6 +114,12 @@ impl Hit {
             vars,
             entered: entered as u32 != 0,
         })
+    }
+
+    /// The innermost frame of the current thread, as far as it can be read.
+    #[inline(always)]
+    pub fn top_frame(&self) -> Result<u64, Unreadable> {
+        stack::top(self, read::pointer(self.target().tstate_slot)?)
     }
 
     /// Where the pointer to the current thread state is. Found once per process.

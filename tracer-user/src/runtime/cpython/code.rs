@@ -18,7 +18,7 @@ const TRAMPOLINE: &str = "<interpreter trampoline>";
 /// A code object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// `co_qualname`; before 3.11 there is only `co_name`.
+    /// `co_qualname`; before 3.11 there is only `co_name`, with the type of `self` before it where the kernel side saw that.
     pub qualname: String,
     /// `co_filename`.
     pub filename: String,
@@ -69,6 +69,18 @@ fn told_text(text: &RawStr, bytes: &[u8]) -> Option<String> {
     Some(string(bytes, text.width as usize))
 }
 
+// Where code objects have no qualified name, the type of a method's `self` stands in.
+fn qualified(owner: &[u8], name: String) -> String {
+    let end = owner.iter().position(|byte| *byte == 0).unwrap_or(owner.len());
+    // A static type's name includes its module.
+    let owner = owner[..end].rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    if owner.is_empty() {
+        name
+    } else {
+        format!("{}.{name}", String::from_utf8_lossy(owner))
+    }
+}
+
 /// Whether the object at `address` is a code object. A frame whose executable is something else (3.13's entry frames have `None`)
 /// is no Python frame and is to be skipped. `code_type` is the address of `PyCode_Type` in the process.
 pub fn is_code(
@@ -102,7 +114,7 @@ impl Code {
     /// The code object that the kernel side told, unless it is too large to have travelled whole.
     pub fn told(layout: &Layout, head: &CodeHead, table: &[u8]) -> Option<Self> {
         Some(Self {
-            qualname: told_text(&head.name, &head.name_text)?,
+            qualname: qualified(&head.owner, told_text(&head.name, &head.name_text)?),
             filename: told_text(&head.file, &head.file_text)?,
             first_line: head.first_line,
             start: head.code.checked_add(layout.code_adaptive)?,

@@ -51,6 +51,8 @@ pub struct Layout {
     pub frame_previous: u64,
     /// `PyFrameObject.f_lasti`, `_PyInterpreterFrame.prev_instr` (3.11, 3.12) or `instr_ptr` (as above).
     pub frame_instr: u64,
+    /// `PyFrameObject.f_localsplus` (`cpython/frameobject.h`), up to 3.10; else 0.
+    pub frame_locals: u64,
     /// Bytes of bytecode that one step of `f_lasti` counts, up to 3.10.
     pub frame_lasti_unit: Option<u32>,
     /// `_PyInterpreterFrame.owner` (as above), from 3.11 on; else 0.
@@ -63,6 +65,8 @@ pub struct Layout {
     pub code_name: u64,
     /// `PyCodeObject.co_qualname` (`cpython/code.h`), from 3.11 on.
     pub code_qualname: Option<u64>,
+    /// `PyCodeObject.co_varnames` (`cpython/code.h`), up to 3.10; else 0.
+    pub code_varnames: u64,
     /// `PyCodeObject.co_lnotab` (3.8, 3.9) or `co_linetable` (`cpython/code.h`).
     pub code_line_table: u64,
     /// How that table is written.
@@ -190,6 +194,8 @@ impl Layout {
     /// Fills in what the kernel side needs of it; addresses are left alone.
     pub fn fill(&self, image: &mut Image) {
         image.lasti_unit = self.frame_lasti_unit.unwrap_or(0);
+        image.frame_locals = self.frame_locals as u32;
+        image.code_varnames = self.code_varnames as u32;
         image.tuple_items = self.tuple_items as u32;
         image.interp_gil = self.interp_gil as u32;
         image.gil_last_holder = self.gil_last_holder as u32;
