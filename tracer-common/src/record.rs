@@ -48,7 +48,7 @@ pub mod kind {
 pub mod flag {
     /// The interpreter's state could not be read: `scope` and all values mean nothing.
     pub const UNREADABLE: u16 = 1 << 0;
-    /// `scope` is inside `Context.run` (`ctx_entered` is not 0).
+    /// `scope` is inside `Context.run` (`ctx_entered` is not 0), and is not the context that `threading` runs the whole thread in (3.14+).
     pub const ENTERED: u16 = 1 << 1;
     /// The stack goes on beyond the last frame that travelled.
     pub const MORE_FRAMES: u16 = 1 << 2;

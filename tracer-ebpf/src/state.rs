@@ -21,6 +21,10 @@ use crate::{
     zero::zero,
 };
 
+/// The minor version from which on `threading` runs every thread in a context of its own, the outermost that it enters
+/// (Lib/threading.py, `Thread._bootstrap_inner`).
+const FIRST_WITH_OWN_CONTEXTS: u32 = 14;
+
 /// A hit in a traced process whose interpreter image is known.
 pub struct Hit {
     pub tgid: u32,
@@ -38,6 +42,7 @@ pub struct State {
     pub context: u64,
     /// Its variables; 0 when there is no context.
     pub vars: u64,
+    /// Whether it is another than the thread's own.
     pub entered: bool,
 }
 
@@ -107,12 +112,13 @@ impl Hit {
             });
         }
         // PyContext: ctx_prev 16, ctx_vars 24, ctx_weakreflist 32, ctx_entered 40 (Include/internal/pycore_context.h, 3.8 to 3.15).
-        let [vars, _, entered] = read::user::<[u64; 3]>(context + 24)?;
+        let [previous, vars, _, entered] = read::user::<[u64; 4]>(context + 16)?;
+        let own = previous == 0 && self.image.minor >= FIRST_WITH_OWN_CONTEXTS;
         Ok(State {
             tstate,
             context,
             vars,
-            entered: entered as u32 != 0,
+            entered: entered as u32 != 0 && !own,
         })
     }
 
