@@ -19,6 +19,11 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// 12 of CPython 3.12.
+    pub fn minor(&self) -> Option<u32> {
+        identify(&self.python).map(|(minor, _)| minor)
+    }
+
     /// The interpreter in a virtual environment with these packages, as pip names them; none when they cannot be had.
     pub fn with_packages(&self, packages: &[&str]) -> Option<PathBuf> {
         let (minor, _) = identify(&self.python)?;
