@@ -124,9 +124,7 @@ impl Snapshot {
         if let Some(native) = thread.native_thread_id {
             return self.tids.get(&native).copied();
         }
-        let is_it = |tid: &&u32| {
-            robust_list(**tid).is_some_and(|list| belongs(list, thread.thread_id))
-        };
+        let is_it = |tid: &&u32| robust_list(**tid).is_some_and(|list| belongs(list, thread.thread_id));
         self.tids.values().find(is_it).copied()
     }
 

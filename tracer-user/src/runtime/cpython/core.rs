@@ -10,8 +10,8 @@ use super::{
 };
 use crate::elf::{
     ArgumentRegister::{Rdi, Rdx, Rsi},
-    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, method_tables,
-    member_table, static_type, strings_used,
+    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, member_table,
+    method_tables, static_type, strings_used,
 };
 
 const CONTEXT_VAR: &[&str] = &["get", "set", "reset"];
@@ -56,7 +56,9 @@ impl Version {
         let text = std::str::from_utf8(text).ok()?;
         let mut parts = text.splitn(3, '.');
         let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
-        let micro = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+        let micro = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(rest, |end| &rest[..end]);
         Some(Self {
             major: major.parse().ok()?,
             minor: minor.parse().ok()?,
