@@ -18,8 +18,8 @@ pub const MAX_TEXT: usize = 64;
 /// Bytes of a variable's name that are compared in the kernel; of a longer one the length is compared as well.
 pub const MAX_NAME: usize = 56;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
-pub const MAX_IMAGES: u32 = 64;
+pub const MAX_IMAGES: u32 = 256;
 /// Probe points over all images.
-pub const MAX_POINTS: u32 = 4096;
+pub const MAX_POINTS: u32 = 8192;
 /// Processes that can be traced at once.
 pub const MAX_TARGETS: u32 = 4096;
