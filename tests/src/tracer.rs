@@ -313,6 +313,13 @@ impl Trace {
         self.begin()
     }
 
+    /// Starts it on any command.
+    #[track_caller]
+    pub fn command<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Running {
+        self.command.arg("--").args(words);
+        self.begin()
+    }
+
     /// Starts it on a process; returns once that is traced.
     ///
     /// # Panics

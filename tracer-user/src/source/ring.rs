@@ -8,17 +8,23 @@ use tracer_common::record::{RawValue, Record};
 /// The reader's end of the ring.
 pub struct Ring {
     ring: RingBuf<MapData>,
+    malformed: u64,
 }
 
 impl Ring {
     /// Reads from this ring.
     pub const fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+        Self { ring, malformed: 0 }
     }
 
     /// The descriptor that becomes readable when the kernel side wakes its reader.
     pub fn descriptor(&self) -> RawFd {
         self.ring.as_raw_fd()
+    }
+
+    /// Records so far whose size was not what they announce.
+    pub const fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Hands every waiting record to `each`, in order, up to `most`. Returns how many there were.
@@ -29,6 +35,8 @@ impl Ring {
             count += 1;
             if let Some((record, values)) = decode(&item) {
                 each(record, values);
+            } else {
+                self.malformed += 1;
             }
         }
         count
