@@ -23,9 +23,16 @@ impl Prefix {
     /// When it cannot be copied.
     #[track_caller]
     pub fn copy(python: &Path, root: &Path) -> Self {
-        let original = python.parent().and_then(Path::parent).expect("PREFIX/bin/python3");
+        let original = python
+            .parent()
+            .and_then(Path::parent)
+            .expect("PREFIX/bin/python3");
         let name = fs::canonicalize(python).expect("the interpreter exists");
-        let name = name.file_name().and_then(OsStr::to_str).expect("a name in ASCII").to_owned();
+        let name = name
+            .file_name()
+            .and_then(OsStr::to_str)
+            .expect("a name in ASCII")
+            .to_owned();
         let minor = name.trim_start_matches("python").to_owned();
         let (bin, lib) = (root.join("bin"), root.join("lib"));
         let library = lib.join(format!("python{minor}"));

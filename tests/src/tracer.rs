@@ -133,6 +133,21 @@ impl Program {
         }
     }
 
+    /// The next line that it prints.
+    ///
+    /// # Panics
+    /// When it prints none.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let line = self
+            .lines
+            .recv_timeout(PATIENCE)
+            .expect("the program prints a line");
+        self.printed.push_str(&line);
+        self.printed.push('\n');
+        line
+    }
+
     /// Writes a line to its standard input.
     ///
     /// # Panics

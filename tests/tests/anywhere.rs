@@ -8,7 +8,8 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Outcome, Place, Prefix, Program, Setup, Trace, Truth, fixture, on_every_interpreter, once, skip, wait_until,
+    Outcome, Place, Prefix, Program, Setup, Trace, Truth, fixture, on_every_interpreter, once, skip,
+    wait_until,
 };
 
 /// Attaches to programs that wait, lets them go on, and compares the sum of their truths with what was found.
@@ -18,7 +19,10 @@ fn attached(setup: &Setup, targets: Vec<Program>, pids: &[u32]) -> Outcome {
         .iter()
         .flat_map(|pid| ["--pid".to_owned(), pid.to_string()])
         .collect();
-    let trace = Trace::new(setup, "tenant").revealing().flags(others).attach(pids[0]);
+    let trace = Trace::new(setup, "tenant")
+        .revealing()
+        .flags(others)
+        .attach(pids[0]);
     let mut truth = Truth::default();
     for mut target in targets {
         target.say("go on");
@@ -56,7 +60,11 @@ fn one(setup: &Setup, command: &mut Command) -> Outcome {
 /// `program ARGUMENTS... python3 FIXTURE CASE`.
 fn under(setup: &Setup, program: &str, arguments: &[&str], name: &str, case: &str) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).arg(&setup.python).arg(fixture(name)).arg(case);
+    command
+        .args(arguments)
+        .arg(&setup.python)
+        .arg(fixture(name))
+        .arg(case);
     command
 }
 
@@ -67,7 +75,16 @@ fn text(path: &Path) -> &str {
 #[test]
 fn in_a_user_namespace() {
     on_every_interpreter("in_a_user_namespace", |setup| {
-        one(setup, &mut under(setup, "unshare", &["--user", "--map-root-user"], "waits.py", "late"));
+        one(
+            setup,
+            &mut under(
+                setup,
+                "unshare",
+                &["--user", "--map-root-user"],
+                "waits.py",
+                "late",
+            ),
+        );
     });
 }
 
@@ -84,7 +101,10 @@ fn in_a_mount_namespace_where_only_it_sees_its_files() {
             text(&inside),
             text(&fixture("waits.py"))
         );
-        one(setup, Command::new("unshare").args(["--mount", "sh", "-c", &script]));
+        one(
+            setup,
+            Command::new("unshare").args(["--mount", "sh", "-c", &script]),
+        );
     });
 }
 
@@ -101,7 +121,11 @@ fn in_a_pid_namespace() {
 /// The agent, where processes have other numbers.
 fn agent_in(setup: &Setup, place: &Place, command: &str) -> Setup {
     let script = place.path.join("agent");
-    fs::write(&script, format!("#!/bin/sh\nexec {command} {} \"$@\"\n", text(&setup.bleedtrace))).expect("a script");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nexec {command} {} \"$@\"\n", text(&setup.bleedtrace)),
+    )
+    .expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the script is ours");
     Setup {
         bleedtrace: script,
@@ -127,7 +151,9 @@ fn an_agent_in_a_pid_namespace_of_its_own() {
             outcome.assert_truth(&Truth::parse(&target.end().stdout));
         }
         let agent = agent_in(setup, &place, "unshare --pid --fork --mount-proc");
-        let (outcome, truth) = Trace::new(&agent, "tenant").revealing().run(setup, "fork.py", &["0.5"]);
+        let (outcome, truth) = Trace::new(&agent, "tenant")
+            .revealing()
+            .run(setup, "fork.py", &["0.5"]);
         outcome.assert_truth(&truth);
     });
 }
@@ -135,7 +161,11 @@ fn an_agent_in_a_pid_namespace_of_its_own() {
 #[test]
 fn an_agent_that_cannot_tell_numbers_says_so() {
     once("an_agent_that_cannot_tell_numbers_says_so", |setup| {
-        for command in [&["trace", "--pid", "1"][..], &["trace", "--", "/bin/true"], &["doctor"]] {
+        for command in [
+            &["trace", "--pid", "1"][..],
+            &["trace", "--", "/bin/true"],
+            &["doctor"],
+        ] {
             let ended = Program::start(
                 Command::new("unshare")
                     .args(["--pid", "--fork"])
@@ -158,7 +188,10 @@ fn in_a_chroot() {
         if !place.mount(&["--bind", "/"], &jail) {
             return skip("in_a_chroot", "nothing can be mounted here");
         }
-        one(setup, &mut under(setup, "chroot", &[text(&jail)], "waits.py", "late"));
+        one(
+            setup,
+            &mut under(setup, "chroot", &[text(&jail)], "waits.py", "late"),
+        );
         // In a mount namespace of its own, too: then no path that the kernel shows leads anywhere.
         let script = format!(
             "mount --bind / {0} && exec chroot {0} {1} {2} late",
@@ -166,7 +199,10 @@ fn in_a_chroot() {
             text(&setup.python),
             text(&fixture("waits.py"))
         );
-        one(setup, Command::new("unshare").args(["--mount", "sh", "-c", &script]));
+        one(
+            setup,
+            Command::new("unshare").args(["--mount", "sh", "-c", &script]),
+        );
     });
 }
 
@@ -175,7 +211,10 @@ fn two_copies_are_both_traced() {
     on_every_interpreter("two_copies_are_both_traced", |setup| {
         let place = Place::new("copies");
         let copies = ["a", "b"].map(|name| Prefix::copy(&setup.python, &place.path.join(name)));
-        let targets: Vec<_> = copies.iter().map(|c| waiting(&mut c.fixture("waits.py", &["late"]))).collect();
+        let targets: Vec<_> = copies
+            .iter()
+            .map(|c| waiting(&mut c.fixture("waits.py", &["late"])))
+            .collect();
         let pids: Vec<u32> = targets.iter().map(Program::pid).collect();
         let outcome = attached(setup, targets, &pids);
         assert_eq!((outcome.count("bleed"), outcome.count("squat")), (2, 2));
@@ -193,10 +232,19 @@ fn overlays_of_one_image_are_traced_once_each() {
         let memory = place.directory("memory");
         assert!(place.mount(&["-t", "tmpfs", "none"], &memory));
         let mut seen = vec![lower.seen_at(&lower.root)];
-        for (name, layers) in [("one", place.path.clone()), ("two", memory), ("three", place.path.clone())] {
+        for (name, layers) in [
+            ("one", place.path.clone()),
+            ("two", memory),
+            ("three", place.path.clone()),
+        ] {
             let on = place.directory(name);
-            let (upper, work) = (layers.join(format!("{name}-upper")), layers.join(format!("{name}-work")));
-            fs::create_dir(&upper).and(fs::create_dir(&work)).expect("new directories");
+            let (upper, work) = (
+                layers.join(format!("{name}-upper")),
+                layers.join(format!("{name}-work")),
+            );
+            fs::create_dir(&upper)
+                .and(fs::create_dir(&work))
+                .expect("new directories");
             let options = format!(
                 "lowerdir={},upperdir={},workdir={}",
                 text(&lower.root),
@@ -204,11 +252,17 @@ fn overlays_of_one_image_are_traced_once_each() {
                 text(&work)
             );
             if !place.mount(&["-t", "overlay", "overlay", "-o", &options], &on) {
-                return skip("overlays_of_one_image_are_traced_once_each", "no overlay can be mounted here");
+                return skip(
+                    "overlays_of_one_image_are_traced_once_each",
+                    "no overlay can be mounted here",
+                );
             }
             seen.push(lower.seen_at(&on));
         }
-        let targets: Vec<_> = seen.iter().map(|c| waiting(&mut c.fixture("waits.py", &["late"]))).collect();
+        let targets: Vec<_> = seen
+            .iter()
+            .map(|c| waiting(&mut c.fixture("waits.py", &["late"])))
+            .collect();
         let pids: Vec<u32> = targets.iter().map(Program::pid).collect();
         let outcome = attached(setup, targets, &pids);
         assert_eq!((outcome.count("bleed"), outcome.count("squat")), (4, 4));
@@ -229,17 +283,26 @@ fn files_that_are_gone_or_replaced() {
                 match case {
                     "deleted" => {}
                     "upgraded" => drop(fs::copy("/bin/true", &file).expect("a file")),
-                    "fifo" => assert!(Command::new("mkfifo").arg(&file).status().expect("mkfifo").success()),
+                    "fifo" => assert!(
+                        Command::new("mkfifo")
+                            .arg(&file)
+                            .status()
+                            .expect("mkfifo")
+                            .success()
+                    ),
                     _ => symlink(&other, &file).expect("a link"),
                 }
             }
             let pid = target.pid();
-            let doctor = Program::start(
-                Command::new(&setup.bleedtrace).args(["doctor", "--pid", &pid.to_string()]),
-            )
-            .end();
+            let doctor =
+                Program::start(Command::new(&setup.bleedtrace).args(["doctor", "--pid", &pid.to_string()]))
+                    .end();
             assert_eq!(doctor.code, Some(0), "{case}: {}{}", doctor.stdout, doctor.stderr);
-            assert!(doctor.stdout.contains("was deleted, and is read all the same"), "{}", doctor.stdout);
+            assert!(
+                doctor.stdout.contains("was deleted, and is read all the same"),
+                "{}",
+                doctor.stdout
+            );
             attached(setup, vec![target], &[pid]);
         }
     });
@@ -249,7 +312,13 @@ fn files_that_are_gone_or_replaced() {
 fn names_that_mislead() {
     on_every_interpreter("names_that_mislead", |setup| {
         let place = Place::new("names");
-        for name in ["with  spaces", "new\nline", "gone (deleted)", "\\012", "7f00-7f01 r-xp 0 08:01 5 "] {
+        for name in [
+            "with  spaces",
+            "new\nline",
+            "gone (deleted)",
+            "\\012",
+            "7f00-7f01 r-xp 0 08:01 5 ",
+        ] {
             let copy = Prefix::copy(&setup.python, &place.path.join(name));
             one(setup, &mut copy.fixture("waits.py", &["late"]));
             fs::remove_dir_all(&copy.root).expect("the copy is ours");
@@ -271,7 +340,13 @@ fn as_another_user() {
             text(&fixture("")),
             text(&place.path)
         );
-        assert!(Command::new("sh").args(["-c", &script]).status().expect("sh").success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &script])
+                .status()
+                .expect("sh")
+                .success()
+        );
         let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
         let run = |name: &str| {
             let mut command = Command::new("setpriv");
@@ -286,7 +361,9 @@ fn as_another_user() {
         // A traced command that gives its privileges away at an exec of its own.
         let mut command = run("fork.py");
         command.arg("0.5");
-        let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+        let words: Vec<_> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .collect();
         let library = format!("LD_LIBRARY_PATH={}", text(&copy.join("lib")));
         let outcome = Trace::new(setup, "tenant")
             .revealing()
@@ -338,7 +415,12 @@ fn from_an_archive_and_isolated() {
         let outcome = Trace::new(setup, "tenant")
             .command([text(&setup.python), "-I", text(&archive)])
             .end();
-        assert_eq!((outcome.count("bleed"), outcome.count("squat")), (1, 1), "{:?}", outcome.summary);
+        assert_eq!(
+            (outcome.count("bleed"), outcome.count("squat")),
+            (1, 1),
+            "{:?}",
+            outcome.summary
+        );
         assert_eq!(outcome.findings.len(), 2);
     });
 }
@@ -347,7 +429,11 @@ fn from_an_archive_and_isolated() {
 fn under_another_tracer() {
     on_every_interpreter("under_another_tracer", |setup| {
         let flags = ["-f", "-o", "/dev/null"];
-        if !Command::new("strace").arg("-V").output().is_ok_and(|found| found.status.success()) {
+        if !Command::new("strace")
+            .arg("-V")
+            .output()
+            .is_ok_and(|found| found.status.success())
+        {
             return skip("under_another_tracer", "no strace");
         }
         let target = waiting(&mut under(setup, "strace", &flags, "waits.py", "late"));
@@ -356,8 +442,65 @@ fn under_another_tracer() {
         });
         attached(setup, vec![target], &[pid]);
         let script = fixture("fork.py");
-        let words = [&["strace"][..], &flags, &[text(&setup.python), text(&script), "0.5"]].concat();
+        let words = [
+            &["strace"][..],
+            &flags,
+            &[text(&setup.python), text(&script), "0.5"],
+        ]
+        .concat();
         let outcome = Trace::new(setup, "tenant").revealing().command(words).end();
         outcome.assert_truth(&Truth::parse(&outcome.ended.stdout));
+    });
+}
+
+/// Whoever serves a FUSE file system can let a read wait for ever, and a probe is set while the whole machine waits.
+#[test]
+fn on_a_file_system_that_a_process_serves() {
+    on_every_interpreter("on_a_file_system_that_a_process_serves", |setup| {
+        let place = Place::new("fuse");
+        let copy = Prefix::copy(&setup.python, &place.path.join("prefix"));
+        let served = place.directory("served");
+        let core = copy.core();
+        let mut server = Program::start(
+            Command::new(&setup.python)
+                .arg(fixture("fuse.py"))
+                .args([&served, &core]),
+        );
+        if server.line() != "ready" {
+            return skip("on_a_file_system_that_a_process_serves", "no FUSE here");
+        }
+        let mut target = if core == copy.python() {
+            let mut command = Command::new(served.join("python3"));
+            command
+                .env("PYTHONHOME", &copy.root)
+                .arg(fixture("waits.py"))
+                .arg("late");
+            waiting(&mut command)
+        } else {
+            waiting(
+                copy.fixture("waits.py", &["late"])
+                    .env("LD_LIBRARY_PATH", &served),
+            )
+        };
+        let pid = target.pid().to_string();
+        let refused = || {
+            let words = ["trace", "--identity", "tenant", "--pid", &pid];
+            let start = std::time::Instant::now();
+            let ended = Program::start(Command::new(&setup.bleedtrace).args(words)).end();
+            assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+            assert!(ended.stderr.contains("FUSE"), "{}", ended.stderr);
+            assert!(start.elapsed() < std::time::Duration::from_secs(20));
+        };
+        refused();
+        server.say("be silent");
+        server.wait_for("silent");
+        refused();
+        assert!(target.runs());
+        target.signal("KILL");
+        server.signal("KILL");
+        target.end();
+        server.end();
+        let unmounted = Command::new("umount").arg("--lazy").arg(&served).status();
+        assert!(unmounted.expect("umount").success());
     });
 }

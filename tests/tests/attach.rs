@@ -30,7 +30,8 @@ fn what_is_there_already_is_said() {
         let pid = target.pid().to_string();
         let words = ["trace", "--identity", "tenant", "--duration", "1s", "--pid", &pid];
         let ended = Program::start(Command::new(&setup.bleedtrace).args(words)).end();
-        let said = "found 2 threads, 1 watched variable in use, 1 waiting worker that holds a value from before";
+        let said =
+            "found 2 threads, 1 watched variable in use, 1 waiting worker that holds a value from before";
         assert!(ended.stdout.contains(said), "{ended:?}");
         target.say("go on");
         assert_eq!(target.end().code, Some(0));
@@ -112,11 +113,18 @@ fn a_target_that_only_just_starts() {
 #[test]
 fn a_library_that_switches_stacks_may_come_later() {
     once("a_library_that_switches_stacks_may_come_later", |setup| {
-        let outcome = Trace::new(setup, "tenant").start(setup, "switches.py", &["2"]).end();
+        let outcome = Trace::new(setup, "tenant")
+            .start(setup, "switches.py", &["2"])
+            .end();
         assert!(outcome.ended.stdout.contains("done"), "{:?}", outcome.ended);
         outcome.assert_verdict("no_verdict", Some("child_not_attached"));
-        let message = outcome.summary["reasons"][0]["message"].as_str().unwrap_or_default();
-        assert!(message.contains("maps greenlet") && message.contains("traced no longer"), "{message}");
+        let message = outcome.summary["reasons"][0]["message"]
+            .as_str()
+            .unwrap_or_default();
+        assert!(
+            message.contains("maps greenlet") && message.contains("traced no longer"),
+            "{message}"
+        );
         let forced = Trace::new(setup, "tenant")
             .flags(["--allow-greenlet"])
             .start(setup, "switches.py", &["1"])

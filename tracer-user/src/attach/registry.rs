@@ -46,7 +46,10 @@ struct FileKey {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Identity {
-    Inode { device: u64, inode: u64 },
+    Inode {
+        device: u64,
+        inode: u64,
+    },
     /// A file that an overlay shows, below it: every container of an image has an overlay of its own.
     Layer(Vec<u8>),
 }
@@ -286,7 +289,9 @@ impl Registry {
 }
 
 fn shows_breakpoint(file: &File, offset: u64) -> bool {
-    Mapped::new(file, offset).and_then(|mapped| mapped.first_byte()).is_ok_and(|byte| byte == BREAKPOINT)
+    Mapped::new(file, offset)
+        .and_then(|mapped| mapped.first_byte())
+        .is_ok_and(|byte| byte == BREAKPOINT)
 }
 
 fn keys(file: &File, name: &str) -> Result<Keys, ArmError> {

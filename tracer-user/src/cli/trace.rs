@@ -188,7 +188,8 @@ impl Session {
                 follower.record(record, values, events, notices);
             });
             self.report.tally.malformed(ring.malformed());
-            self.follower.look_again(now(), &mut self.events, &mut self.notices);
+            self.follower
+                .look_again(now(), &mut self.events, &mut self.notices);
             if count > 0 {
                 self.report.metrics.ring_lag(now().saturating_sub(last));
             }
@@ -427,7 +428,11 @@ fn at_attach(found: AtAttach) -> String {
     format!(
         "found {}, {}, {}",
         number(found.threads, "thread", "threads"),
-        number(found.variables, "watched variable in use", "watched variables in use"),
+        number(
+            found.variables,
+            "watched variable in use",
+            "watched variables in use"
+        ),
         number(
             found.residue,
             "waiting worker that holds a value from before",

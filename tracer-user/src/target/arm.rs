@@ -130,7 +130,11 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
     let file = match process.open_exe() {
         Ok(file) => file,
         // It may be any program; one that is called like an interpreter is worth a word.
-        Err(error) if exe.file_name().is_some_and(|name| name.as_bytes().starts_with(b"python")) => {
+        Err(error)
+            if exe
+                .file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(b"python")) =>
+        {
             return Err(ArmError::Refused(error.to_string()));
         }
         Err(_) => return Ok(false),

@@ -24,7 +24,11 @@ fn below(pid: u32, parents: &[(u32, u32)]) -> Vec<u32> {
     while let Some(parent) = found.get(next).copied() {
         next += 1;
         let children = parents.iter().filter(|(_, of)| *of == parent);
-        found.extend(children.map(|(child, _)| *child).filter(|child| seen.insert(*child)));
+        found.extend(
+            children
+                .map(|(child, _)| *child)
+                .filter(|child| seen.insert(*child)),
+        );
     }
     found.split_off(1)
 }

@@ -34,8 +34,8 @@ use crate::{
         event::{Carrier, Doing, Event, Role, TargetId, What},
         value::{Content, Found, Held},
     },
-    report::summary::AtAttach,
     elf::Cost,
+    report::summary::AtAttach,
     runtime::cpython::memory::{MemoryError, ProcessMemory},
     source::{
         frontend::{Frontend, Interpreted},
@@ -322,7 +322,9 @@ impl Follower {
 
     /// Follows a process that runs no Python yet: it may exec or fork some.
     fn await_interpreter(&mut self, pid: u32) -> Result<(), AttachError> {
-        let target = target(NO_IMAGE, 0, &self.sets[0], 0, &[]);
+        let identified = Process::open(pid).and_then(|process| self.identify(&process));
+        let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |(set, _)| set);
+        let target = target(NO_IMAGE, 0, &set, 0, &[]);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
         Ok(())
@@ -369,8 +371,15 @@ impl Follower {
     }
 
     fn failed(&self, pid: u32, reason: String) -> Notice {
-        let known = self.processes.get(&pid).and_then(|p| p.service.as_deref().map(str::to_owned));
-        let identified = || self.identify(&Process::open(pid).ok()?).ok().map(|(_, service)| service);
+        let known = self
+            .processes
+            .get(&pid)
+            .and_then(|p| p.service.as_deref().map(str::to_owned));
+        let identified = || {
+            self.identify(&Process::open(pid).ok()?)
+                .ok()
+                .map(|(_, service)| service)
+        };
         Notice::Failed {
             pid,
             service: known.or_else(identified).unwrap_or_else(|| "?".to_owned()),
@@ -725,7 +734,8 @@ fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
 }
 
 fn maps_greenlet(maps: &[Mapping]) -> bool {
-    maps.iter().any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
+    maps.iter()
+        .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
 }
 
 /// Sums up what the carriers of a process held when it was attached to.
@@ -735,9 +745,7 @@ fn at_attach(variables: usize, carriers: &[Event]) -> AtAttach {
             .any(|found| matches!(found, Found::Value(value) if value.content != Content::None))
     };
     let existing = |event: &&Event| matches!(event.what, What::Existing { .. });
-    let residue = |event: &&Event| {
-        matches!(&event.what, What::Existing { doing: Doing::Waiting, held, .. } if holds(held))
-    };
+    let residue = |event: &&Event| matches!(&event.what, What::Existing { doing: Doing::Waiting, held, .. } if holds(held));
     AtAttach {
         threads: carriers.iter().filter(existing).count() as u64,
         variables: variables as u64,

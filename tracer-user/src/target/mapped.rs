@@ -2,7 +2,10 @@
 //!
 //! `stat` and the memory map do not always name a file by the same device: overlays and btrfs give files numbers of their own.
 
-#![expect(unsafe_code, reason = "mapping a file; nothing is ever read or written through the mapping")]
+#![expect(
+    unsafe_code,
+    reason = "mapping a file; nothing is ever read or written through the mapping"
+)]
 
 use std::{
     ffi::c_void,

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read as _},
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::fs::FileExt as _,
@@ -23,8 +23,12 @@ use super::{
 
 /// `FUSE_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 const FUSE: u64 = 0x6573_5546;
+const SERVED: &str =
+    "it stands on a FUSE file system, whose server could stall the whole machine when a probe is set";
 /// Bytes of a file's beginning that are compared with what is mapped of it: ELF headers, and the build id after them.
 const HEAD: usize = 4096;
+/// Bytes of a list of mounts that are read.
+const MAX_MOUNTS: u64 = 16 << 20;
 
 impl Process {
     /// Opens the file behind a mapping: proven by device and inode to be the mapped one, whatever its name says.
@@ -41,13 +45,16 @@ impl Process {
     /// the next file may get an inode's number.
     pub fn open_image(&self, mapping: &Mapping, maps: &[Mapping]) -> Result<File, ProcessError> {
         let file = self.open_mapped(mapping)?;
-        let head = maps
-            .iter()
-            .find(|m| m.file == mapping.file && m.offset == 0 && m.readable && m.raw_path == mapping.raw_path);
+        let head = maps.iter().find(|m| {
+            m.file == mapping.file && m.offset == 0 && m.readable && m.raw_path == mapping.raw_path
+        });
         let Some(start) = head.map(|head| head.range.start) else {
             return Ok(file);
         };
-        let (process, copy) = (self.clone(), file.try_clone().map_err(|e| self.unreadable("file", e))?);
+        let (process, copy) = (
+            self.clone(),
+            file.try_clone().map_err(|e| self.unreadable("file", e))?,
+        );
         let same = bounded(move || {
             let (mut stored, mut mapped) = (vec![0; HEAD], vec![0; HEAD]);
             let len = copy.read_at(&mut stored, 0)?;
@@ -67,7 +74,16 @@ impl Process {
     /// Opens the program that it runs: the kernel hands out the very file, no name is involved.
     pub fn open_exe(&self) -> Result<File, ProcessError> {
         let process = self.clone();
-        bounded(move || reopen(&process.place("exe")?)).map_err(|e| self.unreadable("exe", e))
+        bounded(move || {
+            let exe = process.exe().unwrap_or_default();
+            let maps = process.maps().unwrap_or_default();
+            let served = |m: &Mapping| m.candidates().contains(&exe) && process.is_served(m.file);
+            if maps.iter().any(served) {
+                return Err(self::served());
+            }
+            reopen(&process.place("exe")?)
+        })
+        .map_err(|e| self.unreadable("exe", e))
     }
 
     /// Opens a path as the target would see it. Links are followed, but none leads out of the target's root.
@@ -76,7 +92,13 @@ impl Process {
         bounded(move || {
             let root = process.place("root")?;
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            reopen(&openat2(&root, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+            reopen(&openat2(
+                &root,
+                &path,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+                resolve,
+            )?)
         })
     }
 
@@ -88,7 +110,20 @@ impl Process {
             .map_or_else(|_| path.to_owned(), |inside| Path::new("/").join(inside))
     }
 
+    /// Whether a file stands on FUSE, as the mounts of the process say: nobody has to be asked who may not answer.
+    fn is_served(&self, file: FileId) -> bool {
+        let mut mounts = Vec::new();
+        // What cannot be read is found out when the file is opened.
+        let _ = self
+            .file("mountinfo")
+            .and_then(|list| list.take(MAX_MOUNTS).read_to_end(&mut mounts));
+        is_fuse(&String::from_utf8_lossy(&mounts), file)
+    }
+
     fn find_mapped(&self, mapping: &Mapping) -> io::Result<File> {
+        if self.is_served(mapping.file) {
+            return Err(served());
+        }
         let mut cause = io::Error::from(io::ErrorKind::NotFound);
         for path in mapping.candidates() {
             match self.open_candidate(&path, mapping.file) {
@@ -113,13 +148,36 @@ impl Process {
     /// file. No link that the target planted is followed.
     fn open_candidate(&self, path: &[u8], wanted: FileId) -> io::Result<File> {
         let root = self.place("root")?;
-        let ours = openat(rustix::fs::CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let ours = openat(
+            rustix::fs::CWD,
+            "/",
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         open_below(&root, path, wanted).or_else(|first| open_below(&ours, path, wanted).map_err(|_| first))
     }
 
     fn place(&self, name: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&*self.directory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(openat(
+            &*self.directory,
+            name,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
     }
+}
+
+fn served() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, SERVED)
+}
+
+/// `/proc/PID/mountinfo` (proc(5)): the third field is the device, and the type stands behind a lone hyphen.
+fn is_fuse(mounts: &str, file: FileId) -> bool {
+    let device = format!("{}:{}", file.major, file.minor);
+    mounts.lines().any(|line| {
+        let kind = line.split_once(" - ").map_or("", |(_, rest)| rest);
+        line.split(' ').nth(2) == Some(&device) && kind.starts_with("fuse")
+    })
 }
 
 fn open_below(root: &OwnedFd, path: &[u8], wanted: FileId) -> io::Result<File> {
@@ -138,7 +196,11 @@ fn verified(place: &OwnedFd, wanted: FileId) -> io::Result<File> {
         inode: stat.st_ino,
     };
     // Only a map names a file as another map does: an overlay gives it a device of its own in `stat`.
-    if found == wanted || Mapped::new(&file, 0).and_then(|mapped| mapped.file()).is_ok_and(|id| id == wanted) {
+    if found == wanted
+        || Mapped::new(&file, 0)
+            .and_then(|mapped| mapped.file())
+            .is_ok_and(|id| id == wanted)
+    {
         Ok(file)
     } else {
         Err(io::Error::other("another file stands at that path"))
@@ -153,10 +215,7 @@ fn reopen(place: &OwnedFd) -> io::Result<File> {
     }
     // The kernel reads a probed page while it keeps every fork on the machine waiting.
     if rustix::fs::fstatfs(place)?.f_type as u64 == FUSE {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "it stands on a FUSE file system, whose server could stall the whole machine when a probe is set",
-        ));
+        return Err(served());
     }
     // Not blocking: the file's owner may hold a lease on it.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -199,10 +258,66 @@ mod tests {
     }
 
     #[test]
+    fn mounts_tell_who_serves_a_file() {
+        let mounts = "22 1 0:20 / /proc rw - proc proc rw\n36 35 0:52 / /mnt/a\\040b rw shared:1 - fuse.sshfs x rw\n\
+                      37 35 0:53 / /mnt/fuse rw - ext4 fuse rw\n";
+        let on = |minor| {
+            is_fuse(
+                mounts,
+                FileId {
+                    major: 0,
+                    minor,
+                    inode: 1,
+                },
+            )
+        };
+        assert!(on(52) && !on(20) && !on(53) && !on(5));
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_is_mapped_is_refused() {
+        let process = me();
+        let maps = process.maps().unwrap();
+        let exe = process.exe().unwrap();
+        let own = maps.iter().find(|m| m.raw_path == exe && m.offset == 0).unwrap();
+        assert!(process.open_image(own, &maps).is_ok());
+        // Another file that has the inode's number by now, as a map that was read before would have it.
+        let directory = tempfile::tempdir().unwrap();
+        let other = directory.path().join("other");
+        fs::copy("/proc/self/exe", &other).unwrap();
+        let swapped = Mapping {
+            file: id(&other),
+            raw_path: other.as_os_str().as_encoded_bytes().to_vec(),
+            ..own.clone()
+        };
+        assert!(
+            process
+                .open_image(&swapped, std::slice::from_ref(&swapped))
+                .is_ok(),
+            "the same bytes"
+        );
+        fs::write(&other, "something else").unwrap();
+        let swapped = Mapping {
+            file: id(&other),
+            ..swapped
+        };
+        let error = process
+            .open_image(&swapped, std::slice::from_ref(&swapped))
+            .unwrap_err();
+        assert!(matches!(error, ProcessError::Changed { .. }), "{error}");
+    }
+
+    #[test]
     fn what_is_no_regular_file_is_never_opened() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("libpython3.12.so");
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
         // Nobody writes to it: to open it for reading would wait for ever.
         for path in [fifo.as_path(), Path::new("/dev/zero"), directory.path()] {
             let error = me().open_mapped(&mapping(path, id(path))).unwrap_err();
@@ -213,7 +328,10 @@ mod tests {
 
     #[test]
     fn a_path_of_a_target_that_sees_what_we_see_stays() {
-        assert_eq!(me().seen_from_inside(Path::new("/usr/bin/x")), Path::new("/usr/bin/x"));
+        assert_eq!(
+            me().seen_from_inside(Path::new("/usr/bin/x")),
+            Path::new("/usr/bin/x")
+        );
     }
 
     #[test]

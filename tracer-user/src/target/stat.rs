@@ -79,7 +79,11 @@ mod tests {
             (22, 50, 51)
         );
         assert_eq!((stat.is_dead, stat.parent), (false, 4));
-        assert!(parse_stat(format!("12 (R) Z {}", fields.join(" ")).as_bytes()).unwrap().is_dead);
+        assert!(
+            parse_stat(format!("12 (R) Z {}", fields.join(" ")).as_bytes())
+                .unwrap()
+                .is_dead
+        );
         assert_eq!(parse_stat(b"1 (x"), None);
         assert_eq!(parse_stat(b"1 (x) R 1 2"), None);
         assert_eq!(parse_status("Name:\tx\n"), None);

@@ -45,7 +45,9 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
 fn replaced(process: &Process, maps: &[Mapping]) -> Option<Check> {
     let exe = process.exe().unwrap_or_default();
     let mut parts = maps.iter().filter(|m| {
-        m.is_file() && m.executable && (m.candidates().contains(&exe) || m.file_name().starts_with(b"libpython"))
+        m.is_file()
+            && m.executable
+            && (m.candidates().contains(&exe) || m.file_name().starts_with(b"libpython"))
     });
     let gone = parts.find(|m| m.says_deleted())?;
     let opened = process.open_mapped(gone);
@@ -54,7 +56,12 @@ fn replaced(process: &Process, maps: &[Mapping]) -> Option<Check> {
         opened.is_ok(),
         opened.map_or_else(
             |error| error.to_string(),
-            |_| format!("{} was deleted, and is read all the same", gone.file_name().escape_ascii()),
+            |_| {
+                format!(
+                    "{} was deleted, and is read all the same",
+                    gone.file_name().escape_ascii()
+                )
+            },
         ),
         "it takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, or a restart of the process",
     ))
