@@ -239,10 +239,10 @@ impl Follower {
         let Some((index, bias)) = arm::mapped_core(&mut self.registry, &process, &maps)? else {
             // Its loader may not have come to the library yet: then the interpreter will tell that it comes up.
             let armed = arm::program(&mut self.registry, &process);
-            return match armed.map_err(|error| FollowError::Arm { pid, error })? {
-                true => Ok(self.await_interpreter(pid)?),
-                false => Err(FollowError::NotPython(pid)),
-            };
+            if !armed.map_err(|error| FollowError::Arm { pid, error })? {
+                return Err(FollowError::NotPython(pid));
+            }
+            return Ok(self.await_interpreter(pid)?);
         };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let (set, service) = self.identify(&process)?;
