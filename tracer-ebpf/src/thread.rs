@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{self, Frames},
+    emit::{self, Frames, Wake},
     ids,
     maps::{POINTS, TARGETS},
     queue::first_argument,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn thread_start(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ThreadStart) else {
         return 0;
@@ -35,7 +35,7 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
 }
 
 /// `os.urandom(size)`, which `uuid.uuid4` and `secrets` draw from.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn random(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::Random) else {
         return 0;
@@ -56,7 +56,7 @@ pub fn random(ctx: ProbeContext) -> u32 {
 }
 
 /// `Py_InitializeFromConfig`: an interpreter comes up; nothing of an earlier one holds any more.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     emit::count_hit(Probe::InterpreterStart);
     let (tgid, tid) = ids::current();
@@ -87,6 +87,6 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     head.object = target_ref.bias;
     head.name = target_ref.image;
     head.lost = target_ref.lost;
-    emit::send_head(Probe::InterpreterStart, Some(target), head, true);
+    emit::send_head(Probe::InterpreterStart, Some(target), head, Wake::Now);
     0
 }

@@ -2,7 +2,6 @@
 #![deny(unsafe_code)]
 
 mod arm;
-mod bounded;
 mod descendants;
 pub mod follow;
 pub mod identify;

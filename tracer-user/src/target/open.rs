@@ -10,25 +10,39 @@ use std::{
         unix::fs::FileExt as _,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 
 use super::{
-    bounded::bounded,
     mapped::Mapped,
     maps::{FileId, Mapping},
     process::{Process, ProcessError},
 };
+use crate::patience::attempt_within;
 
 /// `FUSE_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 const FUSE: u64 = 0x6573_5546;
 const SERVED: &str =
     "it stands on a FUSE file system, whose server could stall the whole machine when a probe is set";
+/// How long a file system has to answer: a file may have to come from a slow disk.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a file's beginning that are compared with what is mapped of it: ELF headers, and the build id after them.
 const HEAD: usize = 4096;
 /// Bytes of a list of mounts that are read.
 const MAX_MOUNTS: u64 = 16 << 20;
+
+/// Work on files that the target chose.
+fn bounded<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let silent = |_| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "its file system does not answer",
+        ))
+    };
+    attempt_within(PATIENCE, work).unwrap_or_else(silent)
+}
 
 impl Process {
     /// Opens the file behind a mapping: proven by device and inode to be the mapped one, whatever its name says.
@@ -74,9 +88,8 @@ impl Process {
     /// Opens the program that it runs: the kernel hands out the very file, no name is involved.
     pub fn open_exe(&self) -> Result<File, ProcessError> {
         let process = self.clone();
+        let (exe, maps) = (self.exe()?, self.maps()?);
         bounded(move || {
-            let exe = process.exe().unwrap_or_default();
-            let maps = process.maps().unwrap_or_default();
             let served = |m: &Mapping| m.candidates().contains(&exe) && process.is_served(m.file);
             if maps.iter().any(served) {
                 return Err(self::served());
