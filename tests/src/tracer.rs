@@ -349,7 +349,7 @@ impl Trace {
             .count() as f64;
         let mut running = trace.begin();
         let address = running.address.clone();
-        wait_until("the target is traced", Duration::from_secs(20), || {
+        wait_until("the target is traced", PATIENCE, || {
             assert!(running.program.runs(), "the tracer ended");
             let metrics = metrics::get(&address, "/metrics").ok()?;
             let attached = metrics::sample(&metrics, "bleedtrace_targets", &[("state", "attached")])?;
