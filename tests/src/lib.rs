@@ -5,12 +5,14 @@
 
 mod metrics;
 mod outcome;
+mod prefix;
 mod setup;
 mod tracer;
 mod truth;
 
 pub use metrics::{free_port, get, sample};
 pub use outcome::{Finding, Judged, Outcome};
+pub use prefix::{Place, Prefix};
 pub use setup::{
     Setup, fixture, interpreters, line_of, on_every_interpreter, once, skip, unsupported_interpreter,
 };

@@ -127,6 +127,12 @@ pub struct Target {
     pub request_slot: u32,
     /// The variables found so far.
     pub slots: [SlotVar; MAX_SLOTS],
+    /// Load bias of the extension module that was hit last.
+    pub module_bias: u64,
+    /// [`Point::file`] of that; 0 before one was hit.
+    pub module: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// [`Target::image`] before an interpreter is known.
@@ -225,6 +231,10 @@ pub struct Point {
     pub image: u32,
     /// Convention of a method's arguments; one of [`arguments`].
     pub arguments: u32,
+    /// Number of the file that was armed, from 1.
+    pub file: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// Where a method finds its first argument, by its `ml_flags` (CPython `Include/methodobject.h`).
@@ -255,16 +265,28 @@ pub mod global {
     pub const SIGNAL_OFFSET: &str = "SIGNAL_OFFSET";
     /// `u32`: offset of `live` in `signal_struct`.
     pub const LIVE_OFFSET: &str = "LIVE_OFFSET";
+    /// `u32`: inode of the PID namespace that the agent's `/proc` shows; 0 for the initial one, where the others do not matter.
+    pub const NAMESPACE: &str = "NAMESPACE";
+    /// `u32`: offset of `thread_pid` in `task_struct`.
+    pub const THREAD_PID_OFFSET: &str = "THREAD_PID_OFFSET";
+    /// `u32`: offset of `group_leader` in `task_struct`.
+    pub const GROUP_LEADER_OFFSET: &str = "GROUP_LEADER_OFFSET";
+    /// `u32`: offset of `level` in `pid`.
+    pub const PID_LEVEL_OFFSET: &str = "PID_LEVEL_OFFSET";
+    /// `u32`: offset of `numbers` in `pid`.
+    pub const PID_NUMBERS_OFFSET: &str = "PID_NUMBERS_OFFSET";
+    /// `u32`: offset of `ns.inum` in `pid_namespace`.
+    pub const NAMESPACE_INUM_OFFSET: &str = "NAMESPACE_INUM_OFFSET";
 }
 
 const _: () = {
     assert!(size_of::<Image>() == 88 + 22 * 4);
     assert!(size_of::<SlotVar>() == 24);
-    assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
+    assert!(size_of::<Target>() == 56 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
     assert!(size_of::<VarKey>() == 16);
     assert!(size_of::<Var>() == 16);
     assert!(size_of::<CodeKey>() == 16);
     assert!(size_of::<ScopeKey>() == 16);
-    assert!(size_of::<Point>() == 16);
+    assert!(size_of::<Point>() == 24);
 };

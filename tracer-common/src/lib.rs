@@ -26,8 +26,8 @@ pub const MAX_CODE_FILE: usize = 256;
 /// Bytes of a code object's line table that travel.
 pub const MAX_CODE_TABLE: usize = 4096;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
-pub const MAX_IMAGES: u32 = 64;
+pub const MAX_IMAGES: u32 = 256;
 /// Probe points over all images.
-pub const MAX_POINTS: u32 = 4096;
+pub const MAX_POINTS: u32 = 8192;
 /// Processes that can be traced at once.
 pub const MAX_TARGETS: u32 = 4096;

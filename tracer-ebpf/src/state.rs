@@ -2,10 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_attach_cookie, bpf_get_current_task},
-    },
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task},
     programs::ProbeContext,
 };
 use tracer_common::{
@@ -14,7 +11,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit,
+    emit, ids,
     maps::{IMAGES, POINTS, TARGETS, kernel},
     read::{self, Unreadable},
     stack,
@@ -51,8 +48,7 @@ impl Hit {
     #[inline(always)]
     pub fn new(ctx: &ProbeContext, probe: Probe) -> Option<Self> {
         emit::count_hit(probe);
-        let id = bpf_get_current_pid_tgid();
-        let (tgid, tid) = ((id >> 32) as u32, id as u32);
+        let (tgid, tid) = ids::current();
         let Some(target) = TARGETS.get_ptr_mut(tgid) else {
             emit::count_filtered(probe);
             return None;
@@ -61,9 +57,15 @@ impl Hit {
         let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
         let point = POINTS.get(cookie)?;
         // SAFETY: the registers are those of this hit.
-        adopt_image(target, point, unsafe { (*ctx.regs).rip });
+        if !is_new(target, point, unsafe { (*ctx.regs).rip }) {
+            emit::count_filtered(probe);
+            return None;
+        }
         // SAFETY: `target` comes from the map and lives as long as this program runs.
-        let image = IMAGES.get(unsafe { (*target).image })?;
+        let Some(image) = IMAGES.get(unsafe { (*target).image }) else {
+            lose_for_want_of_image(probe, target);
+            return None;
+        };
         Some(Self {
             tgid,
             tid,
@@ -150,26 +152,47 @@ impl Hit {
     }
 }
 
+/// A hit in a process whose interpreter is not known yet.
+#[inline(always)]
+pub fn lose_for_want_of_image(probe: Probe, target: *mut Target) {
+    emit::count(probe, |s| &raw mut s.lost_image);
+    emit::mark_lost(target);
+}
+
+/// Whether this hit counts. A file that two file systems show (overlays with a common lower layer) may have been armed
+/// through both: then every hit is told once for each, and counts for the one that the process was first seen in.
+///
 /// A process that has not told its image yet is known by the first hit in an image: the load bias follows from where it was hit.
 #[inline(always)]
-pub fn adopt_image(target: *mut Target, point: &Point, ip: u64) {
-    if point.image == NO_IMAGE {
-        return;
-    }
+pub fn is_new(target: *mut Target, point: &Point, ip: u64) -> bool {
     // SAFETY: `target` comes from the map and lives as long as this program runs.
     let target = unsafe { &mut *target };
     let bias = ip.wrapping_sub(point.vaddr);
-    if target.image != point.image || target.bias != bias {
-        target.image = point.image;
-        target.bias = bias;
-        forget(target);
+    if point.image == NO_IMAGE {
+        if target.module != 0 && target.module_bias == bias {
+            return target.module == point.file;
+        }
+        target.module = point.file;
+        target.module_bias = bias;
+        return true;
     }
+    if target.image == point.image && target.bias == bias {
+        return true;
+    }
+    if target.image != NO_IMAGE && target.bias == bias {
+        return false;
+    }
+    target.image = point.image;
+    target.bias = bias;
+    forget(target);
+    true
 }
 
 /// Forgets what belonged to an earlier image or an earlier life of the interpreter.
 #[inline(always)]
 pub fn forget(target: &mut Target) {
     target.tstate_slot = 0;
+    target.module = 0;
     target.request_slot = u32::MAX;
     zero(&raw mut target.slots);
 }
