@@ -15,7 +15,7 @@ use crate::{
     emit::{self, Frames},
     item,
     maps::{IMAGES, POINTS, TARGETS},
-    read,
+    pool, read,
     state::Hit,
     vars,
 };
@@ -37,6 +37,9 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     item::describe(&hit, first, record);
+    if record.head.work == work::DATA && pool::is_tuple(first) {
+        record.head.work = work::POOL_TUPLE;
+    }
     if record.head.work == work::DATA {
         record.head.frames = 0;
     } else {
@@ -88,6 +91,7 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         target,
         image,
         point,
+        elsewhere: false,
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
         return 0;

@@ -8,7 +8,7 @@ use tracer_common::record::{
 
 use super::{
     names::NameSet,
-    sites::{Sites, library_path},
+    sites::{Sites, library_path, package_path},
 };
 use crate::{
     correlate::{
@@ -168,7 +168,12 @@ impl Frontend {
     pub fn translate(&mut self, record: &Record, values: &[RawValue], out: &mut Vec<Event>) {
         self.lost_until(record.lost, record.time, out);
         let (time, tid) = (record.time, record.tid);
-        if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
+        if record.flags & flag::OTHER_INTERPRETER != 0 {
+            // Another interpreter of the process has queues, contexts and threads of its own: nothing of the main one's is missing.
+            if !matches!(record.kind, kind::READ | kind::VAR) {
+                return;
+            }
+        } else if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
             out.push(self.event(time, tid, What::Gap { lost: 1 }));
             return;
         }
@@ -242,11 +247,25 @@ impl Frontend {
                 What::Submit {
                     item: ItemKey(record.callable),
                     queue: QueueKey(0),
-                    work: Work::Thread {
-                        pool: calls(&stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
-                    },
+                    work: started(&stack),
                     primitive: Primitive::Thread,
                     brings: Brings::Nothing,
+                    scope,
+                    held: self.held(values),
+                    stack,
+                }
+            }
+            kind::CONTEXT_HANDED => {
+                let stack = self.stack(record);
+                if !calls(&stack, ANYIO, ANYIO_SUBMITS) {
+                    return None;
+                }
+                What::Submit {
+                    item: ItemKey(record.brings),
+                    queue: QueueKey(0),
+                    work: Work::InContext,
+                    primitive: Primitive::Anyio,
+                    brings: Brings::Scope(Scope(record.brings)),
                     scope,
                     held: self.held(values),
                     stack,
@@ -283,7 +302,11 @@ impl Frontend {
 
     fn put(&mut self, record: &Record, values: &[RawValue]) -> What {
         let stack = self.stack(record);
-        let item = record.work == work::WORK_ITEM;
+        let work = match record.work {
+            work::WORK_ITEM => Work::Item,
+            work::POOL_TUPLE => pool_work(&stack),
+            _ => Work::Data,
+        };
         let brings = if record.brings != 0 {
             Brings::Scope(Scope(record.brings))
         } else if record.flags & flag::OPAQUE_ITEM != 0 {
@@ -294,11 +317,11 @@ impl Frontend {
         What::Submit {
             item: ItemKey(record.object),
             queue: QueueKey(record.queue),
-            work: if item { Work::Item } else { Work::Data },
-            primitive: if item {
-                primitive(&stack, brings)
-            } else {
-                Primitive::Unknown
+            work,
+            primitive: match work {
+                Work::Item => primitive(&stack, brings),
+                Work::Batch | Work::Piece => Primitive::Threadpool,
+                _ => Primitive::Unknown,
             },
             brings,
             scope: Scope(record.scope),
@@ -425,9 +448,42 @@ impl Frontend {
     }
 }
 
+/// What anyio hands work to its threads with.
+const ANYIO: &str = "anyio/_backends/_asyncio.py";
+const ANYIO_SUBMITS: &str = "run_sync_in_worker_thread";
+
+/// What a thread is started for.
+fn started(stack: &Stack) -> Work {
+    if calls(stack, ANYIO, ANYIO_SUBMITS) {
+        Work::ContextThread
+    } else {
+        Work::Thread {
+            pool: calls(stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
+        }
+    }
+}
+
+/// What a tuple is that was put into a queue, by who put it: a `multiprocessing.pool.ThreadPool` hands batches to a thread of its
+/// own, which hands them on to its workers (`Lib/multiprocessing/pool.py`).
+fn pool_work(stack: &Stack) -> Work {
+    let Some(frame) = stack.frames.first() else {
+        return Work::Data;
+    };
+    if library_path(&frame.site.file) != Some("multiprocessing/pool.py") {
+        return Work::Data;
+    }
+    match frame.site.function.rsplit('.').next() {
+        Some("_handle_tasks") => Work::Piece,
+        Some("apply_async" | "_map_async" | "imap" | "imap_unordered") => Work::Batch,
+        _ => Work::Data,
+    }
+}
+
 /// How an item was handed over, by the frames between the program and the queue.
 fn primitive(stack: &Stack, brings: Brings) -> Primitive {
-    if calls(stack, "asyncio/threads.py", "to_thread") {
+    if calls(stack, "asgiref/sync.py", "__call__") {
+        Primitive::Asgiref
+    } else if calls(stack, "asyncio/threads.py", "to_thread") {
         Primitive::ToThread
     } else if matches!(brings, Brings::Scope(_)) {
         Primitive::CopyContext
@@ -443,7 +499,9 @@ fn primitive(stack: &Stack, brings: Brings) -> Primitive {
 /// Whether the machinery that leads to the probe, up to the program's own frame, includes this function.
 fn calls(stack: &Stack, file: &str, function: &str) -> bool {
     stack.frames.iter().take_while(|f| f.machinery).any(|f| {
-        library_path(&f.site.file) == Some(file)
+        library_path(&f.site.file)
+            .or_else(|| package_path(&f.site.file))
+            .is_some_and(|path| path == file)
             && f.site
                 .function
                 .rsplit('.')

@@ -24,7 +24,7 @@ const MAX_CODES: usize = 20_000;
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// The standard library's own executors, loops and threads: part of the hop, not of the program.
-const MACHINERY: [&str; 7] = [
+const MACHINERY: [&str; 9] = [
     "asyncio/",
     "concurrent/futures/",
     "threading.py",
@@ -32,7 +32,12 @@ const MACHINERY: [&str; 7] = [
     "uuid.py",
     "secrets.py",
     "functools.py",
+    "multiprocessing/pool.py",
+    "multiprocessing/dummy/",
 ];
+
+/// Packages whose business it is to hand work over, likewise.
+const PACKAGES: [&str; 4] = ["anyio/", "asgiref/sync.py", "sniffio/", "starlette/concurrency.py"];
 
 /// What is known of the code objects of one target.
 #[derive(Debug, Default)]
@@ -168,9 +173,18 @@ fn place(code: Code, names: &NameSet) -> Option<Place> {
     })
 }
 
-/// Whether a file belongs to the standard library's machinery: `.../python3.N/asyncio/...` and the like.
+/// Whether a file belongs to the machinery of a hop: `.../python3.N/asyncio/...` and the like.
 pub fn is_machinery(file: &str) -> bool {
-    library_path(file).is_some_and(|rest| MACHINERY.iter().any(|m| rest.starts_with(m)))
+    let of = |path: Option<&str>, machinery: &[&str]| {
+        path.is_some_and(|rest| machinery.iter().any(|m| rest.starts_with(m)))
+    };
+    of(library_path(file), &MACHINERY) || of(package_path(file), &PACKAGES)
+}
+
+/// The part of a path below a directory of installed packages.
+pub fn package_path(file: &str) -> Option<&str> {
+    let below = |directory| file.rsplit_once(directory).map(|(_, rest)| rest);
+    below("/site-packages/").or_else(|| below("/dist-packages/"))
 }
 
 /// The part of a path below a standard library's directory.
@@ -194,5 +208,11 @@ mod tests {
         assert!(!is_machinery("/usr/lib/python3.12/site-packages/asyncio/x.py"));
         assert!(!is_machinery("/usr/lib/python3.12/http/server.py"));
         assert!(!is_machinery("/srv/asyncio/threads.py"));
+        assert!(is_machinery("/usr/lib/python3.12/multiprocessing/dummy/__init__.py"));
+        assert!(is_machinery("/v/lib/python3.12/site-packages/anyio/to_thread.py"));
+        assert!(is_machinery("/usr/lib/python3/dist-packages/asgiref/sync.py"));
+        assert!(!is_machinery("/v/lib/python3.12/site-packages/asgiref/local.py"));
+        assert!(!is_machinery("/v/lib/python3.12/site-packages/fastapi/routing.py"));
+        assert!(!is_machinery("/srv/anyio/to_thread.py"));
     }
 }
