@@ -201,6 +201,8 @@ pub enum Doing {
     Waiting,
     /// Some other thread, of whose start nobody saw what it was handed.
     Thread,
+    /// A thread that takes its work from where no event tells: if nothing else says what it works on, nobody can know.
+    ByHand,
     /// It is a main thread, or runs a loop.
     Loop,
 }
@@ -226,7 +228,7 @@ pub enum What {
         /// No Python code ran before that was not traced, in the target or in what it was forked from.
         from_start: bool,
     },
-    /// At attach: a carrier that exists already and what its current scope holds.
+    /// At attach, or as soon as it shows: what a carrier that exists already does, and what its current scope holds.
     Existing {
         /// What it does.
         doing: Doing,

@@ -82,8 +82,10 @@ impl Target {
         holds: &[Found],
         out: &mut Out<'_>,
     ) {
-        if doing == Doing::Loop {
-            return;
+        match doing {
+            Doing::Loop => return,
+            Doing::ByHand => return self.by_hand(me, out),
+            Doing::UnseenItem | Doing::Waiting | Doing::Thread => {}
         }
         if doing == Doing::Waiting {
             me.waiting = Some(Waiting {
@@ -100,6 +102,26 @@ impl Target {
         me.pool = doing != Doing::Thread;
         let squatting = me.pool && self.slots.any_bound(holds);
         self.squat_gauge(me, squatting, out);
+    }
+
+    /// A bare thread does more than what it was started for: what belongs to which work cannot be told.
+    fn by_hand(&mut self, me: &mut CarrierState, out: &mut Out<'_>) {
+        let bare = |item: &&mut Item| {
+            let thread = item
+                .hop
+                .as_ref()
+                .is_some_and(|hop| hop.primitive == Primitive::Thread);
+            thread && item.judged && item.queue.is_none()
+        };
+        let Some(item) = me.item.as_mut().filter(bare) else {
+            return;
+        };
+        self.returns.abandon(scene!(self, out), item);
+        item.judged = false;
+        if let Some(undecided) = &mut me.undecided {
+            undecided.held_back.clear();
+            undecided.last_read = None;
+        }
     }
 
     /// What a submitter hands over (rule 5).
@@ -351,7 +373,10 @@ impl Target {
     /// Counts a bare thread's handoff, once something watched happens in it that can be judged: in contexts that it enters
     /// nothing can.
     pub(super) fn count_thread(me: &mut CarrierState, (scope, entered): (Scope, bool), out: &mut Out<'_>) {
-        let Some(item) = me.item.as_mut().filter(|item| item.uncounted && item.judged && !item.by_context)
+        let Some(item) = me
+            .item
+            .as_mut()
+            .filter(|item| item.uncounted && item.judged && !item.by_context)
         else {
             return;
         };

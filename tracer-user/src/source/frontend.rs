@@ -1,6 +1,9 @@
 //! CPython's front end: what one process's records mean to the engine.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tracer_common::record::{
     RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, kind, work,
@@ -13,7 +16,8 @@ use super::{
 use crate::{
     correlate::{
         event::{
-            Brings, Carrier, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What, Work,
+            Brings, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What,
+            Work,
         },
         value::{Content, Found, Held, Value},
     },
@@ -69,6 +73,8 @@ pub struct Frontend {
     sites: Sites,
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
+    /// Threads that take their work by hand.
+    by_hand: HashSet<u32>,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -92,6 +98,7 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
+            by_hand: HashSet::new(),
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -177,7 +184,11 @@ impl Frontend {
             out.push(self.event(time, tid, What::Gap { lost: 1 }));
             return;
         }
-        if let Some(what) = self.what(record, values) {
+        let what = self.what(record, values);
+        if matches!(record.kind, kind::READ | kind::BIND) {
+            self.watch_for_queues(record, out);
+        }
+        if let Some(what) = what {
             out.push(self.event(time, tid, what));
         }
     }
@@ -290,10 +301,28 @@ impl Frontend {
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::EXITED => {
                 self.queues.remove(&record.tid);
+                self.by_hand.remove(&record.tid);
                 What::End
             }
             _ => return None,
         })
+    }
+
+    /// Tells once of a thread that it takes its work by hand.
+    fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
+        if record.tid == self.tgid || self.by_hand.contains(&record.tid) {
+            return;
+        }
+        let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
+        if self.sites.takes_work(frames) {
+            self.by_hand.insert(record.tid);
+            let what = What::Existing {
+                doing: Doing::ByHand,
+                scope: Scope(record.scope),
+                held: Held::default(),
+            };
+            out.push(self.event(record.time, record.tid, what));
+        }
     }
 
     fn none(&self) -> u64 {

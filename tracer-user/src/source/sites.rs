@@ -15,6 +15,7 @@ use crate::{
         code::{Code, CodeIdentity},
         core::Core,
         memory::ProcessMemory,
+        queue_user::QueueUse,
     },
 };
 
@@ -37,7 +38,12 @@ const MACHINERY: [&str; 9] = [
 ];
 
 /// Packages whose business it is to hand work over, likewise.
-const PACKAGES: [&str; 4] = ["anyio/", "asgiref/sync.py", "sniffio/", "starlette/concurrency.py"];
+const PACKAGES: [&str; 4] = [
+    "anyio/",
+    "asgiref/sync.py",
+    "sniffio/",
+    "starlette/concurrency.py",
+];
 
 /// What is known of the code objects of one target.
 #[derive(Debug, Default)]
@@ -60,6 +66,7 @@ struct Place {
     file: Arc<str>,
     named: Option<Named>,
     machinery: bool,
+    queue: QueueUse,
     /// Lines by the instruction's distance from the code object: decoding the line table takes a while.
     lines: HashMap<u32, u32>,
 }
@@ -86,6 +93,14 @@ impl Sites {
         }
     }
 
+    /// Whether a function of the program among these frames takes work from a queue by hand; frames as they were resolved last.
+    pub fn takes_work(&self, frames: &[RawFrame]) -> bool {
+        frames.iter().enumerate().any(|(depth, raw)| {
+            let place = self.codes.get(&raw.code).and_then(|known| known.place.as_ref());
+            place.is_some_and(|place| !place.machinery && place.queue.takes(depth > 0))
+        })
+    }
+
     /// Reads a code object, unless what is known of it is still good.
     fn refresh(
         &mut self,
@@ -109,13 +124,15 @@ impl Sites {
         let Some(code) = memory.and_then(|memory| Code::read(memory, core.layout, address).ok()) else {
             return;
         };
+        let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, address).ok());
+        let queue = queue.unwrap_or_default();
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }
         let known = Known {
             identity: code.identity,
             checked: now,
-            place: place(code, names),
+            place: place(code, queue, names),
         };
         self.codes.insert(address, known);
     }
@@ -159,7 +176,7 @@ fn unknown(raw: &RawFrame) -> Frame {
     }
 }
 
-fn place(code: Code, names: &NameSet) -> Option<Place> {
+fn place(code: Code, queue: QueueUse, names: &NameSet) -> Option<Place> {
     if code.is_trampoline() {
         return None;
     }
@@ -168,6 +185,7 @@ fn place(code: Code, names: &NameSet) -> Option<Place> {
         file: Arc::from(code.filename.as_str()),
         named: names.named(&code.filename, &code.qualname),
         machinery: is_machinery(&code.filename),
+        queue,
         lines: HashMap::new(),
         code,
     })
@@ -208,11 +226,15 @@ mod tests {
         assert!(!is_machinery("/usr/lib/python3.12/site-packages/asyncio/x.py"));
         assert!(!is_machinery("/usr/lib/python3.12/http/server.py"));
         assert!(!is_machinery("/srv/asyncio/threads.py"));
-        assert!(is_machinery("/usr/lib/python3.12/multiprocessing/dummy/__init__.py"));
+        assert!(is_machinery(
+            "/usr/lib/python3.12/multiprocessing/dummy/__init__.py"
+        ));
         assert!(is_machinery("/v/lib/python3.12/site-packages/anyio/to_thread.py"));
         assert!(is_machinery("/usr/lib/python3/dist-packages/asgiref/sync.py"));
         assert!(!is_machinery("/v/lib/python3.12/site-packages/asgiref/local.py"));
-        assert!(!is_machinery("/v/lib/python3.12/site-packages/fastapi/routing.py"));
+        assert!(!is_machinery(
+            "/v/lib/python3.12/site-packages/fastapi/routing.py"
+        ));
         assert!(!is_machinery("/srv/anyio/to_thread.py"));
     }
 }

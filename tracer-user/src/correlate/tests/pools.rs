@@ -1,7 +1,7 @@
 //! Pools of other makes than the standard library's executors, and what a pool's thread has from whoever started it.
 
 use super::super::{
-    event::{Brings, ItemKey, Primitive, QueueKey, Work},
+    event::{Brings, Doing, ItemKey, Primitive, QueueKey, What, Work},
     fact::{Carried, FactKind, ReadResult},
     finding::{Kind, Source},
     testing::{Expected, LOOP, POOL, REQUEST, TENANT, World, at, minting, text},
@@ -85,7 +85,10 @@ fn what_a_reset_brings_back_is_inherited_again() {
     w.reset(2, TENANT, former);
     w.read(2, "worker_reads");
     w.idle(2);
-    w.expect(&[a(Kind::Bleed).found("acme").source(Source::Inherited).bound_unseen()]);
+    w.expect(&[a(Kind::Bleed)
+        .found("acme")
+        .source(Source::Inherited)
+        .bound_unseen()]);
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_thread_that_turns_out_to_be_a_worker_inherits_too() {
 #[test]
 fn after_a_gap_nothing_is_known_to_be_inherited() {
     let mut w = inheriting();
-    w.emit(LOOP, super::super::event::What::Gap { lost: 1 });
+    w.emit(LOOP, What::Gap { lost: 1 });
     w.idle(2);
     w.request();
     w.bind(LOOP, TENANT, text("globex"), "handler");
@@ -173,7 +176,7 @@ fn a_piece_of_a_batch_that_nobody_saw_is_not_judged() {
     let [first, second] = batch(&mut w, "acme");
     w.take(WORKER, first);
     w.idle(WORKER);
-    w.emit(LOOP, super::super::event::What::Gap { lost: 1 });
+    w.emit(LOOP, What::Gap { lost: 1 });
     w.idle(WORKER);
     let piece = w.hand(HANDLER, Work::Piece, Primitive::Threadpool, Brings::Nothing);
     for piece in [second, piece] {
@@ -259,7 +262,13 @@ fn a_handed_context_pairs_both_ends() {
     w.request();
     for _ in 0..2 {
         let copy = w.copy_context(LOOP);
-        w.hand_at(LOOP, ItemKey(copy.0), Work::InContext, Primitive::Anyio, Brings::Scope(copy));
+        w.hand_at(
+            LOOP,
+            ItemKey(copy.0),
+            Work::InContext,
+            Primitive::Anyio,
+            Brings::Scope(copy),
+        );
         w.enter(WORKER, copy);
         w.bind(WORKER, TENANT, text("acme"), "worker_binds");
         w.leave(WORKER);
@@ -285,7 +294,10 @@ fn a_mint_in_a_copied_context_is_its_requests() {
     w.random(WORKER, minting(1, 4));
     w.leave(WORKER);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Mint(super::super::fact::Attribution::Attributed)), 1);
+    assert_eq!(
+        w.says(&FactKind::Mint(super::super::fact::Attribution::Attributed)),
+        1
+    );
 }
 
 #[test]
@@ -322,4 +334,44 @@ fn the_queue_of_a_pool_is_one_of_three() {
     w.take_at(LOOP, result, QueueKey(0x9200));
     w.read(WORKER, "worker_reads");
     w.expect(&[a(Kind::BlackHoleRead).expected("acme")]);
+}
+
+#[test]
+fn a_thread_that_takes_work_by_hand_is_not_judged() {
+    for by_hand in [true, false] {
+        let mut w = World::new();
+        w.request();
+        w.bind(LOOP, TENANT, text("acme"), "handler");
+        w.start(LOOP, 5, false);
+        if by_hand {
+            w.existing(5, Doing::ByHand);
+        }
+        w.read(5, "worker_reads");
+        w.bind(5, TENANT, text("globex"), "worker_binds");
+        w.read(5, "worker_reads");
+        w.emit(5, What::End);
+        if by_hand {
+            w.expect_nothing();
+        } else {
+            w.expect(&[a(Kind::BlackHoleRead).expected("acme")]);
+        }
+        assert_eq!(
+            w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)),
+            2 * usize::from(by_hand)
+        );
+        let handoff = FactKind::Handoff(Primitive::Thread, Carried::None);
+        assert_eq!(w.says(&handoff), usize::from(!by_hand));
+    }
+}
+
+#[test]
+fn a_pools_worker_does_not_become_one_by_hand() {
+    let mut w = World::new();
+    w.worker(2);
+    let item = w.submit(LOOP);
+    w.take(2, item);
+    w.existing(2, Doing::ByHand);
+    w.bind(2, TENANT, text("acme"), "worker_binds");
+    w.idle(2);
+    w.expect(&[a(Kind::Squat).found("acme")]);
 }
