@@ -66,7 +66,8 @@ struct Place {
     file: Arc<str>,
     named: Option<Named>,
     machinery: bool,
-    queue: QueueUse,
+    /// None if it could not be read.
+    queue: Option<QueueUse>,
     /// Lines by the instruction's distance from the code object: decoding the line table takes a while.
     lines: HashMap<u32, u32>,
 }
@@ -93,11 +94,14 @@ impl Sites {
         }
     }
 
-    /// Whether a function of the program among these frames takes work from a queue by hand; frames as they were resolved last.
+    /// Whether a function of the program among these frames, which were resolved before, takes work from a queue by hand, or may:
+    /// nobody knows what a function does that could not be read.
     pub fn takes_work(&self, frames: &[RawFrame]) -> bool {
         frames.iter().enumerate().any(|(depth, raw)| {
-            let place = self.codes.get(&raw.code).and_then(|known| known.place.as_ref());
-            place.is_some_and(|place| !place.machinery && place.queue.takes(depth > 0))
+            self.codes.get(&raw.code).is_none_or(|known| {
+                let place = known.place.as_ref().filter(|place| !place.machinery);
+                place.is_some_and(|place| place.queue.is_none_or(|queue| queue.takes(depth > 0)))
+            })
         })
     }
 
@@ -125,7 +129,6 @@ impl Sites {
             return;
         };
         let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, address).ok());
-        let queue = queue.unwrap_or_default();
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }
@@ -176,7 +179,7 @@ fn unknown(raw: &RawFrame) -> Frame {
     }
 }
 
-fn place(code: Code, queue: QueueUse, names: &NameSet) -> Option<Place> {
+fn place(code: Code, queue: Option<QueueUse>, names: &NameSet) -> Option<Place> {
     if code.is_trampoline() {
         return None;
     }
