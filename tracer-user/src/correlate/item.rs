@@ -14,6 +14,7 @@ use super::{
 /// Values bound by one item that are remembered.
 const BOUND_VALUES: usize = 64;
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) number: u64,

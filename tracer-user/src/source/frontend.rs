@@ -266,22 +266,7 @@ impl Frontend {
                     stack,
                 }
             }
-            kind::CONTEXT_HANDED => {
-                let stack = self.stack(record);
-                if !calls(&stack, ANYIO, ANYIO_SUBMITS) {
-                    return None;
-                }
-                What::Submit {
-                    item: ItemKey(record.brings),
-                    queue: QueueKey(0),
-                    work: Work::InContext,
-                    primitive: Primitive::Anyio,
-                    brings: Brings::Scope(Scope(record.brings)),
-                    scope,
-                    held: self.held(values),
-                    stack,
-                }
-            }
+            kind::CONTEXT_HANDED => self.context_handed(record, values)?,
             kind::RANDOM => {
                 let stack = self.stack(record);
                 // Ids are drawn for many purposes: only those under a function that mints matter.
