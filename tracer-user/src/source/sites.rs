@@ -1,4 +1,4 @@
-//! From frames to places in the program's source, read lazily from the target and kept.
+//! From frames to places in the program's source: told by the kernel side, or read from the target, and kept.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_common::record::RawFrame;
+use tracer_common::record::{CodeHead, RawFrame};
 
 use super::names::NameSet;
 use crate::{
@@ -95,14 +95,41 @@ impl Sites {
     }
 
     /// Whether a function of the program among these frames, which were resolved before, takes work from a queue by hand, or may:
-    /// nobody knows what a function does that could not be read.
+    /// nobody knows what a caller does whose code could not be read.
     pub fn takes_work(&self, frames: &[RawFrame]) -> bool {
         frames.iter().enumerate().any(|(depth, raw)| {
-            self.codes.get(&raw.code).is_none_or(|known| {
+            let calls = depth > 0;
+            self.codes.get(&raw.code).map_or(calls, |known| {
                 let place = known.place.as_ref().filter(|place| !place.machinery);
-                place.is_some_and(|place| place.queue.is_none_or(|queue| queue.takes(depth > 0)))
+                place.is_some_and(|place| place.queue.map_or(calls, |queue| queue.takes(calls)))
             })
         })
+    }
+
+    /// Takes in a code object that the kernel side tells. It was alive then; that it may not be any more does not matter.
+    pub fn tell(
+        &mut self,
+        head: &CodeHead,
+        table: &[u8],
+        memory: Option<&ProcessMemory>,
+        core: &Core,
+        names: &NameSet,
+    ) {
+        // What is too large to travel is read from outside, if it is still the same.
+        let whole = head.table_len == table.len() as u64;
+        let told = Code::told(core.layout, head, table);
+        let read = || {
+            let code = Code::read(memory?, core.layout, head.code).ok()?;
+            (code.identity == CodeIdentity::told(head)).then_some(code)
+        };
+        let code = match told {
+            Some(code) if whole => Some(code),
+            told => read().or(told),
+        };
+        if let Some(code) = code {
+            let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, head.code).ok());
+            self.keep(head.code, Instant::now(), code, queue, names);
+        }
     }
 
     /// Reads a code object, unless what is known of it is still good.
@@ -129,6 +156,10 @@ impl Sites {
             return;
         };
         let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, address).ok());
+        self.keep(address, now, code, queue, names);
+    }
+
+    fn keep(&mut self, address: u64, now: Instant, code: Code, queue: Option<QueueUse>, names: &NameSet) {
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }
