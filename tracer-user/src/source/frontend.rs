@@ -293,6 +293,24 @@ impl Frontend {
         })
     }
 
+    /// anyio copied a context for one of its threads.
+    fn context_handed(&mut self, record: &Record, values: &[RawValue]) -> Option<What> {
+        let stack = self.stack(record);
+        if !calls(&stack, ANYIO, ANYIO_SUBMITS) {
+            return None;
+        }
+        Some(What::Submit {
+            item: ItemKey(record.brings),
+            queue: QueueKey(0),
+            work: Work::InContext,
+            primitive: Primitive::Anyio,
+            brings: Brings::Scope(Scope(record.brings)),
+            scope: Scope(record.scope),
+            held: self.held(values),
+            stack,
+        })
+    }
+
     /// Tells once of a thread that it takes its work by hand.
     fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
         if record.tid == self.tgid || self.by_hand.contains(&record.tid) {
