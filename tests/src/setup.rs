@@ -26,8 +26,29 @@ impl Setup {
 
     /// The interpreter in a virtual environment with these packages, as pip names them; none when they cannot be had.
     pub fn with_packages(&self, packages: &[&str]) -> Option<PathBuf> {
+        self.environment(&packages.join("-"), packages)
+    }
+
+    /// The same setup with the interpreter in a virtual environment that has what `requirements/NAME.txt` pins; none when that
+    /// cannot be had.
+    pub fn with_requirements(&self, name: &str) -> Option<Self> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("requirements/{name}.txt"));
+        let pinned = fs::read(&file).expect("the requirements are readable");
+        // Another list is another environment.
+        let number = pinned
+            .iter()
+            .fold(7_u32, |n, byte| n.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+        let file = file.to_str().expect("a path in UTF-8");
+        let python = self.environment(&format!("{name}-{number:08x}"), &["--requirement", file])?;
+        Some(Self {
+            bleedtrace: self.bleedtrace.clone(),
+            python,
+        })
+    }
+
+    fn environment(&self, name: &str, packages: &[&str]) -> Option<PathBuf> {
         let (minor, _) = identify(&self.python)?;
-        let name = format!("venv-3.{minor}-{}", packages.join("-"));
+        let name = format!("venv-3.{minor}-{name}");
         let place = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../target/deps")
             .join(name);

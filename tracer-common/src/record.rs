@@ -42,6 +42,9 @@ pub mod kind {
     pub const OTHER_VAR: u16 = 17;
     /// A code object that has not been told before: a [`super::CodeHead`] instead of a record, and its line table.
     pub const CODE: u16 = 18;
+    /// A context was copied for a piece of work ([`super::marker::CONTEXT_HANDED`]): `brings` is the copy, `scope` what it was
+    /// copied from; values by slot.
+    pub const CONTEXT_HANDED: u16 = 19;
 }
 
 /// Bits of [`Record::flags`].
@@ -62,6 +65,8 @@ pub mod flag {
     pub const OPAQUE_ITEM: u16 = 1 << 6;
     /// READ: the caller passed a default, value 1.
     pub const HAS_DEFAULT: u16 = 1 << 7;
+    /// The thread runs another interpreter of the process than the main one: its state is not where it is looked for.
+    pub const OTHER_INTERPRETER: u16 = 1 << 8;
 }
 
 /// What kind of work a PUT hands over ([`Record::work`]).
@@ -70,12 +75,16 @@ pub mod work {
     pub const DATA: u8 = 0;
     /// A `concurrent.futures.thread._WorkItem`.
     pub const WORK_ITEM: u8 = 1;
+    /// A tuple of as many members as a `multiprocessing.pool.ThreadPool` hands over; the stack tells whether it is one's.
+    pub const POOL_TUPLE: u8 = 2;
 }
 
-/// Reserved variables, as `slot` of a MARK.
+/// Variables that tell something by being set, as `slot` of a MARK.
 pub mod marker {
     /// `bleedtrace.task_minted`.
     pub const TASK_MINTED: u8 = 16;
+    /// sniffio's variable: anyio sets it to `None` in each context that it copies for a worker thread.
+    pub const CONTEXT_HANDED: u8 = 17;
 }
 
 /// [`Record::slot`] when the record is about no slot.

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     config::ScopeKey,
-    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind},
+    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
     stats::Probe,
 };
 
@@ -65,6 +65,14 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     };
     let (kind, slot) = match vars::watched(&mut hit, var) {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
+        Ok(Watched::Marker(marker::CONTEXT_HANDED)) => {
+            if new == hit.address(hit.image.none) {
+                context_handed(&mut hit);
+            } else {
+                vars::pass_over(hit.probe);
+            }
+            return 0;
+        }
         Ok(Watched::Marker(marker)) => (kind::MARK, u32::from(marker)),
         Ok(Watched::No) => {
             vars::pass_over(hit.probe);
@@ -91,6 +99,25 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     }
     emit::send(&hit, record);
     0
+}
+
+/// A context was copied for a worker, and has just been entered for the first time, by whoever copied it.
+#[inline(never)]
+fn context_handed(hit: &mut Hit) {
+    let Some((record, state)) = emit::begin(hit, kind::CONTEXT_HANDED, Frames::With) else {
+        return;
+    };
+    if let Some(state) = &state {
+        // Its end is to be told, too.
+        if !emit::remember_scope(hit.tgid, state.context) {
+            lose(hit);
+            return;
+        }
+        record.head.brings = state.context;
+        record.head.scope = state.previous;
+    }
+    record.head.values = vars::fill_all(hit, state.as_ref(), &mut record.values);
+    emit::send(hit, record);
 }
 
 /// `PyContextVar_Reset(var, token)`.

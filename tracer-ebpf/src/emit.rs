@@ -56,6 +56,9 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
         }
         None => {
             head.flags |= flag::UNREADABLE;
+            if hit.elsewhere {
+                head.flags |= flag::OTHER_INTERPRETER;
+            }
             count(hit.probe, |s| &raw mut s.unreadable);
         }
     }
@@ -178,7 +181,7 @@ fn scratch(tid: u32) -> Option<&'static mut FullRecord> {
 
 /// Notes that a record names this context, so that its end is told, too.
 #[inline(always)]
-fn remember_scope(tgid: u32, scope: u64) -> bool {
+pub fn remember_scope(tgid: u32, scope: u64) -> bool {
     let key = ScopeKey { scope, tgid, pad: 0 };
     SCOPES.get_ptr(key).is_some() || SCOPES.insert(key, 1, 0).is_ok()
 }

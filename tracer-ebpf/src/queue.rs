@@ -16,7 +16,7 @@ use crate::{
     emit::{self, Frames},
     ids, item,
     maps::{IMAGES, POINTS, TARGETS},
-    read,
+    pool, read,
     state::{Hit, lose_for_want_of_image},
     vars,
 };
@@ -38,6 +38,9 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     item::describe(&hit, first, record);
+    if record.head.work == work::DATA && pool::is_tuple(first) {
+        record.head.work = work::POOL_TUPLE;
+    }
     if record.head.work == work::DATA {
         record.head.frames = 0;
     } else {
@@ -99,6 +102,7 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         target,
         image,
         point,
+        elsewhere: false,
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
         return 0;

@@ -30,6 +30,8 @@ pub struct Hit {
     pub target: *mut Target,
     pub image: &'static Image,
     pub point: &'static Point,
+    /// It turned out that this thread runs another interpreter than the main one.
+    pub elsewhere: bool,
 }
 
 /// The interpreter's state on the current thread.
@@ -37,6 +39,8 @@ pub struct State {
     pub tstate: u64,
     /// The current context object; 0 when the thread has none.
     pub context: u64,
+    /// The context that was current when this one was entered; 0 when it is the thread's first.
+    pub previous: u64,
     /// Its variables; 0 when there is no context.
     pub vars: u64,
     /// Whether it is another than the thread's own.
@@ -73,6 +77,7 @@ impl Hit {
             target,
             image,
             point,
+            elsewhere: false,
         })
     }
 
@@ -97,11 +102,12 @@ impl Hit {
     /// Reads the thread state and the current context. Right only on the thread that holds the interpreter's lock, which is checked.
     #[inline(always)]
     pub fn state(&mut self) -> Result<State, Unreadable> {
-        let tstate = read::pointer(self.tstate_slot()?)?;
+        let tstate = self.tstate()?;
         let thread_id = read::pointer(tstate + u64::from(self.image.tstate_thread_id))?;
         // SAFETY: no arguments.
         let task = unsafe { bpf_get_current_task() };
         if thread_id != read::kernel::<u64>(task + kernel::fsbase())? {
+            self.elsewhere = true;
             return Err(Unreadable);
         }
         let context = read::pointer(tstate + u64::from(self.image.tstate_context))?;
@@ -109,6 +115,7 @@ impl Hit {
             return Ok(State {
                 tstate,
                 context,
+                previous: 0,
                 vars: 0,
                 entered: false,
             });
@@ -119,6 +126,7 @@ impl Hit {
         Ok(State {
             tstate,
             context,
+            previous,
             vars,
             entered: entered as u32 != 0 && !own,
         })
@@ -128,6 +136,23 @@ impl Hit {
     #[inline(always)]
     pub fn top_frame(&self) -> Result<u64, Unreadable> {
         stack::top(self, read::pointer(self.target().tstate_slot)?)
+    }
+
+    /// The current thread state, as the main interpreter's lock knows it.
+    #[inline(always)]
+    fn tstate(&mut self) -> Result<u64, Unreadable> {
+        let slot = self.tstate_slot()?;
+        if self.image.tstate_current != 0 {
+            return read::pointer(slot);
+        }
+        // _gil_runtime_state: last_holder, then locked (Include/internal/pycore_gil.h, 3.12 to 3.15). Whoever runs Python code
+        // while this lock is free holds another interpreter's.
+        let [tstate, locked] = read::user::<[u64; 2]>(slot)?;
+        if locked as u32 == 0 {
+            self.elsewhere = true;
+            return Err(Unreadable);
+        }
+        Ok(tstate)
     }
 
     /// Where the pointer to the current thread state is. Found once per process.

@@ -83,6 +83,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.read(me, now, &asked, here, out);
             }
@@ -100,6 +101,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.bind(me, now, *slot, here, value, out);
             }
@@ -110,6 +112,7 @@ impl Target {
                 restored,
                 stack,
             } => {
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.unbind(me, *slot, (*scope, *entered), restored);
             }
@@ -124,6 +127,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.random(me, now, here, out);
             }
@@ -139,6 +143,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.task_minted(me, now, here, payload, out);
             }
@@ -155,6 +160,7 @@ impl Target {
         out: &mut Out<'_>,
     ) {
         Self::count_thread(me, (here.scope, here.entered), out);
+        self.learn(me, (asked.slot, asked.found), here.request, out);
         let read = Read {
             site: here.stack.site().cloned(),
             stack: Arc::clone(here.stack),
@@ -274,7 +280,8 @@ impl Target {
                 ReadResult::Foreign
             }
         };
-        judged.hop = item.hop.as_ref().map(|hop| told(hop, item.taken));
+        let hop = item.hop.as_ref().filter(|_| !item.by_context);
+        judged.hop = hop.map(|hop| told(hop, item.taken));
         me.item = Some(item);
         if let Some(finding) = finding {
             say(me, out, FactKind::Finding(Box::new(finding)));
@@ -312,6 +319,11 @@ impl Target {
             seq: now.seq,
         };
         let bound = self.slots.bound(slot, value).is_some();
+        if let Some(value) = self.slots.bound(slot, value) {
+            let binder = me.item.as_ref().map(|item| item.number);
+            self.returns
+                .came_back((here.key(now.carrier), slot), binder, value);
+        }
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             item.remember_bound(slot, value);
             if bound {
@@ -321,6 +333,7 @@ impl Target {
                 self.returns.unbound(item, slot, place, here.scope, value);
             }
         } else if let Some(value) = self.slots.bound(slot, value) {
+            self.bound_by_request(slot, value);
             self.outside_bind(slot, here.key(now.carrier), value);
         }
         let in_base = place.map_or(!here.entered, |place| place == Where::Base);

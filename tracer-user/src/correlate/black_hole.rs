@@ -165,6 +165,19 @@ impl Returns {
         }
     }
 
+    /// The submitting scope itself binds what an item bound: that came back, whatever happens to it later.
+    pub(super) fn came_back(&mut self, (scope, slot): (ScopeKey, Slot), binder: Option<u64>, value: &Value) {
+        for key in self
+            .pending
+            .keys_between(&(scope, slot, 0), &(scope, slot, u64::MAX))
+        {
+            let brought = |p: &Pending| p.missed.is_none() && p.open.iter().any(|(_, bind)| bind.is(value));
+            if binder != Some(key.2) && self.pending.get(&key).is_some_and(brought) {
+                self.pending.remove(&key);
+            }
+        }
+    }
+
     /// A read found nothing in this scope, by a carrier that runs the item `reader`.
     pub(super) fn missed(
         &mut self,

@@ -140,6 +140,20 @@ impl Requests {
         RequestId { exact, object }
     }
 
+    /// The request that bound this object, or that this request slot names.
+    pub(super) fn of_object(&mut self, object: u64, request: Option<&Value>) -> Option<RequestId> {
+        let owner = self.owners.get(&object);
+        let own = owner.filter(|owner| !self.owners_forgotten && !owner.shared);
+        match (own.map(|owner| owner.scope), request) {
+            (Some(scope), _) => Some(self.id(scope, request, None)),
+            (None, Some(request)) => Some(RequestId {
+                exact: RequestKey::of(request),
+                object: None,
+            }),
+            (None, None) => None,
+        }
+    }
+
     /// The number of the request that runs in a scope.
     fn birth(&mut self, scope: ScopeKey) -> u64 {
         if let Some(born) = self.births.get(&scope) {

@@ -380,7 +380,11 @@ impl World {
     }
 
     pub(super) fn start(&mut self, parent: u32, carrier: u32, pool: bool) {
-        self.hand(parent, Work::Thread { pool }, Primitive::Thread, Brings::Nothing);
+        self.start_for(parent, carrier, Work::Thread { pool });
+    }
+
+    pub(super) fn start_for(&mut self, parent: u32, carrier: u32, work: Work) {
+        self.hand(parent, work, Primitive::Thread, Brings::Nothing);
         self.threads.insert(carrier, Thread::default());
         self.emit(
             carrier,
@@ -422,6 +426,12 @@ impl World {
         let (scope, _) = self.current(carrier);
         let held = self.held(carrier);
         self.emit(carrier, What::Existing { doing, scope, held });
+    }
+
+    /// A thread lives in a copy of its parent's context (3.14 with `thread_inherit_context`).
+    pub(super) fn inherit(&mut self, parent: u32, carrier: u32) {
+        let copy = self.copy_context(parent);
+        self.thread(carrier).base = copy.0;
     }
 
     /// What a carrier holds from before the attach.

@@ -1,6 +1,9 @@
 //! CPython's front end: what one process's records mean to the engine.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tracer_common::record::{
     CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, kind, work,
@@ -8,12 +11,13 @@ use tracer_common::record::{
 
 use super::{
     names::NameSet,
-    sites::{Sites, library_path},
+    sites::{Sites, library_path, package_path},
 };
 use crate::{
     correlate::{
         event::{
-            Brings, Carrier, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What, Work,
+            Brings, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What,
+            Work,
         },
         value::{Content, Found, Held, Value},
     },
@@ -69,6 +73,8 @@ pub struct Frontend {
     sites: Sites,
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
+    /// Threads that take their work by hand.
+    by_hand: HashSet<u32>,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -92,6 +98,7 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
+            by_hand: HashSet::new(),
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -168,11 +175,20 @@ impl Frontend {
     pub fn translate(&mut self, record: &Record, values: &[RawValue], out: &mut Vec<Event>) {
         self.lost_until(record.lost, record.time, out);
         let (time, tid) = (record.time, record.tid);
-        if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
+        if record.flags & flag::OTHER_INTERPRETER != 0 {
+            // Another interpreter of the process has queues, contexts and threads of its own: nothing of the main one's is missing.
+            if !matches!(record.kind, kind::READ | kind::VAR) {
+                return;
+            }
+        } else if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
             out.push(self.event(time, tid, What::Gap { lost: 1 }));
             return;
         }
-        if let Some(what) = self.what(record, values) {
+        let what = self.what(record, values);
+        if matches!(record.kind, kind::READ | kind::BIND) {
+            self.watch_for_queues(record, out);
+        }
+        if let Some(what) = what {
             out.push(self.event(time, tid, what));
         }
     }
@@ -242,9 +258,7 @@ impl Frontend {
                 What::Submit {
                     item: ItemKey(record.callable),
                     queue: QueueKey(0),
-                    work: Work::Thread {
-                        pool: calls(&stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
-                    },
+                    work: started(&stack),
                     primitive: Primitive::Thread,
                     brings: Brings::Nothing,
                     scope,
@@ -252,6 +266,7 @@ impl Frontend {
                     stack,
                 }
             }
+            kind::CONTEXT_HANDED => self.context_handed(record, values)?,
             kind::RANDOM => {
                 let stack = self.stack(record);
                 // Ids are drawn for many purposes: only those under a function that mints matter.
@@ -271,10 +286,46 @@ impl Frontend {
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::EXITED => {
                 self.queues.remove(&record.tid);
+                self.by_hand.remove(&record.tid);
                 What::End
             }
             _ => return None,
         })
+    }
+
+    /// anyio copied a context for one of its threads.
+    fn context_handed(&mut self, record: &Record, values: &[RawValue]) -> Option<What> {
+        let stack = self.stack(record);
+        if !calls(&stack, ANYIO, ANYIO_SUBMITS) {
+            return None;
+        }
+        Some(What::Submit {
+            item: ItemKey(record.brings),
+            queue: QueueKey(0),
+            work: Work::InContext,
+            primitive: Primitive::Anyio,
+            brings: Brings::Scope(Scope(record.brings)),
+            scope: Scope(record.scope),
+            held: self.held(values),
+            stack,
+        })
+    }
+
+    /// Tells once of a thread that it takes its work by hand.
+    fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
+        if record.tid == self.tgid || self.by_hand.contains(&record.tid) {
+            return;
+        }
+        let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
+        if self.sites.takes_work(frames) {
+            self.by_hand.insert(record.tid);
+            let what = What::Existing {
+                doing: Doing::ByHand,
+                scope: Scope(record.scope),
+                held: Held::default(),
+            };
+            out.push(self.event(record.time, record.tid, what));
+        }
     }
 
     fn none(&self) -> u64 {
@@ -283,7 +334,11 @@ impl Frontend {
 
     fn put(&mut self, record: &Record, values: &[RawValue]) -> What {
         let stack = self.stack(record);
-        let item = record.work == work::WORK_ITEM;
+        let work = match record.work {
+            work::WORK_ITEM => Work::Item,
+            work::POOL_TUPLE => pool_work(&stack),
+            _ => Work::Data,
+        };
         let brings = if record.brings != 0 {
             Brings::Scope(Scope(record.brings))
         } else if record.flags & flag::OPAQUE_ITEM != 0 {
@@ -294,11 +349,11 @@ impl Frontend {
         What::Submit {
             item: ItemKey(record.object),
             queue: QueueKey(record.queue),
-            work: if item { Work::Item } else { Work::Data },
-            primitive: if item {
-                primitive(&stack, brings)
-            } else {
-                Primitive::Unknown
+            work,
+            primitive: match work {
+                Work::Item => primitive(&stack, brings),
+                Work::Batch | Work::Piece => Primitive::Threadpool,
+                _ => Primitive::Unknown,
             },
             brings,
             scope: Scope(record.scope),
@@ -431,9 +486,42 @@ impl Frontend {
     }
 }
 
+/// What anyio hands work to its threads with.
+const ANYIO: &str = "anyio/_backends/_asyncio.py";
+const ANYIO_SUBMITS: &str = "run_sync_in_worker_thread";
+
+/// What a thread is started for.
+fn started(stack: &Stack) -> Work {
+    if calls(stack, ANYIO, ANYIO_SUBMITS) {
+        Work::ContextThread
+    } else {
+        Work::Thread {
+            pool: calls(stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
+        }
+    }
+}
+
+/// What a tuple is that was put into a queue, by who put it: a `multiprocessing.pool.ThreadPool` hands batches to a thread of its
+/// own, which hands them on to its workers (`Lib/multiprocessing/pool.py`).
+fn pool_work(stack: &Stack) -> Work {
+    let Some(frame) = stack.frames.first() else {
+        return Work::Data;
+    };
+    if library_path(&frame.site.file) != Some("multiprocessing/pool.py") {
+        return Work::Data;
+    }
+    match frame.site.function.rsplit('.').next() {
+        Some("_handle_tasks") => Work::Piece,
+        Some("apply_async" | "_map_async" | "imap" | "imap_unordered") => Work::Batch,
+        _ => Work::Data,
+    }
+}
+
 /// How an item was handed over, by the frames between the program and the queue.
 fn primitive(stack: &Stack, brings: Brings) -> Primitive {
-    if calls(stack, "asyncio/threads.py", "to_thread") {
+    if calls(stack, "asgiref/sync.py", "__call__") {
+        Primitive::Asgiref
+    } else if calls(stack, "asyncio/threads.py", "to_thread") {
         Primitive::ToThread
     } else if matches!(brings, Brings::Scope(_)) {
         Primitive::CopyContext
@@ -449,7 +537,9 @@ fn primitive(stack: &Stack, brings: Brings) -> Primitive {
 /// Whether the machinery that leads to the probe, up to the program's own frame, includes this function.
 fn calls(stack: &Stack, file: &str, function: &str) -> bool {
     stack.frames.iter().take_while(|f| f.machinery).any(|f| {
-        library_path(&f.site.file) == Some(file)
+        library_path(&f.site.file)
+            .or_else(|| package_path(&f.site.file))
+            .is_some_and(|path| path == file)
             && f.site
                 .function
                 .rsplit('.')

@@ -17,8 +17,11 @@ use crate::{
     },
 };
 
-/// Reserved variables, by which a program announces facts.
-pub const RESERVED: [(&str, u8); 1] = [("bleedtrace.task_minted", marker::TASK_MINTED)];
+/// Variables by which a program announces facts, and one that tells what anyio does.
+pub const RESERVED: [(&str, u8); 2] = [
+    ("bleedtrace.task_minted", marker::TASK_MINTED),
+    ("current_async_library_cvar", marker::CONTEXT_HANDED),
+];
 
 /// One watched name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,5 +19,6 @@ pub mod memory;
 pub mod modules;
 pub mod probe_point;
 pub mod queue;
+pub mod queue_user;
 pub mod threads;
 pub mod value;
