@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey},
     record::FullRecord,
     stats::{PROBES, ProbeStats},
 };
@@ -36,6 +36,10 @@ pub static NAMES: HashMap<NameKey, Name> = HashMap::with_max_entries(4096, BPF_F
 /// What is known of each ContextVar's address. The least used are forgotten: they are looked at anew.
 #[map]
 pub static VARS: LruHashMap<VarKey, Var> = LruHashMap::with_max_entries(65_536, 0);
+
+/// How to take the steps of paths, by the type that each starts from. The agent fills it in.
+#[map]
+pub static RECIPES: HashMap<RecipeKey, Recipe> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Context objects that records have named and that are still alive.
 #[map]

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::{bpf_copy_from_user, bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// The memory could not be read.
+#[derive(Clone, Copy)]
 pub struct Unreadable;
 
 /// Copies `len` bytes from the current process.

@@ -15,7 +15,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, global},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
@@ -98,11 +98,12 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 10] = [
+const UPROBES: [(Probe, When); 11] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
     (Probe::ContextFree, When::Entry),
+    (Probe::ContextLookup, When::Entry),
     (Probe::QueuePut, When::Entry),
     (Probe::QueueGet, When::Entry),
     (Probe::QueueGot, When::Return),
@@ -142,6 +143,7 @@ pub struct Programs {
     images: Array<MapData, Shared<Image>>,
     points: Array<MapData, Shared<Point>>,
     names: HashMap<MapData, Shared<NameKey>, Shared<Name>>,
+    recipes: HashMap<MapData, Shared<RecipeKey>, Shared<Recipe>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
@@ -199,6 +201,7 @@ impl Programs {
             images: take(&mut ebpf, "IMAGES")?,
             points: take(&mut ebpf, "POINTS")?,
             names: take(&mut ebpf, "NAMES")?,
+            recipes: take(&mut ebpf, "RECIPES")?,
             targets: take(&mut ebpf, "TARGETS")?,
             scopes: take(&mut ebpf, "SCOPES")?,
             stats: take(&mut ebpf, "STATS")?,
@@ -238,6 +241,21 @@ impl Programs {
     pub fn add_name(&mut self, key: NameKey, name: Name) -> Result<(), AttachError> {
         let outcome = self.names.insert(Shared(key), Shared(name), 0);
         outcome.map_err(|error| AttachError::Map { map: "NAMES", error })
+    }
+
+    /// Says how to take a step of a path.
+    pub fn add_recipe(&mut self, key: RecipeKey, recipe: Recipe) -> Result<(), AttachError> {
+        let outcome = self.recipes.insert(Shared(key), Shared(recipe), 0);
+        outcome.map_err(|error| AttachError::Map {
+            map: "RECIPES",
+            error,
+        })
+    }
+
+    /// Forgets how to take a step.
+    pub fn remove_recipe(&mut self, key: RecipeKey) {
+        // It may never have been added.
+        let _ = self.recipes.remove(&Shared(key));
     }
 
     /// Traces a process from here on.

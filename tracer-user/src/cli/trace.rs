@@ -364,6 +364,7 @@ impl Report {
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
+            Notice::Remark { pid, text } => output.say(&format!("process {pid}: {}", clean(&text))),
             Notice::Ended { .. } | Notice::InUse(_) => {}
         }
     }

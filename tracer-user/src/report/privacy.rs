@@ -275,7 +275,9 @@ mod tests {
 
     fn value(content: Content, object: u64) -> Value {
         Value {
-            object,
+            root: object,
+        items: None,
+        object,
             type_object: 1,
             type_name: None,
             content,

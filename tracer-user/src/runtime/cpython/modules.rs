@@ -82,7 +82,7 @@ fn globals<M: Memory>(interpreter: Interpreter<'_, M>, module: u64) -> Option<u6
 }
 
 /// The `(key, value)` pairs of the dictionary at `dict`, as addresses, in order of insertion.
-fn dict_entries<M: Memory>(
+pub(super) fn dict_entries<M: Memory>(
     interpreter: Interpreter<'_, M>,
     dict: u64,
 ) -> Result<Vec<(u64, u64)>, MemoryError> {
