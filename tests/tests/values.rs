@@ -76,3 +76,41 @@ rows! {
     zero_can_be_empty: "identity", ["--empty", "0"], "paths.py" ["value", "empty", "0"] => EMPTY;
     a_sentinel_can_be_empty: "identity", ["--empty", "<Sentinel>"], "paths.py" ["value", "empty", "sentinel"] => EMPTY;
 }
+
+rows! {
+    get_through_a_copy_is_a_read: "tenant", [], "context_reads.py" ["get"] => BLEED;
+    a_subscript_of_a_copy_is_a_read: "tenant", [], "context_reads.py" ["subscript"] => BLEED;
+    items_of_a_copy_are_reads: "tenant", [], "context_reads.py" ["items"] => BLEED;
+    values_of_a_copy_are_reads: "tenant", [], "context_reads.py" ["values"] => BLEED;
+    a_copy_that_fell_behind_is_not_judged: "tenant", [], "context_reads.py" ["changed"] => OWN;
+    another_context_is_not_judged: "tenant", [], "context_reads.py" ["foreign"] => OWN;
+    asking_whether_it_is_there_is_no_read: "tenant", [], "context_reads.py" ["membership"] => OWN;
+    a_default_of_the_call_is_empty: "tenant", [], "context_reads.py" ["default"] => EMPTY;
+    a_lookup_error_is_empty: "tenant", [], "context_reads.py" ["error"] => EMPTY;
+}
+
+#[test]
+fn structlog_reads_through_a_copy() {
+    on_every_interpreter("structlog_reads_through_a_copy", |setup| {
+        let Some(python) = setup.with_packages(&["structlog==25.4.0"]) else {
+            return bleedtrace_tests::skip("structlog_reads_through_a_copy", "structlog cannot be installed");
+        };
+        let setup = Setup {
+            python,
+            ..setup.clone()
+        };
+        let watched = "structlog_tenant";
+        let (outcome, _) = traced(&setup, watched, &[], "structlog_reads.py", &["bleed"]);
+        assert_eq!(outcome.count("bleed"), 1);
+        let bleed = outcome
+            .findings
+            .iter()
+            .find(|finding| finding["kind"] == "bleed")
+            .expect("a bleed");
+        let stack = bleed["read"]["stack"].to_string();
+        assert!(stack.contains("structlog/contextvars.py"), "{bleed:?}");
+        assert_eq!(bleed["expected"]["value"], "\"globex\"");
+        let (outcome, _) = traced(&setup, watched, &[], "structlog_reads.py", &["correct"]);
+        assert_eq!(outcome.findings.len(), 0);
+    });
+}

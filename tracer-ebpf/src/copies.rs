@@ -9,12 +9,13 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_SLOTS,
     config::arguments,
-    record::{FullRecord, VALUE_FOUND, found, kind},
+    record::{VALUE_CALL_DEFAULT, VALUE_FOUND, found, kind},
     stats::Probe,
 };
 
 use crate::{
     emit::{self, Frames},
+    path,
     queue::first_argument,
     read,
     state::Hit,
@@ -51,37 +52,35 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
     let Some((record, Some(state))) = emit::begin(&mut hit, kind::READ, Frames::With) else {
         return 0;
     };
-    record.head.values = vars::values_of_event(&hit, false);
-    if record.head.values > 1 {
-        value::unset(&mut record.values[VALUE_FOUND + 1]);
-        vars::fill_request(&hit, &state, &mut record.values);
-    }
     if !all {
+        record.head.object = hit.target().slots[slot as usize & (MAX_SLOTS - 1)].var;
+        record.head.slot = slot as u8;
+        record.head.values = vars::values_of_event(&hit, false);
+        if record.head.values > 1 {
+            value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+            vars::fill_request(&hit, &state, &mut record.values);
+        }
         vars::fill(&hit, &state, slot, &mut record.values[VALUE_FOUND]);
-        tell(&hit, slot, record);
+        emit::send(&hit, record);
         return 0;
     }
     // All at once, and then each as a record of its own, where it takes the place of the first.
-    vars::fill_all(&hit, Some(&state), &mut record.values);
+    record.head.values = vars::fill_all(&hit, Some(&state), &mut record.values);
+    path::resolve(&hit, record);
+    record.head.values = VALUE_FOUND as u8 + 1;
     for slot in 0..MAX_SLOTS {
         if slot != VALUE_FOUND {
             record.values[VALUE_FOUND] = record.values[slot];
         }
         // Who lists a context does not ask for what is not in it.
-        if record.values[VALUE_FOUND].state == found::OBJECT {
-            tell(&hit, slot as u32, record);
+        let var = hit.target().slots[slot].var;
+        if var != 0 && record.values[VALUE_FOUND].state != found::UNSET {
+            record.head.object = var;
+            record.head.slot = slot as u8;
+            emit::send_resolved(&hit, record);
         }
     }
     0
-}
-
-#[inline(always)]
-fn tell(hit: &Hit, slot: u32, record: &mut FullRecord) {
-    if let Some(var) = hit.target().slots.get(slot as usize) {
-        record.head.object = var.var;
-        record.head.slot = slot as u8;
-        emit::send(hit, record);
-    }
 }
 
 /// Whether the context holds exactly what the current one does, and that is something: all empty contexts share one trie.

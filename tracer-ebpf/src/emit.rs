@@ -15,7 +15,7 @@ use tracer_common::{
 
 use crate::{
     maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, wake_at},
-    stack,
+    path, stack,
     state::{Hit, State},
     zero::zero,
 };
@@ -61,9 +61,16 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
     Some((record, state))
 }
 
-/// Sends a record with its values.
+/// Sends a record with its values, after following the paths that lead on from them.
 #[inline(always)]
 pub fn send(hit: &Hit, record: &mut FullRecord) {
+    path::resolve(hit, record);
+    send_resolved(hit, record);
+}
+
+/// Sends a record whose values are final.
+#[inline(always)]
+pub fn send_resolved(hit: &Hit, record: &mut FullRecord) {
     if record.head.scope != 0 && !remember_scope(hit.tgid, record.head.scope) {
         count(hit.probe, |s| &raw mut s.lost_map);
         mark_lost(hit.target);

@@ -4,9 +4,9 @@
 //! marked as not resolved. Objects come and go too fast for reading them from outside: the steps are taken here, at the event.
 
 use tracer_common::{
-    MAX_SLOTS, MAX_STEPS,
-    config::{NO_INDEX, Recipe, RecipeKey, recipe, recipe_flag, step},
-    record::{RawValue, found, repr},
+    MAX_PATHS, MAX_SLOTS, MAX_STEPS,
+    config::{NO_INDEX, Recipe, RecipeKey, SlotVar, recipe, recipe_flag, step},
+    record::{FullRecord, RawValue, found, repr},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Places of a dictionary's index that are looked at; a longer chain of collisions is not followed to its end.
-const MAX_PROBES: u32 = 16;
+const MAX_PROBES: u32 = 12;
 /// `DKIX_EMPTY` (Objects/dictobject.c). Any other negative index is a deleted entry.
 const EMPTY: i64 = -1;
 
@@ -27,21 +27,57 @@ const MISSING: u32 = 1;
 const UNRESOLVED: u32 = 2;
 const UNREADABLE: u32 = 3;
 
-/// Describes what the path of `slot` leads to from `object`; the object itself when there is no path.
+/// Describes `object`, which `slot` holds; if a path leads on from it, [`resolve`] does so.
 #[inline(always)]
 pub fn describe(hit: &Hit, slot: u32, object: u64, into: &mut RawValue) {
-    let (name, steps) = match hit.target().slots.get(slot as usize & (MAX_SLOTS - 1)) {
-        Some(var) => (var.name, var.steps),
-        None => (0, 0),
-    };
+    let steps = hit.target().slots.get(slot as usize).map_or(0, |var| var.steps);
     if steps == 0 {
         value::describe(hit, object, into);
         return;
     }
+    value::blank(into, found::OBJECT);
     into.object = object;
-    match follow(hit, name, steps, into) {
+    into.root = object;
+    into.pad[PENDING] = slot as u8 + 1;
+}
+
+/// Byte of `pad` that says, until the path was followed, whose it is: the slot's number and 1.
+const PENDING: usize = 0;
+
+/// Follows the paths that lead on from the values of a record.
+#[inline(always)]
+pub fn resolve(hit: &Hit, record: &mut FullRecord) {
+    for _ in 0..MAX_PATHS {
+        // The next value; nobody needs this member of the record now. Through memory, so that the verifier walks what follows
+        // once and not for every value.
+        record.head.text_len = 0;
+        for number in (0..MAX_SLOTS).rev() {
+            if record.values[number].pad[PENDING] != 0 {
+                record.head.text_len = number as u32 + 1;
+            }
+        }
+        // SAFETY: it is valid for reading.
+        let number = unsafe { (&raw const record.head.text_len).read_volatile() };
+        if number == 0 {
+            break;
+        }
+        record.head.text_len = 0;
+        finish(hit, &mut record.values[(number as usize - 1) & (MAX_SLOTS - 1)]);
+    }
+    for value in &mut record.values {
+        if value.pad[PENDING] != 0 {
+            value::unreadable(value);
+        }
+    }
+}
+
+#[inline(always)]
+fn finish(hit: &Hit, into: &mut RawValue) {
+    let object = into.root;
+    let slot = (into.pad[PENDING] as usize).wrapping_sub(1);
+    match follow(hit, slot & (MAX_SLOTS - 1), into) {
         LEAF => {
-            let leaf = into.object;
+            let leaf = current(into);
             value::describe(hit, leaf, into);
         }
         // The object is there, but says nothing about who it is for.
@@ -62,7 +98,10 @@ pub fn describe(hit: &Hit, slot: u32, object: u64, into: &mut RawValue) {
 
 /// Walks from `at.object` to the leaf, which it leaves there.
 #[inline(never)]
-fn follow(hit: &Hit, name: u32, steps: u32, at: &mut RawValue) -> u32 {
+fn follow(hit: &Hit, slot: usize, at: &mut RawValue) -> u32 {
+    let Some(SlotVar { name, steps, .. }) = hit.target().slots.get(slot).copied() else {
+        return UNREADABLE;
+    };
     for number in 0..MAX_STEPS as u32 {
         if number >= steps {
             break;
