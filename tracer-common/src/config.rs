@@ -298,6 +298,8 @@ pub mod arguments {
 pub mod global {
     /// `u32`: pending bytes at which the agent is woken, a power of two.
     pub const WAKE_AT: &str = "WAKE_AT";
+    /// `u32`: 1 when paths lead on from the values of some variables. Otherwise the verifier leaves out what follows them.
+    pub const PATHS: &str = "PATHS";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.

@@ -75,6 +75,14 @@ static LIVE_OFFSET: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
+#[unsafe(no_mangle)]
+static PATHS: Global<u32> = Global::new(0);
+
+/// Whether paths lead on from the values of some variables.
+pub fn paths() -> bool {
+    PATHS.load() != 0
+}
+
 /// Pending bytes at which the agent is woken; a power of two.
 pub fn wake_at() -> u64 {
     u64::from(WAKE_AT.load())

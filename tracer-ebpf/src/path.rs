@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use crate::{
-    maps::RECIPES,
+    maps::{RECIPES, paths},
     read::{self, Unreadable},
     state::Hit,
     value,
@@ -47,6 +47,9 @@ const PENDING: usize = 0;
 /// Follows the paths that lead on from the values of a record.
 #[inline(always)]
 pub fn resolve(hit: &Hit, record: &mut FullRecord) {
+    if !paths() {
+        return;
+    }
     for _ in 0..MAX_PATHS {
         // The next value; nobody needs this member of the record now. Through memory, so that the verifier walks what follows
         // once and not for every value.

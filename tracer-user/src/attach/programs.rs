@@ -153,8 +153,9 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page).
-    pub fn load(object: &BpfObject, ring_bytes: u32) -> Result<Self, AttachError> {
+    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page). `paths` says that they lead on from the values of
+    /// some variables.
+    pub fn load(object: &BpfObject, ring_bytes: u32, paths: bool) -> Result<Self, AttachError> {
         let offsets = KernelOffsets::read()?;
         // A small ring is full before a large one would wake anybody.
         let wake_at = WAKE_AT.min(ring_bytes / 4);
@@ -167,6 +168,7 @@ impl Programs {
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .override_global(global::PATHS, &u32::from(paths), true)
             .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)

@@ -135,6 +135,11 @@ impl NameSet {
             .map(|(name, value)| (key(self.number, name), value))
     }
 
+    /// Whether paths lead on from the values of some variables.
+    pub fn has_paths(&self) -> bool {
+        self.names.iter().any(|name| !name.path.is_empty())
+    }
+
     /// Whether ids that are drawn matter: only then `os.urandom` is probed.
     pub fn names_mints(&self) -> bool {
         !self.mints.is_empty()
