@@ -4,7 +4,13 @@ use bleedtrace_tests::{Outcome, Setup, Trace, Truth, on_every_interpreter};
 
 const PATH: &str = "identity.caller.tenant_id";
 
-fn traced(setup: &Setup, watched: &str, flags: &[&str], fixture: &str, arguments: &[&str]) -> (Outcome, Truth) {
+fn traced(
+    setup: &Setup,
+    watched: &str,
+    flags: &[&str],
+    fixture: &str,
+    arguments: &[&str],
+) -> (Outcome, Truth) {
     Trace::new(setup, watched)
         .revealing()
         .flags(flags)
@@ -12,7 +18,14 @@ fn traced(setup: &Setup, watched: &str, flags: &[&str], fixture: &str, arguments
 }
 
 #[track_caller]
-fn holds(test: &str, watched: &str, flags: &[&str], fixture: &str, arguments: &[&str], expected: &[(&str, u64)]) {
+fn holds(
+    test: &str,
+    watched: &str,
+    flags: &[&str],
+    fixture: &str,
+    arguments: &[&str],
+    expected: &[(&str, u64)],
+) {
     on_every_interpreter(test, |setup| {
         let (outcome, truth) = traced(setup, watched, flags, fixture, arguments);
         outcome.assert_truth(&truth);

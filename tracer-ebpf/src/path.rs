@@ -175,7 +175,11 @@ fn current(at: &RawValue) -> u64 {
 
 #[inline(always)]
 fn step_to(object: u64) -> Step {
-    if object == 0 { Step::Missing } else { Step::To(object) }
+    if object == 0 {
+        Step::Missing
+    } else {
+        Step::To(object)
+    }
 }
 
 #[inline(always)]
@@ -252,7 +256,13 @@ const MASK: usize = 6;
 #[inline(always)]
 fn note(at: &mut RawValue, word: usize, number: u64) {
     // SAFETY: `text` has room for 8 words; RawValue keeps it aligned to 8.
-    unsafe { at.text.as_mut_ptr().cast::<u64>().add(word & 7).write_volatile(number) };
+    unsafe {
+        at.text
+            .as_mut_ptr()
+            .cast::<u64>()
+            .add(word & 7)
+            .write_volatile(number)
+    };
 }
 
 #[inline(always)]

@@ -5,9 +5,7 @@ use core::mem::MaybeUninit;
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
     config::{Name, NameKey, SlotVar, Var, VarKey},
-    record::{
-        NO_SLOT, RawValue, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind,
-    },
+    record::{NO_SLOT, RawValue, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
     stats::Probe,
 };
 

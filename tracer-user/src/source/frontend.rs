@@ -8,7 +8,8 @@ use std::{
 use tracer_common::{
     config::{Recipe, RecipeKey, SlotVar, step},
     record::{
-        RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state, kind, repr, work,
+        RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state, kind, repr,
+        work,
     },
 };
 
@@ -361,14 +362,20 @@ impl Frontend {
             // Whether it is watched cannot be told: what follows is not the whole truth.
             None => return Some(What::Gap { lost: 1 }),
         }
-        self.slot_names.resize(self.slot_names.len().max(index + 1), u32::MAX);
+        self.slot_names
+            .resize(self.slot_names.len().max(index + 1), u32::MAX);
         self.slot_names[index] = name;
         // Of the variables that a path may begin with, the one with the longest name is meant.
         for other in 0..self.slots.len() {
             let Some(rival) = self.slots[other].and(self.slot_names.get(other)) else {
                 continue;
             };
-            let Some(rival) = self.names.names.get(*rival as usize).filter(|r| r.name == watched.name) else {
+            let Some(rival) = self
+                .names
+                .names
+                .get(*rival as usize)
+                .filter(|r| r.name == watched.name)
+            else {
                 continue;
             };
             if rival.path.len() < watched.path.len() {
@@ -436,7 +443,8 @@ impl Frontend {
     /// What a raw value says.
     pub fn found(&mut self, raw: &RawValue) -> Found {
         if raw.state == state::UNRESOLVED {
-            self.unresolved.push((raw.object, raw.type_object, raw.len as u32));
+            self.unresolved
+                .push((raw.object, raw.type_object, raw.len as u32));
         }
         found(raw, |address| self.type_name(address))
     }
@@ -483,7 +491,10 @@ impl Frontend {
             return walk.end;
         }
         if let Some(type_name) = walk.impossible {
-            let step = walk.recipes.last().and_then(|(_, at, _)| watched.path.get(*at as usize));
+            let step = walk
+                .recipes
+                .last()
+                .and_then(|(_, at, _)| watched.path.get(*at as usize));
             self.say(format!(
                 "{} cannot be followed: {} of a {type_name} is computed by its code",
                 watched.name,
@@ -502,7 +513,11 @@ impl Frontend {
     /// How to take steps, as far as the kernel side has not been told yet.
     pub fn fresh_recipes(&mut self) -> Vec<(RecipeKey, Recipe)> {
         let fresh = std::mem::take(&mut self.fresh);
-        let known = |key: &(u64, u32)| self.recipes.get(key).map(|recipe| (self.recipe_key(*key), *recipe));
+        let known = |key: &(u64, u32)| {
+            self.recipes
+                .get(key)
+                .map(|recipe| (self.recipe_key(*key), *recipe))
+        };
         fresh.iter().filter_map(known).collect()
     }
 

@@ -84,7 +84,9 @@ impl NameSet {
         for whole in names.clone() {
             for (variable, path) in paths(&whole.name) {
                 match names.iter_mut().find(|known| *known.variable == *variable) {
-                    Some(known) => known.others.extend((!known.path.is_empty()).then(|| Arc::clone(&whole.name))),
+                    Some(known) => known
+                        .others
+                        .extend((!known.path.is_empty()).then(|| Arc::clone(&whole.name))),
                     None => names.push(WatchedName {
                         variable,
                         path,
@@ -291,7 +293,10 @@ mod tests {
     fn a_second_path_of_one_variable_is_remembered() {
         let set = watching(&["ctx.tenant", "ctx.user"]);
         let ctx = set.names.iter().find(|n| &*n.variable == "ctx").unwrap();
-        assert_eq!((&*ctx.name, &*ctx.others), ("ctx.tenant", &[Arc::from("ctx.user")][..]));
+        assert_eq!(
+            (&*ctx.name, &*ctx.others),
+            ("ctx.tenant", &[Arc::from("ctx.user")][..])
+        );
     }
 
     #[test]

@@ -609,7 +609,12 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
         }
     }
     let pid = frontend.tgid;
-    notices.extend(frontend.to_say().into_iter().map(|text| Notice::Remark { pid, text }));
+    notices.extend(
+        frontend
+            .to_say()
+            .into_iter()
+            .map(|text| Notice::Remark { pid, text }),
+    );
 }
 
 /// Tries again while the process changes under the reader's eyes.

@@ -39,14 +39,46 @@ enum Objects {
 
 /// Measured with `offsetof` against the headers of 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.14.10 and 3.15.2.
 const ROWS: [Row; 8] = [
-    Row { minor: 8, cached_keys: 872, objects: Objects::Dict },
-    Row { minor: 9, cached_keys: 864, objects: Objects::Dict },
-    Row { minor: 10, cached_keys: 872, objects: Objects::Dict },
-    Row { minor: 11, cached_keys: 872, objects: Objects::Values },
-    Row { minor: 12, cached_keys: 880, objects: Objects::Tagged },
-    Row { minor: 13, cached_keys: 880, objects: Objects::Inline },
-    Row { minor: 14, cached_keys: 880, objects: Objects::Inline },
-    Row { minor: 15, cached_keys: 888, objects: Objects::Inline },
+    Row {
+        minor: 8,
+        cached_keys: 872,
+        objects: Objects::Dict,
+    },
+    Row {
+        minor: 9,
+        cached_keys: 864,
+        objects: Objects::Dict,
+    },
+    Row {
+        minor: 10,
+        cached_keys: 872,
+        objects: Objects::Dict,
+    },
+    Row {
+        minor: 11,
+        cached_keys: 872,
+        objects: Objects::Values,
+    },
+    Row {
+        minor: 12,
+        cached_keys: 880,
+        objects: Objects::Tagged,
+    },
+    Row {
+        minor: 13,
+        cached_keys: 880,
+        objects: Objects::Inline,
+    },
+    Row {
+        minor: 14,
+        cached_keys: 880,
+        objects: Objects::Inline,
+    },
+    Row {
+        minor: 15,
+        cached_keys: 888,
+        objects: Objects::Inline,
+    },
 ];
 
 // `PyTypeObject` (`Include/cpython/object.h`), the same from 3.8 to 3.15.
@@ -198,7 +230,10 @@ fn recipe_of<M: Memory>(
         _ => {}
     }
     match class.attribute {
-        Some(Attribute { role: Role::Plain, object }) => {
+        Some(Attribute {
+            role: Role::Plain,
+            object,
+        }) => {
             made.version = u64::from(memory.u32(type_object, TYPE_VERSION_TAG)?);
             // Without a tag nobody could tell that the class has changed.
             if made.version == 0 {

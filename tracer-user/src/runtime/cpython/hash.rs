@@ -19,7 +19,11 @@ pub fn str_hash<M: Memory>(interpreter: Interpreter<'_, M>, name: &str) -> Resul
     let secret = interpreter.core.addresses.hash_secret.ok_or(unknown)?;
     let secret = interpreter.bias.wrapping_add(secret);
     let key = [memory.u64(secret, 0)?, memory.u64(secret, 8)?];
-    let rounds = if layout.minor >= FIRST_WITH_SIPHASH13 { 1 } else { 2 };
+    let rounds = if layout.minor >= FIRST_WITH_SIPHASH13 {
+        1
+    } else {
+        2
+    };
     let modules = memory.u64(interpreter.main()?, layout.interp_modules)?;
     let (known, _) = *dict_entries(interpreter, modules)?.first().ok_or(unknown)?;
     if of(key, rounds, text(memory, layout, known)?.as_bytes()) != memory.u64(known, STR_HASH)? {
@@ -53,7 +57,10 @@ fn siphash([k0, k1]: [u64; 2], rounds: u32, bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(8);
     let rest = words.remainder();
     for bytes in words {
-        word(&mut v, bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+        word(
+            &mut v,
+            bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)),
+        );
     }
     let last = rest.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
     word(&mut v, (bytes.len() as u64) << 56 | last);
