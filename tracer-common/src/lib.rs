@@ -21,6 +21,12 @@ pub const MAX_NAME: usize = 56;
 pub const MAX_PATHS: usize = 3;
 /// Steps of a path into a variable's value.
 pub const MAX_STEPS: usize = 4;
+/// Bytes of a code object's name that travel.
+pub const MAX_CODE_NAME: usize = 128;
+/// Bytes of a code object's file name that travel.
+pub const MAX_CODE_FILE: usize = 256;
+/// Bytes of a code object's line table that travel.
+pub const MAX_CODE_TABLE: usize = 4096;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
 pub const MAX_IMAGES: u32 = 64;
 /// Probe points over all images.

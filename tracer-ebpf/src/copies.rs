@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// `Context.get(var, ...)`, `items()`, `values()`, and the `mp_subscript` of contexts.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn context_lookup(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ContextLookup) else {
         return 0;
