@@ -68,6 +68,9 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
     record.head.values = vars::fill_all(&hit, Some(&state), &mut record.values);
     path::resolve(&hit, record);
     record.head.values = VALUE_FOUND as u8 + 1;
+    let Some(wake) = emit::announce(&hit, record) else {
+        return 0;
+    };
     for slot in 0..MAX_SLOTS {
         if slot != VALUE_FOUND {
             record.values[VALUE_FOUND] = record.values[slot];
@@ -77,7 +80,7 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
         if var != 0 && record.values[VALUE_FOUND].state != found::UNSET {
             record.head.object = var;
             record.head.slot = slot as u8;
-            emit::send_resolved(&hit, record);
+            emit::send_announced(&hit, record, wake);
         }
     }
     0

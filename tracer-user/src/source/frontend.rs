@@ -8,8 +8,8 @@ use std::{
 use tracer_common::{
     config::{Recipe, RecipeKey, SlotVar, step},
     record::{
-        CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state, kind,
-        repr, work,
+        CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
+        kind, repr, work,
     },
 };
 
