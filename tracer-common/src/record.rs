@@ -7,7 +7,7 @@ pub mod kind {
     /// A watched variable was seen for the first time in a target; `object` is the variable, `slot` the number it got, `text` its name,
     /// value 0 its default (unset when it has none).
     pub const VAR: u16 = 1;
-    /// `PyContextVar_Get`: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot;
+    /// `PyContextVar_Get`, or a look-up in a copy of the current context: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot;
     /// the last ones are left out when there is no default or no such slot.
     pub const READ: u16 = 2;
     /// `PyContextVar_Set`: value 0 is what is written; value 2 as for [`READ`].
@@ -98,6 +98,9 @@ pub mod found {
     pub const UNSET: u8 = 1;
     /// There is an object.
     pub const OBJECT: u8 = 2;
+    /// There is an object, and a path that leads on from it, of which a step is not known yet: `object` and `type_object` are what
+    /// the step starts from, `len` is its number ([`crate::config::step`]).
+    pub const UNRESOLVED: u8 = 3;
 }
 
 /// How [`RawValue::text`] is to be read.
@@ -143,10 +146,10 @@ pub struct RawValue {
     pub object: u64,
     /// Address of its type.
     pub type_object: u64,
-    /// Characters, bytes or digits, by `repr`.
+    /// Characters, bytes or digits, by `repr`; of an opaque object the word where containers count their items.
     pub len: u64,
-    /// Hash over `text`, `len` and `repr`, made in the kernel.
-    pub hash: u64,
+    /// Address of the object that the variable holds; 0 when that is `object` itself, since no path leads on from it.
+    pub root: u64,
     /// One of [`found`].
     pub state: u8,
     /// One of [`repr`].

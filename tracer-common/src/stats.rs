@@ -30,11 +30,13 @@ pub enum Probe {
     Exec = 11,
     /// `sched_process_exit`.
     Exit = 12,
+    /// Look-ups in a context object: `ctx[var]`, `ctx.get(var)`, `ctx.items()`, `ctx.values()`.
+    ContextLookup = 13,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -48,6 +50,7 @@ impl Probe {
         Self::Fork,
         Self::Exec,
         Self::Exit,
+        Self::ContextLookup,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -66,6 +69,7 @@ impl Probe {
             Self::Fork => "process_fork",
             Self::Exec => "process_exec",
             Self::Exit => "process_exit",
+            Self::ContextLookup => "context_lookup",
         }
     }
 }

@@ -12,6 +12,7 @@ use tracer_common::{
 use crate::{
     emit::{self, Frames, Wake},
     maps::SCOPES,
+    path,
     read::{self, Unreadable},
     state::Hit,
     value,
@@ -45,7 +46,7 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
             vars::fill_request(&hit, state, &mut record.values);
             if default != 0 {
                 record.head.flags |= flag::HAS_DEFAULT;
-                value::describe(&hit, default, &mut record.values[VALUE_CALL_DEFAULT]);
+                path::describe(&hit, slot, default, &mut record.values[VALUE_CALL_DEFAULT]);
             }
         }
         None => all_unreadable(record),
@@ -89,7 +90,7 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     record.head.object = var;
     record.head.slot = slot as u8;
     record.head.values = vars::values_of_event(&hit, false);
-    value::describe(&hit, new, &mut record.values[VALUE_FOUND]);
+    path::describe(&hit, slot, new, &mut record.values[VALUE_FOUND]);
     if record.head.values > 1 {
         value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
     }
@@ -155,7 +156,7 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
             if *old == 0 {
                 value::unset(&mut record.values[VALUE_FOUND]);
             } else {
-                value::describe(&hit, *old, &mut record.values[VALUE_FOUND]);
+                path::describe(&hit, slot, *old, &mut record.values[VALUE_FOUND]);
             }
             vars::fill_request(&hit, state, &mut record.values);
         }

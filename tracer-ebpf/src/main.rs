@@ -7,6 +7,8 @@ mod code;
 #[cfg(target_arch = "bpf")]
 mod context;
 #[cfg(target_arch = "bpf")]
+mod copies;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod ids;
@@ -16,6 +18,8 @@ mod item;
 mod lookup;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod path;
 #[cfg(target_arch = "bpf")]
 mod pool;
 #[cfg(target_arch = "bpf")]

@@ -15,7 +15,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, global},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
@@ -102,11 +102,12 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 10] = [
+const UPROBES: [(Probe, When); 11] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
     (Probe::ContextFree, When::Entry),
+    (Probe::ContextLookup, When::Entry),
     (Probe::QueuePut, When::Entry),
     (Probe::QueueGet, When::Entry),
     (Probe::QueueGot, When::Return),
@@ -146,6 +147,7 @@ pub struct Programs {
     images: Array<MapData, Shared<Image>>,
     points: Array<MapData, Shared<Point>>,
     names: HashMap<MapData, Shared<NameKey>, Shared<Name>>,
+    recipes: HashMap<MapData, Shared<RecipeKey>, Shared<Recipe>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
@@ -155,8 +157,9 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page).
-    pub fn load(object: &BpfObject, ring_bytes: u32) -> Result<Self, AttachError> {
+    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page). `paths` says that they lead on from the values of
+    /// some variables.
+    pub fn load(object: &BpfObject, ring_bytes: u32, paths: bool) -> Result<Self, AttachError> {
         let offsets = KernelOffsets::read(namespace::shown()?)?;
         // A small ring is full before a large one would wake anybody.
         let wake_at = WAKE_AT.min(ring_bytes / 4);
@@ -169,6 +172,7 @@ impl Programs {
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .override_global(global::PATHS, &u32::from(paths), true)
             .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)
@@ -209,6 +213,7 @@ impl Programs {
             images: take(&mut ebpf, "IMAGES")?,
             points: take(&mut ebpf, "POINTS")?,
             names: take(&mut ebpf, "NAMES")?,
+            recipes: take(&mut ebpf, "RECIPES")?,
             targets: take(&mut ebpf, "TARGETS")?,
             scopes: take(&mut ebpf, "SCOPES")?,
             stats: take(&mut ebpf, "STATS")?,
@@ -248,6 +253,21 @@ impl Programs {
     pub fn add_name(&mut self, key: NameKey, name: Name) -> Result<(), AttachError> {
         let outcome = self.names.insert(Shared(key), Shared(name), 0);
         outcome.map_err(|error| AttachError::Map { map: "NAMES", error })
+    }
+
+    /// Says how to take a step of a path.
+    pub fn add_recipe(&mut self, key: RecipeKey, recipe: Recipe) -> Result<(), AttachError> {
+        let outcome = self.recipes.insert(Shared(key), Shared(recipe), 0);
+        outcome.map_err(|error| AttachError::Map {
+            map: "RECIPES",
+            error,
+        })
+    }
+
+    /// Forgets how to take a step.
+    pub fn remove_recipe(&mut self, key: RecipeKey) {
+        // It may never have been added.
+        let _ = self.recipes.remove(&Shared(key));
     }
 
     /// Traces a process from here on.

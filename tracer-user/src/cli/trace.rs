@@ -83,7 +83,9 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     check_machine()?;
     let output = Output::open(args.format, args.output.as_ref(), !args.command.is_empty(), color)?;
     let privacy = privacy(&config)?;
-    let mut programs = Programs::load(&BpfObject::find().map_err(AttachError::from)?, ring_bytes()?)?;
+    let object = BpfObject::find().map_err(AttachError::from)?;
+    let paths = sets.iter().any(|set| set.has_paths());
+    let mut programs = Programs::load(&object, ring_bytes()?, paths)?;
     let ring = Ring::new(programs.ring()?);
     let mints = sets.iter().any(|set| set.names_mints());
     let mut follower = Follower::new(Registry::new(programs, mints), config, sets)?;
@@ -380,6 +382,7 @@ impl Report {
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
+            Notice::Remark { pid, text } => output.say(&format!("process {pid}: {}", clean(&text))),
             Notice::Ended { .. } | Notice::InUse(_) => {}
         }
     }

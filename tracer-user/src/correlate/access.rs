@@ -47,7 +47,7 @@ impl Asked<'_> {
     fn value(&self) -> Option<Value> {
         match self.found {
             Found::Value(value) => Some(value.clone()),
-            Found::Unset | Found::Unreadable => None,
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
         }
     }
 }
@@ -67,7 +67,7 @@ impl Target {
             } => {
                 let call_default = call_default.as_ref();
                 let nothing = match found {
-                    Found::Unreadable => false,
+                    Found::Unreadable | Found::Unresolved => false,
                     Found::Unset => true,
                     Found::Value(value) => self.slots.is_nothing(*slot, value, call_default),
                 };
@@ -215,6 +215,7 @@ impl Target {
         let Some(mut item) = me.item.take() else {
             judged.result = match asked.found {
                 Found::Unreadable => ReadResult::Unreadable,
+                Found::Unresolved => ReadResult::Unjudged,
                 _ if asked.nothing => ReadResult::Empty,
                 _ => ReadResult::Own,
             };
@@ -310,7 +311,7 @@ impl Target {
         let record = BindRecord {
             value: match value {
                 Found::Value(value) => Some(value.clone()),
-                Found::Unset | Found::Unreadable => None,
+                Found::Unset | Found::Unreadable | Found::Unresolved => None,
             },
             site: here.stack.site().cloned(),
             carrier: now.carrier,
@@ -329,7 +330,7 @@ impl Target {
             if bound {
                 self.returns
                     .bound(item, slot, (place, here.scope), record.clone());
-            } else if *value != Found::Unreadable {
+            } else if !matches!(value, Found::Unreadable | Found::Unresolved) {
                 self.returns.unbound(item, slot, place, here.scope, value);
             }
         } else if let Some(value) = self.slots.bound(slot, value) {
@@ -350,7 +351,7 @@ impl Target {
         if self.slots.role(slot) != Some(Role::Identity) {
             return;
         }
-        self.requests.bound(scope, value.object);
+        self.requests.bound(scope, value.root);
         self.requests.id(scope, None, Some(value));
     }
 
@@ -364,7 +365,7 @@ impl Target {
         let place = me.item.as_mut().map(|item| item.place(scope, entered));
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             self.returns.unbound(item, slot, place, scope, restored);
-            item.forgot |= matches!(restored, Found::Unreadable);
+            item.forgot |= matches!(restored, Found::Unreadable | Found::Unresolved);
         }
         if place.map_or(!entered, |place| place == Where::Base) {
             me.base.undo(slot, restored);
@@ -441,7 +442,7 @@ impl Target {
             .cloned();
         let announced = match payload {
             Found::Value(value) => Some(value.clone()),
-            Found::Unset | Found::Unreadable => None,
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
         };
         let event = MintEvent {
             now,

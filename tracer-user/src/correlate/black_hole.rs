@@ -42,7 +42,7 @@ pub(super) fn read_report(
 fn value_of(found: &Found) -> Option<Value> {
     match found {
         Found::Value(value) => Some(value.clone()),
-        Found::Unset | Found::Unreadable => None,
+        Found::Unset | Found::Unreadable | Found::Unresolved => None,
     }
 }
 

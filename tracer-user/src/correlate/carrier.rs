@@ -68,7 +68,7 @@ impl BaseBinds {
         };
         binds.pop();
         match restored {
-            Found::Unreadable => {}
+            Found::Unreadable | Found::Unresolved => {}
             Found::Unset => binds.clear(),
             Found::Value(value) => {
                 while binds.last().is_some_and(|b| !b.is(value)) {
@@ -95,7 +95,7 @@ impl BaseBinds {
     pub(super) fn settle(&mut self, held: &[Found]) {
         for (at, binds) in self.0.iter_mut().enumerate() {
             match held.get(at).unwrap_or(&Found::Unset) {
-                Found::Unreadable => {}
+                Found::Unreadable | Found::Unresolved => {}
                 Found::Unset => binds.clear(),
                 Found::Value(value) => {
                     let last = binds.pop().filter(|b| b.is(value));

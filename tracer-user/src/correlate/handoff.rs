@@ -396,7 +396,7 @@ impl Target {
 
 fn outside(slots: &Slots, slot: super::event::Slot, holds: &Found) -> Handed {
     let value = match (holds, slots.bound(slot, holds)) {
-        (Found::Unreadable, _) => HopValue::Unknown,
+        (Found::Unreadable | Found::Unresolved, _) => HopValue::Unknown,
         (_, Some(value)) => HopValue::Bound(value.clone()),
         (_, None) => HopValue::None,
     };
@@ -421,7 +421,7 @@ fn inside(
     };
     let value = || match holds {
         Found::Value(value) => Some(value.clone()),
-        Found::Unset | Found::Unreadable => None,
+        Found::Unset | Found::Unreadable | Found::Unresolved => None,
     };
     let depth = hop.depth(slot) + 1;
     let handed_on = || Handed {

@@ -126,7 +126,7 @@ impl Item {
 
     pub(super) fn remember_bound(&mut self, slot: Slot, value: &Found) {
         match value {
-            Found::Unreadable => self.forgot = true,
+            Found::Unreadable | Found::Unresolved => self.forgot = true,
             Found::Unset => {}
             Found::Value(value) => {
                 if self.bound(slot, value) {
@@ -161,6 +161,7 @@ pub(super) fn judge(
 ) -> Verdict {
     let nothing = match found {
         Found::Unreadable => return Verdict::Unreadable,
+        Found::Unresolved => return Verdict::Unjudged,
         Found::Unset => true,
         Found::Value(value) => slots.is_nothing(slot, value, call_default),
     };

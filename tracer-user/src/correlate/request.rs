@@ -127,7 +127,7 @@ impl Requests {
         identity: Option<&Value>,
     ) -> RequestId {
         if let Some(value) = identity {
-            self.objects.insert(scope, value.object);
+            self.objects.insert(scope, value.root);
         }
         let object = self.objects.get(&scope).and_then(|object| {
             let owner = self.owners.get(object)?;

@@ -26,6 +26,8 @@ pub(super) fn text(text: &str) -> Value {
         .bytes()
         .fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(b.into()));
     Value {
+        root: object,
+        items: None,
         object,
         type_object: 1,
         type_name: None,
@@ -39,6 +41,8 @@ pub(super) fn text(text: &str) -> Value {
 
 pub(super) fn object(address: u64) -> Value {
     Value {
+        root: address,
+        items: None,
         object: address,
         type_object: 2,
         type_name: None,
@@ -48,6 +52,8 @@ pub(super) fn object(address: u64) -> Value {
 
 pub(super) fn none() -> Value {
     Value {
+        root: 3,
+        items: None,
         object: 3,
         type_object: 3,
         type_name: None,

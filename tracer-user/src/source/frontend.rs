@@ -1,12 +1,16 @@
 //! CPython's front end: what one process's records mean to the engine.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use tracer_common::record::{
-    CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, kind, work,
+use tracer_common::{
+    config::{Recipe, RecipeKey, SlotVar, step},
+    record::{
+        CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
+        kind, repr, work,
+    },
 };
 
 use super::{
@@ -22,6 +26,7 @@ use crate::{
         value::{Content, Found, Held, Value},
     },
     runtime::cpython::{
+        attributes::{self, End},
         core::Core,
         memory::ProcessMemory,
         modules,
@@ -32,6 +37,10 @@ use crate::{
 
 /// Types whose names are kept for one target.
 const MAX_TYPES: usize = 4_096;
+/// Recipes that are kept for one target.
+const MAX_RECIPES: usize = 4_096;
+/// Nanoseconds in which one step is looked at no more than once: records that were on their way say the same.
+const AGAIN: u64 = 1_000_000;
 
 /// A process whose interpreter has just come up or was just found.
 #[derive(Debug)]
@@ -80,6 +89,17 @@ pub struct Frontend {
     from_start: bool,
     /// The variables that were seen, as they were told.
     variables: Vec<What>,
+    /// The watched name that each slot of the kernel side goes by.
+    slot_names: Vec<u32>,
+    recipes: HashMap<(u64, u32), Recipe>,
+    /// Of those, the ones that the kernel side does not have yet.
+    fresh: Vec<(u64, u32)>,
+    /// Steps that a record could not take: from which object of which type, and their numbers.
+    unresolved: Vec<(u64, u64, u32)>,
+    looked_at: HashMap<(u64, u32), u64>,
+    said: BTreeSet<String>,
+    /// What a person has to know.
+    to_say: Vec<String>,
 }
 
 impl Frontend {
@@ -102,6 +122,13 @@ impl Frontend {
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
+            slot_names: Vec::new(),
+            recipes: HashMap::new(),
+            fresh: Vec::new(),
+            unresolved: Vec::new(),
+            looked_at: HashMap::new(),
+            said: BTreeSet::new(),
+            to_say: Vec::new(),
         }
     }
 
@@ -122,6 +149,9 @@ impl Frontend {
             seen: self.seen,
             named: self.named.clone(),
             variables: self.variables.clone(),
+            slot_names: self.slot_names.clone(),
+            fresh: self.recipes.keys().copied().collect(),
+            recipes: self.recipes.clone(),
             ..Self::new(id, child)
         }
     }
@@ -190,6 +220,12 @@ impl Frontend {
         }
         if let Some(what) = what {
             out.push(self.event(time, tid, what));
+        }
+        for (object, type_object, number) in std::mem::take(&mut self.unresolved) {
+            let last = self.looked_at.insert((type_object, number), time);
+            if last.is_none_or(|last| time.saturating_sub(last) > AGAIN) {
+                self.learn(object, number);
+            }
         }
     }
 
@@ -378,6 +414,35 @@ impl Frontend {
             // Whether it is watched cannot be told: what follows is not the whole truth.
             None => return Some(What::Gap { lost: 1 }),
         }
+        self.slot_names
+            .resize(self.slot_names.len().max(index + 1), u32::MAX);
+        self.slot_names[index] = name;
+        // Of the variables that a path may begin with, the one with the longest name is meant.
+        for other in 0..self.slots.len() {
+            let Some(rival) = self.slots[other].and(self.slot_names.get(other)) else {
+                continue;
+            };
+            let Some(rival) = self
+                .names
+                .names
+                .get(*rival as usize)
+                .filter(|r| r.name == watched.name)
+            else {
+                continue;
+            };
+            if rival.path.len() < watched.path.len() {
+                return None;
+            }
+            if rival.path.len() > watched.path.len() {
+                self.slots[other] = None;
+            }
+        }
+        for other in &watched.others {
+            self.say(format!(
+                "{other} is not watched: {} is, and one path of a variable can be followed",
+                watched.name
+            ));
+        }
         let number = Slot(self.seen);
         self.seen += 1;
         self.slots[index] = Some(number);
@@ -429,7 +494,107 @@ impl Frontend {
 
     /// What a raw value says.
     pub fn found(&mut self, raw: &RawValue) -> Found {
+        if raw.state == state::UNRESOLVED {
+            self.unresolved
+                .push((raw.object, raw.type_object, raw.len as u32));
+        }
         found(raw, |address| self.type_name(address))
+    }
+
+    /// What the kernel side would say of the object at `object` in this slot; read from outside.
+    pub fn describe(&mut self, slot: &SlotVar, object: u64) -> RawValue {
+        // All zero means unreadable.
+        let unreadable: RawValue = bytemuck::Zeroable::zeroed();
+        let (end, number) = if slot.steps == 0 {
+            (End::Leaf(object), 0)
+        } else {
+            (self.learn(object, step(slot.name, 0)), step(slot.name, 0))
+        };
+        let Some(interpreter) = self.interpreter() else {
+            return unreadable;
+        };
+        let raw = match end {
+            End::Leaf(leaf) => interpreter.value(leaf).unwrap_or(unreadable),
+            End::Missing => RawValue {
+                object,
+                state: state::OBJECT,
+                repr: repr::NONE,
+                ..unreadable
+            },
+            End::Unknown => RawValue {
+                object,
+                state: state::UNRESOLVED,
+                len: u64::from(number),
+                ..unreadable
+            },
+        };
+        RawValue { root: object, ..raw }
+    }
+
+    /// Finds out how to take a step, and those after it, from this object.
+    fn learn(&mut self, object: u64, number: u32) -> End {
+        let (name, at) = (number >> 8, number & 0xff);
+        let names = Arc::clone(&self.names);
+        let (Some(watched), Some(interpreter)) = (names.names.get(name as usize), self.interpreter()) else {
+            return End::Unknown;
+        };
+        let walk = attributes::walk(interpreter, object, &watched.path, at as usize);
+        if self.recipes.len() >= MAX_RECIPES {
+            return walk.end;
+        }
+        if let Some(type_name) = walk.impossible {
+            let step = walk
+                .recipes
+                .last()
+                .and_then(|(_, at, _)| watched.path.get(*at as usize));
+            self.say(format!(
+                "{} cannot be followed: {} of a {type_name} is computed by its code",
+                watched.name,
+                step.map_or("?", |step| step)
+            ));
+        }
+        for (type_object, at, recipe) in walk.recipes {
+            let key = (type_object, step(name, at));
+            if self.recipes.insert(key, recipe) != Some(recipe) {
+                self.fresh.push(key);
+            }
+        }
+        walk.end
+    }
+
+    /// How to take steps, as far as the kernel side has not been told yet.
+    pub fn fresh_recipes(&mut self) -> Vec<(RecipeKey, Recipe)> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let known = |key: &(u64, u32)| {
+            self.recipes
+                .get(key)
+                .map(|recipe| (self.recipe_key(*key), *recipe))
+        };
+        fresh.iter().filter_map(known).collect()
+    }
+
+    /// All steps that the kernel side was told of.
+    pub fn recipe_keys(&self) -> impl Iterator<Item = RecipeKey> + '_ {
+        self.recipes.keys().map(|key| self.recipe_key(*key))
+    }
+
+    const fn recipe_key(&self, (type_object, step): (u64, u32)) -> RecipeKey {
+        RecipeKey {
+            type_object,
+            tgid: self.tgid,
+            step,
+        }
+    }
+
+    /// What a person has to know, each thing once.
+    pub fn to_say(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.to_say)
+    }
+
+    fn say(&mut self, text: String) {
+        if self.said.len() < MAX_TYPES && self.said.insert(text.clone()) {
+            self.to_say.push(text);
+        }
     }
 
     /// A value that only travels when there is one.
@@ -451,7 +616,7 @@ impl Frontend {
     fn value(&mut self, raw: &RawValue) -> Option<Value> {
         match self.found(raw) {
             Found::Value(value) => Some(value),
-            Found::Unset | Found::Unreadable => None,
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
         }
     }
 

@@ -141,6 +141,13 @@ pub enum Notice {
     },
     /// Variables that are in use in a process.
     InUse(BTreeSet<String>),
+    /// Something that a person has to know of a process.
+    Remark {
+        /// The process.
+        pid: u32,
+        /// What.
+        text: String,
+    },
 }
 
 /// A process that the kernel side knows.
@@ -282,6 +289,7 @@ impl Follower {
                 return Err(error);
             }
         }
+        instruct(&mut self.registry, &mut frontend, notices);
         let found = at_attach(before.slots.len(), &events[known..]);
         notices.push(Notice::InUse(before.in_use));
         self.follow(frontend, service, queue, Some(found), time, notices);
@@ -508,6 +516,7 @@ impl Follower {
         let told = self.processes.get_mut(&pid).filter(|p| !p.untold);
         if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {
             then(frontend, events);
+            instruct(&mut self.registry, frontend, notices);
         }
     }
 
@@ -528,7 +537,9 @@ impl Follower {
                 frontend.lost_until(record.lost, record.time, events);
             }
             let memory = Process::open(record.child_tgid).and_then(|p| p.memory());
-            child.frontend = Some(frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new)));
+            let mut forked = frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new));
+            instruct(&mut self.registry, &mut forked, &mut Vec::new());
+            child.frontend = Some(forked);
         }
         self.processes.insert(record.child_tgid, child);
         if let Some(keeper) = &mut self.keeper {
@@ -649,7 +660,11 @@ impl Follower {
         let Some(followed) = self.processes.get_mut(&pid) else {
             return;
         };
-        if let Some(frontend) = followed.frontend.take().filter(|_| !followed.untold) {
+        let frontend = followed.frontend.take();
+        for key in frontend.iter().flat_map(Frontend::recipe_keys) {
+            self.registry.programs.remove_recipe(key);
+        }
+        if let Some(frontend) = frontend.filter(|_| !followed.untold) {
             events.push(frontend.event(time, pid, What::Exit { detached: false }));
             notices.push(Notice::Ended { id: frontend.id, pid });
         }
@@ -724,6 +739,23 @@ impl Follower {
             .map_or(0, |(_, number)| number);
         Ok((Arc::clone(&self.sets[rule]), service))
     }
+}
+
+/// Tells the kernel side how to take the steps of paths that a process's front end has found out about.
+fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<Notice>) {
+    for (key, recipe) in frontend.fresh_recipes() {
+        // Without it values stay unresolved, which is counted.
+        if let Err(error) = registry.programs.add_recipe(key, recipe) {
+            tracing::warn!(pid = frontend.tgid, %error, "a path cannot be followed");
+        }
+    }
+    let pid = frontend.tgid;
+    notices.extend(
+        frontend
+            .to_say()
+            .into_iter()
+            .map(|text| Notice::Remark { pid, text }),
+    );
 }
 
 /// Tries again while the process changes under the reader's eyes.

@@ -25,10 +25,8 @@ impl QueueUse {
         // PyCodeObject.co_names (Include/cpython/code.h, Include/code.h): before 3.11 it follows co_code and co_consts.
         let names = memory.u64(code, if layout.minor >= 11 { 32 } else { 64 })?;
         let count = memory.u64(names, layout.var_size)?.min(MAX_NAMES);
-        // PyTupleObject.ob_item (Include/cpython/tupleobject.h): 3.14 keeps a hash before it.
-        let items = if layout.minor >= 14 { 32 } else { 24 };
         let mut found = Self::default();
-        for name in memory.words(names, items, count as usize)? {
+        for name in memory.words(names, layout.tuple_items, count as usize)? {
             found.add(&text(memory, layout, name)?);
         }
         Ok(found)
