@@ -101,8 +101,9 @@ impl Program {
     #[track_caller]
     pub fn fixture(setup: &Setup, name: &str, arguments: &[&str]) -> Self {
         Self::start(
-            Command::new(&setup.python)
-                .arg(crate::fixture(name))
+            setup
+                .command()
+                .arg(setup.fixture(name))
                 .args(arguments),
         )
     }
@@ -307,8 +308,8 @@ impl Trace {
     pub fn start(mut self, setup: &Setup, name: &str, arguments: &[&str]) -> Running {
         self.command
             .arg("--")
-            .arg(&setup.python)
-            .arg(crate::fixture(name))
+            .args(setup.interpreter.words())
+            .arg(setup.fixture(name))
             .args(arguments);
         self.begin()
     }
