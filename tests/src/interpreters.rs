@@ -15,12 +15,39 @@ pub const SUPPORTED: &[u32] = &[12, 13];
 /// Minor versions that pyenv, where there is one, is expected to have.
 const PYENV: &[u32] = &[8, 9, 10, 11, 12, 13];
 
-/// Debian's suites, and the minor versions of CPython 3 that are taken from each.
-pub const DEBIAN: &[(&str, &[u32])] = &[
-    ("bullseye", &[9]),
-    ("bookworm", &[11]),
-    ("trixie", &[13]),
-    ("sid", &[13, 14, 15]),
+/// What is taken from a suite of Debian.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// Its name.
+    pub name: &'static str,
+    /// Minor versions of CPython 3; patch releases move.
+    pub minors: &'static [u32],
+    /// Those of which the shared library is tested as well, in an executable that is linked to it.
+    pub linked: &'static [u32],
+}
+
+/// Debian's suites.
+pub const DEBIAN: &[Suite] = &[
+    Suite {
+        name: "bullseye",
+        minors: &[9],
+        linked: &[],
+    },
+    Suite {
+        name: "bookworm",
+        minors: &[11],
+        linked: &[11],
+    },
+    Suite {
+        name: "trixie",
+        minors: &[13],
+        linked: &[],
+    },
+    Suite {
+        name: "sid",
+        minors: &[13, 14, 15],
+        linked: &[14],
+    },
 ];
 
 /// Ends the name of an executable that was linked to a suite's shared library.
@@ -105,7 +132,10 @@ fn spoken(minor: u32, free_threaded: bool) -> String {
 }
 
 fn inside(root: &Path, file: &Path) -> PathBuf {
-    Path::new("/").join(file.strip_prefix(root).expect("the interpreter lies below its root"))
+    Path::new("/").join(
+        file.strip_prefix(root)
+            .expect("the interpreter lies below its root"),
+    )
 }
 
 /// Where `cargo xtask test` unpacks Debian's interpreters, one root directory for each suite.
@@ -126,7 +156,9 @@ pub fn interpreters() -> &'static [Interpreter] {
         };
         let mut found: Vec<Interpreter> = Vec::new();
         for python in candidates {
-            let Some(interpreter) = identify(&python) else { continue };
+            let Some(interpreter) = identify(&python) else {
+                continue;
+            };
             // An installed one of a kind is enough; each suite's is one of its own.
             if interpreter.minor >= 8 && found.iter().all(|other| other.name() != interpreter.name()) {
                 found.push(interpreter);
@@ -149,15 +181,13 @@ pub fn installed() -> Vec<&'static Interpreter> {
 
 /// What is expected, by the beginning of its name, and is not here.
 pub fn missing() -> Vec<String> {
-    let mut expected: Vec<String> = PYENV.iter().map(|minor| format!("3.{minor} pyenv")).collect();
-    for (suite, minors) in DEBIAN {
-        expected.extend(minors.iter().map(|minor| format!("3.{minor} debian-{suite}")));
+    let mut expected: Vec<String> = PYENV.iter().map(|minor| format!("3.{minor} pyenv ")).collect();
+    for Suite { name, minors, linked } in DEBIAN {
+        let of = |kind| move |minor: &u32| format!("3.{minor} debian-{name} stripped {kind}");
+        expected.extend(minors.iter().map(of("executable")));
+        expected.extend(linked.iter().map(of("libpython")));
     }
-    expected.retain(|name| {
-        interpreters()
-            .iter()
-            .all(|found| !found.name().starts_with(&format!("{name} ")))
-    });
+    expected.retain(|name| interpreters().iter().all(|found| !found.name().starts_with(name)));
     expected
 }
 
@@ -165,11 +195,18 @@ fn everywhere() -> Vec<PathBuf> {
     let mut candidates = pyenv();
     candidates.extend((8..=15).map(|minor| PathBuf::from(format!("python3.{minor}"))));
     candidates.push("python3".into());
-    for (suite, minors) in DEBIAN {
-        let programs = roots().join(format!("debian-{suite}/root/usr/bin"));
-        for minor in *minors {
-            candidates.extend(["", LINKED].map(|kind| programs.join(format!("python3.{minor}{kind}"))));
-        }
+    for Suite { name, minors, linked } in DEBIAN {
+        let programs = roots().join(format!("debian-{name}/root/usr/bin"));
+        candidates.extend(
+            minors
+                .iter()
+                .map(|minor| programs.join(format!("python3.{minor}"))),
+        );
+        candidates.extend(
+            linked
+                .iter()
+                .map(|minor| programs.join(format!("python3.{minor}{LINKED}"))),
+        );
     }
     candidates
 }
@@ -200,7 +237,8 @@ print(sys.version_info.minor, '%d.%d.%d' % sys.version_info[:3], sysconfig.get_c
     os.path.realpath(sys.executable))";
 
 /// Prints the interpreter's library, if it has one. The file system of processes tells, which a root of its own lacks.
-const LIBRARY: &str = "print(next((line.split()[-1] for line in open('/proc/self/maps') if '/libpython3.' in line), ''))";
+const LIBRARY: &str =
+    "print(next((line.split()[-1] for line in open('/proc/self/maps') if '/libpython3.' in line), ''))";
 
 fn identify(python: &Path) -> Option<Interpreter> {
     let suite = python
@@ -225,7 +263,9 @@ fn identify(python: &Path) -> Option<Interpreter> {
     let executable = PathBuf::from(words.next()?);
     let holder = match &interpreter.root {
         Some(root) if interpreter.shared => {
-            let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH));
+            let libraries = root
+                .join("usr/lib")
+                .join(format!("{}-linux-gnu", env::consts::ARCH));
             libraries.join(format!("libpython3.{}.so.1.0", interpreter.minor))
         }
         Some(_) => python.to_owned(),
@@ -236,7 +276,11 @@ fn identify(python: &Path) -> Option<Interpreter> {
             }
             let library = said(&interpreter, LIBRARY)?;
             interpreter.shared = !library.is_empty();
-            if library.is_empty() { executable } else { library.into() }
+            if library.is_empty() {
+                executable
+            } else {
+                library.into()
+            }
         }
     };
     interpreter.stripped = is_stripped(&holder)?;
@@ -275,7 +319,12 @@ mod tests {
     #[test]
     fn names_tell_builds_apart() {
         assert_eq!(example().name(), "3.14 debian-sid stripped executable");
-        let other = Interpreter { shared: true, stripped: false, free_threaded: true, ..example() };
+        let other = Interpreter {
+            shared: true,
+            stripped: false,
+            free_threaded: true,
+            ..example()
+        };
         assert_eq!(other.name(), "3.14t debian-sid symbols libpython");
     }
 
@@ -283,13 +332,29 @@ mod tests {
     fn one_in_another_root_is_started_there() {
         let words = ["chroot", "/roots/sid", "/usr/bin/python3.14"].map(PathBuf::from);
         assert_eq!(example().words(), words);
-        assert_eq!(Interpreter { root: None, ..example() }.words(), ["/roots/sid/usr/bin/python3.14"].map(PathBuf::from));
+        assert_eq!(
+            Interpreter {
+                root: None,
+                ..example()
+            }
+            .words(),
+            ["/roots/sid/usr/bin/python3.14"].map(PathBuf::from)
+        );
     }
 
     #[test]
     fn no_free_threaded_build_counts_as_supported() {
-        let supported = Interpreter { minor: SUPPORTED[0], ..example() };
+        let supported = Interpreter {
+            minor: SUPPORTED[0],
+            ..example()
+        };
         assert!(supported.is_supported());
-        assert!(!Interpreter { free_threaded: true, ..supported }.is_supported());
+        assert!(
+            !Interpreter {
+                free_threaded: true,
+                ..supported
+            }
+            .is_supported()
+        );
     }
 }

@@ -11,12 +11,15 @@ mod setup;
 mod tracer;
 mod truth;
 
-pub use interpreters::{DEBIAN, Interpreter, LINKED, SUPPORTED, installed, interpreters, missing, roots};
+pub use interpreters::{
+    DEBIAN, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing, roots,
+};
 pub use metrics::{free_port, get, sample};
 pub use outcome::{Finding, Judged, Outcome};
 pub use results::{Ran, results, results_file};
 pub use setup::{
-    Setup, fixture, line_of, on_every_installed_interpreter, on_every_interpreter, once, skip, unsupported_interpreter,
+    Setup, fixture, line_of, on_every_installed_interpreter, on_every_interpreter, once, skip,
+    unsupported_interpreter,
 };
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use truth::{Totals, Truth};

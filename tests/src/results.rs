@@ -37,7 +37,9 @@ pub fn results_file() -> PathBuf {
 /// What ran, in order.
 pub fn results() -> Vec<Ran> {
     let text = fs::read_to_string(results_file()).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 /// Notes how a test ended. What cannot be noted counts as not run.
@@ -54,7 +56,9 @@ pub(crate) fn note(interpreter: &Interpreter, test: &str, passed: bool) {
         suite,
         test: test.to_owned(),
         passed,
-        time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        time: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
     };
     let line = serde_json::to_string(&ran).expect("plain data");
     let _ = fs::create_dir_all(roots());

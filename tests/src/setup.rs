@@ -45,7 +45,10 @@ impl Setup {
     #[track_caller]
     pub fn fixture(&self, name: &str) -> PathBuf {
         if self.interpreter.root.is_some() {
-            for entry in fs::read_dir(fixture("")).expect("the folder of fixtures").flatten() {
+            for entry in fs::read_dir(fixture(""))
+                .expect("the folder of fixtures")
+                .flatten()
+            {
                 if entry.path().is_file() {
                     self.interpreter.share(&entry.path());
                 }
@@ -138,7 +141,10 @@ fn on_each(test: &str, wanted: impl Fn(&Interpreter) -> bool, check: impl Fn(&Se
     };
     let mut failed = Vec::new();
     let mut ran = 0;
-    for interpreter in interpreters().iter().filter(|one| one.is_supported() && wanted(one)) {
+    for interpreter in interpreters()
+        .iter()
+        .filter(|one| one.is_supported() && wanted(one))
+    {
         let name = interpreter.name();
         eprintln!("{test}: {name}");
         let setup = Setup::new(&bleedtrace, interpreter);

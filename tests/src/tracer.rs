@@ -100,12 +100,7 @@ impl Program {
     /// Starts a fixture without a tracer.
     #[track_caller]
     pub fn fixture(setup: &Setup, name: &str, arguments: &[&str]) -> Self {
-        Self::start(
-            setup
-                .command()
-                .arg(setup.fixture(name))
-                .args(arguments),
-        )
+        Self::start(setup.command().arg(setup.fixture(name)).args(arguments))
     }
 
     /// Its process id.

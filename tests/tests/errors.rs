@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use bleedtrace_tests::{
-    Ended, Program, Setup, Trace, on_every_installed_interpreter, on_every_interpreter, once, skip, unsupported_interpreter,
+    Ended, Program, Setup, Trace, on_every_installed_interpreter, on_every_interpreter, once, skip,
+    unsupported_interpreter,
 };
 
 #[track_caller]

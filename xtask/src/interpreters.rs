@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bleedtrace_tests::{DEBIAN, LINKED, interpreters, missing, roots};
+use bleedtrace_tests::{DEBIAN, LINKED, Suite, interpreters, missing, roots};
 
 use crate::{mirror::Mirror, workspace};
 
@@ -31,7 +31,7 @@ pub fn report() -> BTreeMap<String, String> {
     }
     for name in missing() {
         let suite = name.split(' ').nth(1).unwrap_or_default();
-        let reason = failed.get(suite).map_or("not here", String::as_str);
+        let reason = failed.get(suite).map_or("not on this machine", String::as_str);
         without.insert(name, reason.to_owned());
     }
     without
@@ -41,13 +41,13 @@ pub fn report() -> BTreeMap<String, String> {
 fn fetch() -> BTreeMap<String, String> {
     let mut failed = BTreeMap::new();
     let mirror = mirror();
-    for (suite, minors) in DEBIAN {
+    for suite in DEBIAN {
         let result = match &mirror {
-            Ok(mirror) => whole(mirror, suite, minors),
+            Ok(mirror) => whole(mirror, suite),
             Err(why) => Err(anyhow::anyhow!("{why:#}")),
         };
         if let Err(why) = result {
-            failed.insert(format!("debian-{suite}"), format!("{why:#}"));
+            failed.insert(format!("debian-{}", suite.name), format!("{why:#}"));
         }
     }
     failed
@@ -62,28 +62,29 @@ fn mirror() -> Result<Mirror> {
     for program in ["apt-get", "dpkg-deb", "chroot"] {
         ensure!(workspace::in_path(program).is_some(), "no {program} in PATH");
     }
+    let id = Command::new("id").arg("-u").output()?;
+    ensure!(id.stdout == b"0\n", "needs root, as the tests that run on them");
     Mirror::of_this_machine()
 }
 
 /// A suite's root, if it is not there yet.
-fn whole(mirror: &Mirror, suite: &str, minors: &[u32]) -> Result<()> {
-    let place = roots().join(format!("debian-{suite}"));
+fn whole(mirror: &Mirror, suite: &Suite) -> Result<()> {
+    let place = roots().join(format!("debian-{}", suite.name));
     let complete = place.join("complete");
-    let wanted = format!("{minors:?} {COMPANY:?}");
+    let wanted = format!("{suite:?} {COMPANY:?}");
     if fs::read_to_string(&complete).is_ok_and(|there| there == wanted) {
         return Ok(());
     }
     if place.exists() {
         fs::remove_dir_all(&place)?;
     }
-    let packages = download(mirror, suite, minors, &place.join("apt"))?;
+    let packages = download(mirror, suite, &place.join("apt"))?;
     let root = place.join("root");
     unpack(&packages, &root)?;
     fs::remove_dir_all(place.join("apt"))?;
-    for minor in minors {
-        // Without a compiler that executable is missing, and the results say so.
-        if let Err(why) = link(&root, *minor) {
-            println!("debian-{suite}: no executable with libpython3.{minor}: {why:#}");
+    for minor in suite.linked {
+        if root.join(format!("usr/bin/python3.{minor}")).is_file() {
+            link(&root, *minor)?;
         }
     }
     fs::write(complete, wanted)?;
@@ -91,16 +92,21 @@ fn whole(mirror: &Mirror, suite: &str, minors: &[u32]) -> Result<()> {
 }
 
 /// Downloads the interpreters of a suite with all that they need.
-fn download(mirror: &Mirror, suite: &str, minors: &[u32], apt: &Path) -> Result<Vec<PathBuf>> {
+fn download(mirror: &Mirror, suite: &Suite, apt: &Path) -> Result<Vec<PathBuf>> {
     let archives = apt.join("cache/archives");
-    for folder in ["state/lists/partial", "cache/archives/partial", "sources", "preferences"] {
+    for folder in [
+        "state/lists/partial",
+        "cache/archives/partial",
+        "sources",
+        "preferences",
+    ] {
         fs::create_dir_all(apt.join(folder))?;
     }
-    fs::write(apt.join("sources/suite.sources"), mirror.source(suite))?;
+    fs::write(apt.join("sources/suite.sources"), mirror.source(suite.name))?;
     // Nothing is installed in a root that does not exist yet.
     fs::write(apt.join("state/status"), "")?;
-    let command = || {
-        let mut command = Command::new("apt-get");
+    let command = |program| {
+        let mut command = Command::new(program);
         for (option, value) in [
             ("Dir::State", "state"),
             ("Dir::State::status", "state/status"),
@@ -120,13 +126,25 @@ fn download(mirror: &Mirror, suite: &str, minors: &[u32], apt: &Path) -> Result<
         ]);
         command
     };
-    workspace::run(command().arg("update"))?;
-    let names = minors.iter().flat_map(|minor| {
+    workspace::run(command("apt-get").arg("update"))?;
+    let mut carried = suite.minors.to_vec();
+    carried.retain(|minor| {
+        let mut show = command("apt-cache");
+        show.args(["show", &format!("python3.{minor}-minimal")]);
+        show.output().is_ok_and(|output| output.status.success())
+    });
+    ensure!(
+        !carried.is_empty(),
+        "{} carries none of 3.{:?}",
+        suite.name,
+        suite.minors
+    );
+    let names = carried.iter().flat_map(|minor| {
         ["python3.{}-minimal", "libpython3.{}-stdlib", "libpython3.{}"]
             .map(|name| name.replace("{}", &minor.to_string()))
     });
     workspace::run(
-        command()
+        command("apt-get")
             .args(["install", "--download-only", "--yes", "--no-install-recommends"])
             .args(names)
             .args(COMPANY),
@@ -136,7 +154,11 @@ fn download(mirror: &Mirror, suite: &str, minors: &[u32], apt: &Path) -> Result<
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .collect();
     packages.sort();
-    ensure!(!packages.is_empty(), "apt-get downloaded nothing of {suite}");
+    ensure!(
+        !packages.is_empty(),
+        "apt-get downloaded nothing of {}",
+        suite.name
+    );
     Ok(packages)
 }
 
@@ -152,12 +174,19 @@ fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
         workspace::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(root))?;
     }
     let null = root.join("dev/null");
-    workspace::run(Command::new("mknod").args(["-m", "666"]).arg(null).args(["c", "1", "3"]))
+    workspace::run(
+        Command::new("mknod")
+            .args(["-m", "666"])
+            .arg(null)
+            .args(["c", "1", "3"]),
+    )
 }
 
 /// Makes an executable of the suite's shared library, as programs that embed Python are.
 fn link(root: &Path, minor: u32) -> Result<()> {
-    let libraries = root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let libraries = root
+        .join("usr/lib")
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH));
     let Some(compiler) = workspace::in_path("cc") else {
         bail!("no cc in PATH");
     };

@@ -16,18 +16,28 @@ impl Mirror {
     /// The one that carries the suite of this machine.
     pub fn of_this_machine() -> Result<Self> {
         let output = Command::new("apt-get")
-            .args(["indextargets", "--format", "$(SITE) $(ORIGIN) $(RELEASE)", "Created-By: Packages"])
+            .args([
+                "indextargets",
+                "--format",
+                "$(SITE) $(ORIGIN) $(RELEASE)",
+                "Created-By: Packages",
+            ])
             .output()
             .context("cannot run apt-get")?;
         let targets = String::from_utf8_lossy(&output.stdout);
-        let uri = main_site(&targets).context("apt knows no mirror of Debian")?.to_owned();
+        let uri = main_site(&targets)
+            .context("apt knows no mirror of Debian")?
+            .to_owned();
         let signed_by = sources().iter().find_map(|text| key_of(text, &uri));
         Ok(Self { uri, signed_by })
     }
 
     /// A source list for another suite of it.
     pub fn source(&self, suite: &str) -> String {
-        let mut text = format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n", self.uri);
+        let mut text = format!(
+            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n",
+            self.uri
+        );
         if let Some(key) = &self.signed_by {
             let _ = writeln!(text, "Signed-By: {key}");
         }
@@ -75,7 +85,10 @@ fn field(stanza: &str, name: &str) -> Option<String> {
     let mut lines = stanza.lines().filter(|line| !line.starts_with('#'));
     let first = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let more = lines.take_while(|line| line.starts_with([' ', '\t']));
-    let value = std::iter::once(first.trim()).chain(more).collect::<Vec<_>>().join("\n");
+    let value = std::iter::once(first.trim())
+        .chain(more)
+        .collect::<Vec<_>>()
+        .join("\n");
     Some(value)
 }
 
@@ -95,17 +108,29 @@ mod tests {
 
     #[test]
     fn keys_are_found_in_both_forms() {
-        assert_eq!(key_of(STANZAS, "http://a.example/debian/").as_deref(), Some("/keys/a.gpg"));
-        assert_eq!(key_of(STANZAS, "http://b.example/debian").as_deref(), Some("\n -----BEGIN\n .\n -----END"));
+        assert_eq!(
+            key_of(STANZAS, "http://a.example/debian/").as_deref(),
+            Some("/keys/a.gpg")
+        );
+        assert_eq!(
+            key_of(STANZAS, "http://b.example/debian").as_deref(),
+            Some("\n -----BEGIN\n .\n -----END")
+        );
         assert_eq!(key_of(STANZAS, "http://c.example/debian"), None);
         let line = "deb [arch=amd64 signed-by=/keys/d.gpg] http://d.example/debian stable main\ndeb http://e.example/debian stable main\n";
-        assert_eq!(key_of(line, "http://d.example/debian").as_deref(), Some("/keys/d.gpg"));
+        assert_eq!(
+            key_of(line, "http://d.example/debian").as_deref(),
+            Some("/keys/d.gpg")
+        );
         assert_eq!(key_of(line, "http://e.example/debian"), None);
     }
 
     #[test]
     fn another_suite_is_asked_of_the_same_mirror() {
-        let mirror = Mirror { uri: "http://a.example/debian".into(), signed_by: Some("/keys/a.gpg".into()) };
+        let mirror = Mirror {
+            uri: "http://a.example/debian".into(),
+            signed_by: Some("/keys/a.gpg".into()),
+        };
         assert_eq!(
             mirror.source("sid"),
             "Types: deb\nURIs: http://a.example/debian\nSuites: sid\nComponents: main\nSigned-By: /keys/a.gpg\n"

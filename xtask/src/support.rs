@@ -50,8 +50,12 @@ pub fn write() -> Result<()> {
     fs::write(workspace::root().join(PAGE), page(&rows)?)?;
     let readme = workspace::root().join("README.md");
     let text = fs::read_to_string(&readme)?;
-    let (before, rest) = text.split_once(BEGIN).context("README.md has no place for the table")?;
-    let (_, after) = rest.split_once(END).context("README.md has no end of the table")?;
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .context("README.md has no place for the table")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("README.md has no end of the table")?;
     fs::write(readme, format!("{before}{BEGIN}{}{END}{after}", short(&rows)))?;
     println!("{PAGE} and README.md");
     Ok(())
@@ -76,7 +80,11 @@ fn rows(results: &[Ran], here: &[Interpreter], missing: &[String]) -> Rows {
         let row = rows.entry(key(&interpreter.name())).or_default();
         if row.suites.is_empty() {
             row.version.clone_from(&interpreter.version);
-            let why = if interpreter.is_supported() { "not run" } else { "not supported" };
+            let why = if interpreter.is_supported() {
+                "not run"
+            } else {
+                "not supported"
+            };
             row.why_not = Some(why.to_owned());
         }
     }
@@ -112,7 +120,11 @@ fn page(rows: &Rows) -> Result<String> {
     }
     writeln!(text, "\n|---|---|---|{}", "---|".repeat(suites.len()))?;
     for ((_, name), row) in rows {
-        let day = if row.time == 0 { row.why_not.clone().unwrap_or_default() } else { day(row.time)? };
+        let day = if row.time == 0 {
+            row.why_not.clone().unwrap_or_default()
+        } else {
+            day(row.time)?
+        };
         write!(text, "| {name} | {} | {day} |", row.version)?;
         for suite in &suites {
             match row.suites.get(*suite) {
@@ -124,20 +136,30 @@ fn page(rows: &Rows) -> Result<String> {
         text.push('\n');
     }
     for name in NEVER_RUN {
-        writeln!(text, "| {name} |  | not run |{}", " not run |".repeat(suites.len()))?;
+        writeln!(
+            text,
+            "| {name} |  | not run |{}",
+            " not run |".repeat(suites.len())
+        )?;
     }
-    let suites: Vec<_> = DEBIAN.iter().map(|(suite, _)| *suite).collect();
+    let suites: Vec<_> = DEBIAN.iter().map(|suite| suite.name).collect();
     writeln!(
         text,
         "\nSupported: {}, with a GIL. Debian's suites: {}.",
-        SUPPORTED.iter().map(|minor| format!("3.{minor}")).collect::<Vec<_>>().join(", "),
+        SUPPORTED
+            .iter()
+            .map(|minor| format!("3.{minor}"))
+            .collect::<Vec<_>>()
+            .join(", "),
         suites.join(", ")
     )?;
     Ok(text)
 }
 
 fn day(time: u64) -> Result<String> {
-    let output = Command::new("date").args(["-u", "-d", &format!("@{time}"), "+%Y-%m-%d"]).output()?;
+    let output = Command::new("date")
+        .args(["-u", "-d", &format!("@{time}"), "+%Y-%m-%d"])
+        .output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
@@ -176,12 +198,26 @@ mod tests {
     fn what_failed_or_did_not_run_is_told() {
         let good = "3.13 debian-trixie stripped executable";
         let bad = "3.12 pyenv symbols libpython";
-        let results = [ran(good, "a", false), ran(good, "a", true), ran(bad, "a", true), ran(bad, "b", false)];
+        let results = [
+            ran(good, "a", false),
+            ran(good, "a", true),
+            ran(bad, "a", true),
+            ran(bad, "b", false),
+        ];
         let rows = rows(&results, &[], &["3.15 debian-sid".to_owned()]);
         let page = page(&rows).expect("a page");
-        assert!(page.contains(&format!("| {good} | 3.13.5 | 1970-01-02 | 1 |")), "{page}");
-        assert!(page.contains(&format!("| {bad} | 3.13.5 | 1970-01-02 | **1 of 2** |")), "{page}");
-        assert!(page.contains("| 3.15 debian-sid |  | not run: not on the machine | not run |"), "{page}");
+        assert!(
+            page.contains(&format!("| {good} | 3.13.5 | 1970-01-02 | 1 |")),
+            "{page}"
+        );
+        assert!(
+            page.contains(&format!("| {bad} | 3.13.5 | 1970-01-02 | **1 of 2** |")),
+            "{page}"
+        );
+        assert!(
+            page.contains("| 3.15 debian-sid |  | not run: not on the machine | not run |"),
+            "{page}"
+        );
         assert_eq!(
             short(&rows),
             "| CPython | every test passed on |\n|---|---|\n| 3.13 | debian-trixie stripped executable |\n"
@@ -190,21 +226,35 @@ mod tests {
 
     /// Versions in the first column of a table.
     fn versions(text: &str) -> BTreeSet<u32> {
-        text.lines().filter_map(|line| minor(line.strip_prefix("| ")?)).collect()
+        text.lines()
+            .filter_map(|line| minor(line.strip_prefix("| ")?))
+            .collect()
     }
 
     #[test]
     fn readme_and_matrix_agree_on_what_is_supported() {
         let read = |file| fs::read_to_string(workspace::root().join(file)).expect("a file of the project");
         let readme = read("README.md");
-        let table = readme.split(BEGIN).nth(1).and_then(|rest| rest.split(END).next()).expect("a table");
+        let table = readme
+            .split(BEGIN)
+            .nth(1)
+            .and_then(|rest| rest.split(END).next())
+            .expect("a table");
         let page = read(PAGE);
         let tested: String = page
             .lines()
             .filter(|line| !line.contains("not supported") && !line.contains("| not run"))
             .fold(String::new(), |all, line| all + line + "\n");
         let supported: BTreeSet<u32> = SUPPORTED.iter().copied().collect();
-        assert_eq!(versions(table), supported, "README.md: run cargo xtask test, then cargo xtask support");
-        assert_eq!(versions(&tested), supported, "{PAGE}: run cargo xtask test, then cargo xtask support");
+        assert_eq!(
+            versions(table),
+            supported,
+            "README.md: run cargo xtask test, then cargo xtask support"
+        );
+        assert_eq!(
+            versions(&tested),
+            supported,
+            "{PAGE}: run cargo xtask test, then cargo xtask support"
+        );
     }
 }
