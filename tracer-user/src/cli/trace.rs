@@ -44,7 +44,7 @@ use crate::{
         summary::{Ending, exit_code},
         tally::Tally,
     },
-    source::ring::Ring,
+    source::ring::{Message, Ring},
     target::{
         follow::{FollowError, Follower, Notice},
         process::Process,
@@ -180,11 +180,14 @@ impl Session {
             let follower = &mut self.follower;
             let (events, notices) = (&mut self.events, &mut self.notices);
             let mut last = 0;
-            let count = ring.drain(BATCH, |record, values| {
-                last = record.time;
-                follower.record(record, values, events, notices);
+            let count = ring.drain(BATCH, |message| match message {
+                Message::Record(record, values) => {
+                    last = record.time;
+                    follower.record(record, values, events, notices);
+                }
+                Message::Code(head, table) => follower.code(head, table),
             });
-            if count > 0 {
+            if last > 0 {
                 self.report.metrics.ring_lag(now().saturating_sub(last));
             }
             self.digest();
