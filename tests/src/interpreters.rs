@@ -146,7 +146,7 @@ pub fn roots() -> PathBuf {
         .join("target/interpreters")
 }
 
-/// Every CPython 3.8 or later, in order of version: those of `BLEEDTRACE_PYTHONS`, else of pyenv, of PATH, and of Debian's suites.
+/// Every CPython 3, in order of version: those of `BLEEDTRACE_PYTHONS`, else of pyenv, of PATH, and of Debian's suites.
 pub fn interpreters() -> &'static [Interpreter] {
     static FOUND: OnceLock<Vec<Interpreter>> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -160,7 +160,7 @@ pub fn interpreters() -> &'static [Interpreter] {
                 continue;
             };
             // An installed one of a kind is enough; each suite's is one of its own.
-            if interpreter.minor >= 8 && found.iter().all(|other| other.name() != interpreter.name()) {
+            if found.iter().all(|other| other.name() != interpreter.name()) {
                 found.push(interpreter);
             }
         }
