@@ -258,7 +258,7 @@ fn identify(python: &Path) -> Option<Interpreter> {
     let who = said(&interpreter, WHO)?;
     let mut words = who.splitn(4, ' ');
     interpreter.minor = words.next()?.parse().ok()?;
-    interpreter.version = words.next()?.to_owned();
+    words.next()?.clone_into(&mut interpreter.version);
     interpreter.free_threaded = words.next()? == "1";
     let executable = PathBuf::from(words.next()?);
     let holder = match &interpreter.root {

@@ -78,7 +78,9 @@ fn main() -> Result<()> {
         Chore::BuildEbpf { check: true } => bpf::check().map(|outcome| println!("{outcome}")),
         Chore::Test => test::run(),
         Chore::Interpreters => {
-            interpreters::report();
+            for (name, why) in interpreters::report() {
+                println!("not tested: {name}: {why}");
+            }
             Ok(())
         }
         Chore::Support => support::write(),

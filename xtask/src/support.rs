@@ -17,7 +17,13 @@ const BEGIN: &str = "<!-- support: written by `cargo xtask support` -->\n";
 const END: &str = "<!-- /support -->\n";
 
 /// Builds that nobody has run yet.
-const NEVER_RUN: [&str; 3] = ["3.13t, 3.14t, 3.15t: free-threaded", "conda's", "uv's"];
+const NEVER_RUN: [&str; 5] = [
+    "3.13t, 3.14t, 3.15t (free-threaded)",
+    "conda's",
+    "uv's",
+    "those of official container images",
+    "linked to musl",
+];
 
 /// An interpreter's row.
 #[derive(Default)]
