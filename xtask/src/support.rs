@@ -116,7 +116,7 @@ fn page(rows: &Rows) -> Result<String> {
     let suites: BTreeSet<&String> = rows.values().flat_map(|row| row.suites.keys()).collect();
     let mut text = String::from(
         "# Which CPython is traced\n\n\
-        Written by `cargo xtask support` from what the last `cargo xtask test` noted: tests that passed, of those that ran, for each\n\
+        Written by `cargo xtask support` from what the end-to-end tests noted when they last ran: tests that passed, of those that ran, for each\n\
         suite of `tests/tests`. *not run* means just that. Builds: with symbols or stripped of them; the interpreter in the executable\n\
         or in a `libpython`. Debian's run in a root directory of their own (`chroot`), with that suite's libraries.\n\n",
     );
