@@ -10,7 +10,7 @@ use std::{
 use object::Object as _;
 
 /// Minor versions of CPython 3 that every test runs on.
-pub const SUPPORTED: &[u32] = &[12, 13];
+pub const SUPPORTED: &[u32] = &[8, 9, 10, 11, 12, 13, 14, 15];
 
 /// Minor versions that pyenv, where there is one, is expected to have.
 const PYENV: &[u32] = &[8, 9, 10, 11, 12, 13];

@@ -6,6 +6,7 @@
 mod interpreters;
 mod metrics;
 mod outcome;
+mod prefix;
 mod results;
 mod setup;
 mod tracer;
@@ -16,10 +17,11 @@ pub use interpreters::{
 };
 pub use metrics::{free_port, get, sample};
 pub use outcome::{Finding, Judged, Outcome};
+pub use prefix::{Place, Prefix};
 pub use results::{Ran, results, results_file};
 pub use setup::{
-    Setup, fixture, line_of, on_every_installed_interpreter, on_every_interpreter, once, skip,
-    unsupported_interpreter,
+    Setup, fixture, line_of, on_every_installed_interpreter, on_every_interpreter, on_interpreters_that,
+    once, skip, unsupported_interpreter,
 };
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use truth::{Totals, Truth};

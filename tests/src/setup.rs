@@ -33,6 +33,11 @@ impl Setup {
         }
     }
 
+    /// 12 of CPython 3.12.
+    pub fn minor(&self) -> u32 {
+        self.interpreter.minor
+    }
+
     /// A command that runs the interpreter.
     pub fn command(&self) -> Command {
         self.interpreter.command()
@@ -121,7 +126,7 @@ pub fn skip(test: &str, reason: &str) {
 /// When it fails on one; it has run on all of them before.
 #[track_caller]
 pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
-    on_each(test, |_| true, check);
+    on_interpreters_that(test, |_| true, check);
 }
 
 /// The same, without those that run in a root of their own, where nothing else of this machine is.
@@ -130,11 +135,15 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
 /// When it fails on one; it has run on all of them before.
 #[track_caller]
 pub fn on_every_installed_interpreter(test: &str, check: impl Fn(&Setup)) {
-    on_each(test, |interpreter| interpreter.root.is_none(), check);
+    on_interpreters_that(test, |interpreter| interpreter.root.is_none(), check);
 }
 
+/// The same, on those of which something holds. The support matrix shows that the others ran one test less.
+///
+/// # Panics
+/// When it fails on one; it has run on all of them before.
 #[track_caller]
-fn on_each(test: &str, wanted: impl Fn(&Interpreter) -> bool, check: impl Fn(&Setup)) {
+pub fn on_interpreters_that(test: &str, wanted: impl Fn(&Interpreter) -> bool, check: impl Fn(&Setup)) {
     let bleedtrace = match tracer() {
         Ok(program) => program,
         Err(reason) => return skip(test, &reason),

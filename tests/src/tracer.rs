@@ -129,6 +129,21 @@ impl Program {
         }
     }
 
+    /// The next line that it prints.
+    ///
+    /// # Panics
+    /// When it prints none.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let line = self
+            .lines
+            .recv_timeout(PATIENCE)
+            .expect("the program prints a line");
+        self.printed.push_str(&line);
+        self.printed.push('\n');
+        line
+    }
+
     /// Writes a line to its standard input.
     ///
     /// # Panics
@@ -309,6 +324,13 @@ impl Trace {
         self.begin()
     }
 
+    /// Starts it on any command.
+    #[track_caller]
+    pub fn command<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Running {
+        self.command.arg("--").args(words);
+        self.begin()
+    }
+
     /// Starts it on a process; returns once that is traced.
     ///
     /// # Panics
@@ -323,7 +345,7 @@ impl Trace {
             .count() as f64;
         let mut running = trace.begin();
         let address = running.address.clone();
-        wait_until("the target is traced", Duration::from_secs(20), || {
+        wait_until("the target is traced", PATIENCE, || {
             assert!(running.program.runs(), "the tracer ended");
             let metrics = metrics::get(&address, "/metrics").ok()?;
             let attached = metrics::sample(&metrics, "bleedtrace_targets", &[("state", "attached")])?;

@@ -39,18 +39,26 @@ pub struct Image {
     pub tstate_thread_id: u32,
     /// `PyThreadState.context`.
     pub tstate_context: u32,
-    /// `PyThreadState.cframe` (3.11, 3.12) or `current_frame` (3.13+).
+    /// `PyThreadState.frame` (up to 3.10), `cframe` (3.11, 3.12) or `current_frame` (3.13+).
     pub tstate_frame: u32,
     /// `_PyCFrame.current_frame` when `tstate_frame` is a `cframe`; else `u32::MAX`.
     pub cframe_current: u32,
-    /// `_PyInterpreterFrame`: the code object.
+    /// `PyFrameObject.f_code` (up to 3.10) or `_PyInterpreterFrame`: the code object.
     pub frame_code: u32,
-    /// `_PyInterpreterFrame.previous`.
+    /// `PyFrameObject.f_back` or `_PyInterpreterFrame.previous`.
     pub frame_previous: u32,
-    /// `_PyInterpreterFrame.prev_instr` or `instr_ptr`.
+    /// `PyFrameObject.f_lasti` or `_PyInterpreterFrame.prev_instr` or `instr_ptr`.
     pub frame_instr: u32,
-    /// `_PyInterpreterFrame.owner`.
+    /// `_PyInterpreterFrame.owner`, from 3.11 on.
     pub frame_owner: u32,
+    /// Bytes of bytecode that one step of `f_lasti` counts, where frames are objects (up to 3.10); else 0.
+    pub lasti_unit: u32,
+    /// `PyFrameObject.f_localsplus`, where frames are objects.
+    pub frame_locals: u32,
+    /// `PyCodeObject.co_varnames`, where frames are objects.
+    pub code_varnames: u32,
+    /// First item of a tuple.
+    pub tuple_items: u32,
     /// `PyCodeObject.co_qualname`, or `co_name` where there is none.
     pub code_name: u32,
     /// `PyCodeObject.co_filename`.
@@ -71,10 +79,16 @@ pub struct Image {
 
 /// How instances of ordinary Python classes keep their attributes ([`Image::attributes`]).
 pub mod attributes {
+    /// 3.8 to 3.10: a dictionary whose values are an array of their own.
+    pub const SPLIT_DICT: u32 = 3;
+    /// 3.11: a pointer to an array of values 32 bytes before the object.
+    pub const VALUES: u32 = 4;
     /// 3.12: a tagged pointer 24 bytes before the object; odd means an array of values one byte further on.
     pub const TAGGED_VALUES: u32 = 1;
-    /// 3.13+: inline, 8 bytes after the type's basic size.
+    /// 3.13: inline, 8 bytes after the type's basic size.
     pub const INLINE_VALUES: u32 = 2;
+    /// 3.14+: the same; the callable is the first item of the tuple that comes second.
+    pub const INLINE_TASK: u32 = 5;
 }
 
 /// A watched variable that was found in a target.
@@ -113,6 +127,12 @@ pub struct Target {
     pub request_slot: u32,
     /// The variables found so far.
     pub slots: [SlotVar; MAX_SLOTS],
+    /// Load bias of the extension module that was hit last.
+    pub module_bias: u64,
+    /// [`Point::file`] of that; 0 before one was hit.
+    pub module: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// [`Target::image`] before an interpreter is known.
@@ -211,6 +231,10 @@ pub struct Point {
     pub image: u32,
     /// Convention of a method's arguments; one of [`arguments`].
     pub arguments: u32,
+    /// Number of the file that was armed, from 1.
+    pub file: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// Where a method finds its first argument, by its `ml_flags` (CPython `Include/methodobject.h`).
@@ -241,16 +265,28 @@ pub mod global {
     pub const SIGNAL_OFFSET: &str = "SIGNAL_OFFSET";
     /// `u32`: offset of `live` in `signal_struct`.
     pub const LIVE_OFFSET: &str = "LIVE_OFFSET";
+    /// `u32`: inode of the PID namespace that the agent's `/proc` shows; 0 for the initial one, where the others do not matter.
+    pub const NAMESPACE: &str = "NAMESPACE";
+    /// `u32`: offset of `thread_pid` in `task_struct`.
+    pub const THREAD_PID_OFFSET: &str = "THREAD_PID_OFFSET";
+    /// `u32`: offset of `group_leader` in `task_struct`.
+    pub const GROUP_LEADER_OFFSET: &str = "GROUP_LEADER_OFFSET";
+    /// `u32`: offset of `level` in `pid`.
+    pub const PID_LEVEL_OFFSET: &str = "PID_LEVEL_OFFSET";
+    /// `u32`: offset of `numbers` in `pid`.
+    pub const PID_NUMBERS_OFFSET: &str = "PID_NUMBERS_OFFSET";
+    /// `u32`: offset of `ns.inum` in `pid_namespace`.
+    pub const NAMESPACE_INUM_OFFSET: &str = "NAMESPACE_INUM_OFFSET";
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 88 + 18 * 4);
+    assert!(size_of::<Image>() == 88 + 22 * 4);
     assert!(size_of::<SlotVar>() == 24);
-    assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
+    assert!(size_of::<Target>() == 56 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
     assert!(size_of::<VarKey>() == 16);
     assert!(size_of::<Var>() == 16);
     assert!(size_of::<CodeKey>() == 16);
     assert!(size_of::<ScopeKey>() == 16);
-    assert!(size_of::<Point>() == 16);
+    assert!(size_of::<Point>() == 24);
 };

@@ -1,6 +1,6 @@
 //! What the kernel side says happened: one [`Record`] per event, followed in memory by as many [`RawValue`]s as it announces.
 
-use crate::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_TABLE, MAX_FRAMES, MAX_SLOTS, MAX_TEXT};
+use crate::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES, MAX_SLOTS, MAX_TEXT};
 
 /// Kinds of record. The numbers are the wire format between the two halves of one build.
 pub mod kind {
@@ -48,7 +48,7 @@ pub mod kind {
 pub mod flag {
     /// The interpreter's state could not be read: `scope` and all values mean nothing.
     pub const UNREADABLE: u16 = 1 << 0;
-    /// `scope` is inside `Context.run` (`ctx_entered` is not 0).
+    /// `scope` is inside `Context.run` (`ctx_entered` is not 0), and is not the context that `threading` runs the whole thread in (3.14+).
     pub const ENTERED: u16 = 1 << 1;
     /// The stack goes on beyond the last frame that travelled.
     pub const MORE_FRAMES: u16 = 1 << 2;
@@ -118,7 +118,8 @@ pub mod repr {
 pub struct RawFrame {
     /// Address of the code object.
     pub code: u64,
-    /// Distance from there to the instruction pointer (`prev_instr` up to 3.12, `instr_ptr` from 3.13), which is inside it.
+    /// Distance from there to the instruction pointer (`prev_instr` in 3.11 and 3.12, `instr_ptr` from 3.13), which is inside it. Up to
+    /// 3.10 bytecode is elsewhere: how far into it the frame is.
     pub instr: u32,
     /// Low half of the interpreter frame's address: tells two activations of one function apart while both are alive.
     pub frame: u32,
@@ -251,6 +252,9 @@ pub struct CodeHead {
     pub name_text: [u8; MAX_CODE_NAME],
     /// Characters of the file's name.
     pub file_text: [u8; MAX_CODE_FILE],
+    /// Where there are no qualified names: the name of the type whose method this is, by its `self` or `cls` when it was told. Ends
+    /// with a zero; empty when there is no such type, or it was not read.
+    pub owner: [u8; MAX_CODE_OWNER],
 }
 
 /// A code object with room for all of the line table that can follow it.
@@ -280,6 +284,6 @@ const _: () = {
     assert!(size_of::<FullRecord>() == size_of::<Record>() + 104 * MAX_SLOTS);
     assert!(SLOT_EVENT_VALUES <= MAX_SLOTS);
     assert!(size_of::<RawStr>() == 24);
-    assert!(size_of::<CodeHead>() == 88 + MAX_CODE_NAME + MAX_CODE_FILE);
+    assert!(size_of::<CodeHead>() == 88 + MAX_CODE_NAME + MAX_CODE_FILE + MAX_CODE_OWNER);
     assert!(size_of::<FullCode>() == size_of::<CodeHead>() + MAX_CODE_TABLE);
 };

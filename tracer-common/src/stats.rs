@@ -88,10 +88,12 @@ pub struct ProbeStats {
     pub lost_ring: u64,
     /// Records lost because a map that they need was full.
     pub lost_map: u64,
+    /// Hits in a process whose interpreter was not known yet.
+    pub lost_image: u64,
     /// Watched variables that found no free slot.
     pub lost_slot: u64,
     /// Records sent with [`crate::record::flag::UNREADABLE`]: the thread state or the context could not be read.
     pub unreadable: u64,
 }
 
-const _: () = assert!(size_of::<ProbeStats>() == 56);
+const _: () = assert!(size_of::<ProbeStats>() == 64);

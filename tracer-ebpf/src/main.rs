@@ -9,6 +9,8 @@ mod context;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+mod ids;
+#[cfg(target_arch = "bpf")]
 mod item;
 #[cfg(target_arch = "bpf")]
 mod lookup;

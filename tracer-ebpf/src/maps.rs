@@ -81,6 +81,19 @@ static SIGNAL_OFFSET: Global<u32> = Global::new(0);
 static LIVE_OFFSET: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static NAMESPACE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static THREAD_PID_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static GROUP_LEADER_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PID_LEVEL_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PID_NUMBERS_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NAMESPACE_INUM_OFFSET: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 /// Pending bytes at which the agent is woken; a power of two.
@@ -104,5 +117,28 @@ pub mod kernel {
     }
     pub fn live() -> u64 {
         u64::from(super::LIVE_OFFSET.load())
+    }
+}
+
+/// The PID namespace that the agent's `/proc` shows, when that is not the initial one.
+pub mod namespace {
+    /// Its inode; 0 for the initial one.
+    pub fn number() -> u32 {
+        super::NAMESPACE.load()
+    }
+    pub fn thread_pid() -> u64 {
+        u64::from(super::THREAD_PID_OFFSET.load())
+    }
+    pub fn group_leader() -> u64 {
+        u64::from(super::GROUP_LEADER_OFFSET.load())
+    }
+    pub fn level() -> u64 {
+        u64::from(super::PID_LEVEL_OFFSET.load())
+    }
+    pub fn numbers() -> u64 {
+        u64::from(super::PID_NUMBERS_OFFSET.load())
+    }
+    pub fn inum() -> u64 {
+        u64::from(super::NAMESPACE_INUM_OFFSET.load())
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     zero::zero,
 };
 
+/// The minor version from which on an `int` has a tag.
+const FIRST_WITH_LONG_TAG: u32 = 12;
+
 /// Marks `value` as not readable.
 #[inline(always)]
 pub fn unreadable(value: &mut RawValue) {
@@ -68,14 +71,15 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         value.text_len = 1;
         object + 32
     } else if value.type_object == hit.address(hit.image.int_type) {
-        // PyLongObject from 3.12 on: lv_tag 16 (digits << 3 | sign, sign 2 is negative), ob_digit 24.
-        let tag = read::pointer(object + 16)?;
-        value.len = tag >> 3;
-        value.repr = if tag & 3 == 2 {
-            repr::NEGATIVE_INT
+        // PyLongObject: ob_digit 24. At 16 up to 3.11 ob_size, which has the sign; then lv_tag (digits << 3 | sign, sign 2 is negative).
+        let size = read::pointer(object + 16)?;
+        let (len, negative) = if hit.image.minor < FIRST_WITH_LONG_TAG {
+            ((size as i64).unsigned_abs(), (size as i64) < 0)
         } else {
-            repr::INT
+            (size >> 3, size & 3 == 2)
         };
+        value.len = len;
+        value.repr = if negative { repr::NEGATIVE_INT } else { repr::INT };
         value.text_len = 4;
         object + 24
     } else {

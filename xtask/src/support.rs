@@ -152,14 +152,15 @@ fn page(rows: &Rows) -> Result<String> {
     writeln!(
         text,
         "\nSupported: {}, with a GIL. Debian's suites: {}.",
-        SUPPORTED
-            .iter()
-            .map(|minor| format!("3.{minor}"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        supported(),
         suites.join(", ")
     )?;
     Ok(text)
+}
+
+fn supported() -> String {
+    let versions: Vec<_> = SUPPORTED.iter().map(|minor| format!("3.{minor}")).collect();
+    versions.join(", ")
 }
 
 fn day(time: u64) -> Result<String> {
@@ -247,20 +248,27 @@ mod tests {
             .and_then(|rest| rest.split(END).next())
             .expect("a table");
         let page = read(PAGE);
-        let tested: String = page
+        let supported = supported();
+        assert!(
+            page.contains(&format!("\nSupported: {supported}, with a GIL.")),
+            "{PAGE}: cargo xtask support"
+        );
+        let (first, last) = (SUPPORTED[0], SUPPORTED[SUPPORTED.len() - 1]);
+        assert!(
+            readme.contains(&format!("CPython 3.{first} to 3.{last} with a GIL")),
+            "README.md: {supported}"
+        );
+        let passed: String = page
             .lines()
-            .filter(|line| !line.contains("not supported") && !line.contains("| not run"))
+            .filter(|line| {
+                !line.contains("**") && !line.contains("| not supported") && !line.contains(" | not run")
+            })
             .fold(String::new(), |all, line| all + line + "\n");
-        let supported: BTreeSet<u32> = SUPPORTED.iter().copied().collect();
         assert_eq!(
             versions(table),
-            supported,
-            "README.md: run cargo xtask test, then cargo xtask support"
+            versions(&passed),
+            "README.md or {PAGE}: cargo xtask support"
         );
-        assert_eq!(
-            versions(&tested),
-            supported,
-            "{PAGE}: run cargo xtask test, then cargo xtask support"
-        );
+        assert!(!versions(table).is_empty());
     }
 }

@@ -21,6 +21,7 @@ use tracer_common::{
 
 use super::{
     kernel::{KernelError, KernelOffsets},
+    namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
     sys::{LoadError, Multi, Offset, Shared, UprobeBackend, When},
@@ -35,6 +36,9 @@ pub enum AttachError {
     /// The object with the programs is not there.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// Processes cannot be numbered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// Maps could not be created.
     #[error("failed to create the BPF maps: {0}")]
     Maps(#[source] Box<aya::EbpfError>),
@@ -153,7 +157,7 @@ pub struct Programs {
 impl Programs {
     /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page).
     pub fn load(object: &BpfObject, ring_bytes: u32) -> Result<Self, AttachError> {
-        let offsets = KernelOffsets::read()?;
+        let offsets = KernelOffsets::read(namespace::shown()?)?;
         // A small ring is full before a large one would wake anybody.
         let wake_at = WAKE_AT.min(ring_bytes / 4);
         // What the programs say of themselves is for debugging only; below that level the verifier removes it.
@@ -171,6 +175,12 @@ impl Programs {
             .override_global(global::TGID_OFFSET, &offsets.tgid, true)
             .override_global(global::SIGNAL_OFFSET, &offsets.signal, true)
             .override_global(global::LIVE_OFFSET, &offsets.live, true)
+            .override_global(global::NAMESPACE, &offsets.namespace.number, true)
+            .override_global(global::THREAD_PID_OFFSET, &offsets.namespace.thread_pid, true)
+            .override_global(global::GROUP_LEADER_OFFSET, &offsets.namespace.group_leader, true)
+            .override_global(global::PID_LEVEL_OFFSET, &offsets.namespace.level, true)
+            .override_global(global::PID_NUMBERS_OFFSET, &offsets.namespace.numbers, true)
+            .override_global(global::NAMESPACE_INUM_OFFSET, &offsets.namespace.inum, true)
             .map_max_entries("EVENTS", ring_bytes)
             .load(object.bytes())
             .map_err(|e| AttachError::Maps(Box::new(e)))?;
@@ -305,6 +315,7 @@ impl Programs {
                 total.stats.sent += s.sent;
                 total.stats.lost_ring += s.lost_ring;
                 total.stats.lost_map += s.lost_map;
+                total.stats.lost_image += s.lost_image;
                 total.stats.lost_slot += s.lost_slot;
                 total.stats.unreadable += s.unreadable;
             }

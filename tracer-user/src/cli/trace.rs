@@ -24,6 +24,7 @@ use super::{
 use crate::{
     attach::{
         kernel::BTF,
+        namespace,
         object::BpfObject,
         programs::{AttachError, Programs},
         registry::Registry,
@@ -41,7 +42,7 @@ use crate::{
         http::{self, ListenError},
         metrics::Metrics,
         privacy::{Privacy, clean},
-        summary::{Ending, exit_code},
+        summary::{AtAttach, Ending, exit_code},
         tally::Tally,
     },
     source::ring::{Message, Ring},
@@ -72,7 +73,7 @@ const CAP_BPF: u32 = 39;
 
 const PRIVILEGE_HINT: &str = "run it as root (sudo), or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
 const FOLLOW_HINT: &str =
-    "CPython 3.12 and 3.13 with a GIL are supported; `bleedtrace doctor --pid PID` tells more";
+    "CPython 3.8 to 3.15 with a GIL is supported; `bleedtrace doctor --pid PID` tells more";
 
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
@@ -155,6 +156,8 @@ impl Session {
             let started = Instant::now();
             self.follower
                 .add_running(*pid, now, &mut self.events, &mut self.notices)?;
+            self.follower
+                .add_descendants(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
         self.digest();
@@ -187,6 +190,9 @@ impl Session {
                 }
                 Message::Code(head, table) => follower.code(head, table),
             });
+            self.report.tally.malformed(ring.malformed());
+            self.follower
+                .look_again(now(), &mut self.events, &mut self.notices);
             if last > 0 {
                 self.report.metrics.ring_lag(now().saturating_sub(last));
             }
@@ -335,8 +341,12 @@ impl Report {
                 version,
                 probes,
                 missing,
+                found,
             } => {
                 output.say(&format!("attached to {service} (pid {pid}, cpython {version})"));
+                if let Some(found) = found {
+                    output.say(&at_attach(found));
+                }
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 for (probe, cost) in probes {
                     self.metrics.probe(&service, probe, Some(cost));
@@ -351,6 +361,9 @@ impl Report {
                     version,
                 };
                 self.tally.attached(id, info.clone(), missing);
+                if let Some(found) = found {
+                    self.tally.found(id, found);
+                }
                 self.targets.insert(
                     id,
                     Reported {
@@ -409,6 +422,28 @@ impl Report {
     }
 }
 
+/// What a process held already, in words.
+fn at_attach(found: AtAttach) -> String {
+    let number = |count: u64, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    };
+    format!(
+        "found {}, {}, {}",
+        number(found.threads, "thread", "threads"),
+        number(
+            found.variables,
+            "watched variable in use",
+            "watched variables in use"
+        ),
+        number(
+            found.residue,
+            "waiting worker that holds a value from before",
+            "waiting workers that hold a value from before"
+        ),
+    )
+}
+
 /// Waits for the kernel side to wake us, or for as long as records may wait.
 fn wait(ring: &Ring) {
     let timeout = Timespec {
@@ -433,6 +468,7 @@ fn check_machine() -> Result<(), Error> {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do",
         ));
     }
+    namespace::shown().map_err(AttachError::from)?;
     let own = Process::open(std::process::id())?.status()?.capabilities;
     let has = |bit: u32| own & (1 << bit) != 0;
     let missing: Vec<&str> = [
@@ -507,6 +543,7 @@ impl From<AttachError> for Error {
     fn from(error: AttachError) -> Self {
         let hint = match &error {
             error if error.is_permission() => PRIVILEGE_HINT,
+            AttachError::Namespace(_) => "mount the procfs of this namespace: `mount -t proc proc /proc`",
             AttachError::Object(_) => "unset BLEEDTRACE_BPF_OBJECT, or name a readable object",
             AttachError::Link { .. } => "uprobe_multi needs Linux 6.6; run `bleedtrace doctor`",
             _ => "run `bleedtrace doctor`",

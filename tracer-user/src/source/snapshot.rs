@@ -21,6 +21,7 @@ use crate::{
         memory::MemoryError,
         threads::{Context, ThreadState},
     },
+    target::robust_list::{belongs, robust_list},
 };
 
 /// Contexts whose variables are looked at.
@@ -104,7 +105,7 @@ impl Snapshot {
     /// What each thread did and held in these slots when it was looked at, at the latest at `time`.
     pub fn carriers(&self, slots: &[SlotVar], frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for thread in &self.threads {
-            let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else {
+            let Some(tid) = self.tid(thread) else {
                 continue;
             };
             let stack = frontend.resolve(&thread.frames);
@@ -116,6 +117,15 @@ impl Snapshot {
             };
             out.push(frontend.event(time, tid, what));
         }
+    }
+
+    /// The thread's id, as we see it.
+    fn tid(&self, thread: &ThreadState) -> Option<u32> {
+        if let Some(native) = thread.native_thread_id {
+            return self.tids.get(&native).copied();
+        }
+        let is_it = |tid: &&u32| robust_list(**tid).is_some_and(|list| belongs(list, thread.thread_id));
+        self.tids.values().find(is_it).copied()
     }
 
     fn held(&self, frontend: &Frontend, slots: &[SlotVar], address: u64) -> Vec<RawValue> {
@@ -148,10 +158,11 @@ impl Snapshot {
 fn doing(stack: &Stack, main: bool) -> Doing {
     let of_pool = |name: &str| {
         stack.frames.iter().any(|f| {
-            library_path(&f.site.file) == Some("concurrent/futures/thread.py") && &*f.site.function == name
+            library_path(&f.site.file) == Some("concurrent/futures/thread.py")
+                && f.site.function.rsplit('.').next() == Some(name)
         })
     };
-    match (of_pool("_worker"), of_pool("_WorkItem.run")) {
+    match (of_pool("_worker"), of_pool("run")) {
         (true, true) => Doing::UnseenItem,
         (true, false) => Doing::Waiting,
         (false, _) if main || runs_loop(stack) => Doing::Loop,

@@ -14,6 +14,7 @@ pub mod core;
 pub mod find;
 pub mod hamt;
 pub mod layout;
+pub mod line_table;
 pub mod memory;
 pub mod modules;
 pub mod probe_point;

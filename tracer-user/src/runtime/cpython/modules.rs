@@ -1,6 +1,7 @@
 //! Which modules hold a variable: what `module:name` in a configuration refers to.
 
 use super::{
+    layout::KeysForm,
     memory::{Memory, MemoryError, text},
     threads::Interpreter,
 };
@@ -8,8 +9,8 @@ use super::{
 /// Entries of one dictionary, and of all together, that are read.
 const MAX_ENTRIES: u64 = 1 << 17;
 const MAX_ALL_ENTRIES: usize = 1 << 21;
-/// `dk_log2_index_bytes` of the largest dictionary that is read.
-const MAX_LOG2_INDEX_BYTES: u8 = 24;
+/// Bytes that the indices of the largest dictionary that is read take up.
+const MAX_INDEX_BYTES: u64 = 1 << 24;
 /// `DICT_KEYS_GENERAL` (`internal/pycore_dict.h`): entries hold a hash as well. All other kinds have `str` keys only.
 const KEYS_GENERAL: u8 = 0;
 
@@ -93,14 +94,20 @@ fn dict_entries<M: Memory>(
     }
     let keys = memory.u64(dict, layout.dict_keys)?;
     let values = memory.u64(dict, layout.dict_values)?;
-    let log2_index_bytes = memory.u8(keys, layout.keys_log2_index_bytes)?;
     let used = memory.u64(keys, layout.keys_entries_used)?;
-    if log2_index_bytes > MAX_LOG2_INDEX_BYTES || used > MAX_ENTRIES {
+    let (index_bytes, general) = match layout.keys_form {
+        KeysForm::Size(at) => (index_bytes(memory.u64(keys, at)?), true),
+        KeysForm::Log2 { index_bytes, kind } => {
+            let bytes = 1_u64.checked_shl(memory.u8(keys, index_bytes)?.into());
+            (bytes, memory.u8(keys, kind)? == KEYS_GENERAL)
+        }
+    };
+    let index_bytes = index_bytes.filter(|bytes| *bytes <= MAX_INDEX_BYTES);
+    let Some(index_bytes) = index_bytes.filter(|_| used <= MAX_ENTRIES) else {
         return Err(invalid);
-    }
-    let general = memory.u8(keys, layout.keys_kind)? == KEYS_GENERAL;
+    };
     let entry = if general { 3 } else { 2 };
-    let at = layout.keys_indices + (1 << log2_index_bytes);
+    let at = layout.keys_indices + index_bytes;
     let words = memory.words(keys, at, used as usize * entry)?;
     let pairs = words
         .chunks_exact(entry)
@@ -116,4 +123,15 @@ fn dict_entries<M: Memory>(
         .into_iter()
         .filter(|(key, value)| *key != 0 && *value != 0)
         .collect())
+}
+
+/// Bytes that the indices of a dictionary with `size` places take up (`DK_IXSIZE`, `Objects/dict-common.h`).
+fn index_bytes(size: u64) -> Option<u64> {
+    let width = match size {
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        0x1_0000..=0xffff_ffff => 4,
+        _ => 8,
+    };
+    size.checked_mul(width)
 }

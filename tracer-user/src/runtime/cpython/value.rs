@@ -122,14 +122,16 @@ pub fn read_raw(memory: &impl Memory, core: &Core, bias: u64, object: u64) -> Re
         raw.len = memory.u64(object, layout.var_size)?;
         (width, data) = (1, layout.bytes_data);
     } else if is(image.int_type) {
-        // The low bits of the tag are the sign (0 positive, 1 zero, 2 negative), the rest counts digits.
-        let tag = memory.u64(object, layout.long_tag)?;
-        raw.repr = if tag & 3 == 2 {
-            repr::NEGATIVE_INT
+        let negative;
+        if let Some(at) = layout.long_tag {
+            // The low bits of the tag are the sign (0 positive, 1 zero, 2 negative), the rest counts digits.
+            let tag = memory.u64(object, at)?;
+            (raw.len, negative) = (tag >> 3, tag & 3 == 2);
         } else {
-            repr::INT
-        };
-        raw.len = tag >> 3;
+            let size = memory.u64(object, layout.var_size)? as i64;
+            (raw.len, negative) = (size.unsigned_abs(), size < 0);
+        }
+        raw.repr = if negative { repr::NEGATIVE_INT } else { repr::INT };
         (width, data) = (4, layout.long_digits);
     } else {
         return Ok(raw);
