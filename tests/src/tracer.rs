@@ -100,11 +100,7 @@ impl Program {
     /// Starts a fixture without a tracer.
     #[track_caller]
     pub fn fixture(setup: &Setup, name: &str, arguments: &[&str]) -> Self {
-        Self::start(
-            Command::new(&setup.python)
-                .arg(crate::fixture(name))
-                .args(arguments),
-        )
+        Self::start(setup.command().arg(setup.fixture(name)).args(arguments))
     }
 
     /// Its process id.
@@ -322,8 +318,8 @@ impl Trace {
     pub fn start(mut self, setup: &Setup, name: &str, arguments: &[&str]) -> Running {
         self.command
             .arg("--")
-            .arg(&setup.python)
-            .arg(crate::fixture(name))
+            .args(setup.interpreter.words())
+            .arg(setup.fixture(name))
             .args(arguments);
         self.begin()
     }
