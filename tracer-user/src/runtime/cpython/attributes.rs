@@ -387,7 +387,7 @@ impl Role {
                     Self::Computed
                 });
             }
-            "_collections._tuplegetter" => {
+            "collections._tuplegetter" | "_collections._tuplegetter" => {
                 return Ok(Self::Item(memory.u64(object, TUPLE_GETTER_INDEX)? as u32));
             }
             _ => {}
