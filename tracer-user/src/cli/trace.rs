@@ -382,6 +382,10 @@ impl Report {
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
+            Notice::NotFollowed { pid, path, text } => {
+                output.say(&format!("process {pid}: {}", clean(&text)));
+                self.tally.not_followed(&path);
+            }
             Notice::Remark { pid, text } => output.say(&format!("process {pid}: {}", clean(&text))),
             Notice::Ended { .. } | Notice::InUse(_) => {}
         }
@@ -394,6 +398,7 @@ impl Report {
             && let Some(target) = self.targets.get_mut(&event.target)
         {
             target.slots.insert(*slot, Arc::clone(name));
+            self.tally.watched(name);
             let service = Arc::clone(&target.info.service);
             if self.watching.insert((Arc::clone(&service), Arc::clone(name))) {
                 output.say(&format!("watching {name} as {} in {service}", role.name()));
