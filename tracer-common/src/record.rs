@@ -40,6 +40,9 @@ pub mod kind {
     pub const INTERPRETER_START: u16 = 16;
     /// A variable that is not watched was seen for the first time: value 0 is its name.
     pub const OTHER_VAR: u16 = 17;
+    /// Uses are counted, and a variable was used for the first time, or a value of another type than before was bound to it: `object` is
+    /// the variable, `queue` its `var_hash`, value 0 its name, value 1 what is bound, if it is bound.
+    pub const USED: u16 = 18;
 }
 
 /// Bits of [`Record::flags`].

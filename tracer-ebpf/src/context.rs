@@ -14,7 +14,7 @@ use crate::{
     maps::SCOPES,
     read::{self, Unreadable},
     state::Hit,
-    value,
+    uses, value,
     vars::{self, Watched},
 };
 
@@ -27,6 +27,7 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    uses::read(&mut hit, var);
     let Some(slot) = slot_of(&mut hit, var) else {
         return 0;
     };
@@ -63,6 +64,7 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(new)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    uses::bind(&mut hit, var, new);
     let (kind, slot) = match vars::watched(&mut hit, var) {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
         Ok(Watched::Marker(marker)) => (kind::MARK, u32::from(marker)),

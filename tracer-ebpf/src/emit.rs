@@ -64,12 +64,23 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
 /// Sends a record with its values.
 #[inline(always)]
 pub fn send(hit: &Hit, record: &mut FullRecord) {
+    let fresh = record.head.frames > 0 && is_new_stack(&record.head);
+    deliver(hit, record, fresh);
+}
+
+/// The same, and wakes the agent.
+#[inline(always)]
+pub fn send_now(hit: &Hit, record: &mut FullRecord) {
+    deliver(hit, record, true);
+}
+
+#[inline(always)]
+fn deliver(hit: &Hit, record: &mut FullRecord, wake: bool) {
     if record.head.scope != 0 && !remember_scope(hit.tgid, record.head.scope) {
         count(hit.probe, |s| &raw mut s.lost_map);
         mark_lost(hit.target);
         return;
     }
-    let fresh = record.head.frames > 0 && is_new_stack(&record.head);
     record.head.time = now();
     let values = u64::from(record.head.values).min(MAX_SLOTS as u64);
     let size = (size_of::<Record>() as u64) + values * (size_of::<RawValue>() as u64);
@@ -78,7 +89,7 @@ pub fn send(hit: &Hit, record: &mut FullRecord) {
         Some(hit.target),
         (&raw mut *record).cast(),
         size,
-        fresh,
+        wake,
     );
 }
 

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey},
+    config::{Image, Name, NameKey, Point, ScopeKey, Target, UseKey, Uses, Var, VarKey},
     record::FullRecord,
     stats::{PROBES, ProbeStats},
 };
@@ -36,6 +36,10 @@ pub static NAMES: HashMap<NameKey, Name> = HashMap::with_max_entries(4096, BPF_F
 /// What is known of each ContextVar's address. The least used are forgotten: they are looked at anew.
 #[map]
 pub static VARS: LruHashMap<VarKey, Var> = LruHashMap::with_max_entries(65_536, 0);
+
+/// How often each ContextVar was used, when that is asked for.
+#[map]
+pub static USES: HashMap<UseKey, Uses> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Context objects that records have named and that are still alive.
 #[map]
@@ -69,11 +73,19 @@ static SIGNAL_OFFSET: Global<u32> = Global::new(0);
 static LIVE_OFFSET: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static COUNT_USES: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 /// Pending bytes at which the agent is woken; a power of two.
 pub fn wake_at() -> u64 {
     u64::from(WAKE_AT.load())
+}
+
+/// Whether the uses of all variables are counted. Known at load: what depends on it is removed where it is not wanted.
+pub fn count_uses() -> bool {
+    COUNT_USES.load() != 0
 }
 
 /// Offsets inside the kernel's own structs, from its BTF.

@@ -1,10 +1,9 @@
 //! Which files are armed. A file is looked at once, whatever number of processes map it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
     sync::Arc,
 };
 
@@ -19,32 +18,13 @@ use super::{
     sys::Offset,
 };
 use crate::{
-    elf::{Cost, read_loaded},
+    elf::Cost,
     runtime::cpython::{
-        core::{Core, CoreError},
+        binaries::{Binaries, Binary},
+        core::Core,
         probe_point::ProbePoint,
-        queue::{QueueError, QueueModule},
     },
 };
-
-/// A file, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct FileKey {
-    device: u64,
-    inode: u64,
-    /// Inodes are used again: size and time of the last change tell the next file from the last.
-    size: u64,
-    changed: (i64, i64),
-}
-
-/// What a file turned out to be.
-#[derive(Clone, Debug)]
-enum Known {
-    Core(u32),
-    Queue,
-    Other,
-    Refused(String),
-}
 
 /// An interpreter image that is armed.
 #[derive(Clone, Debug)]
@@ -84,7 +64,11 @@ pub enum ArmError {
 pub struct Registry {
     /// The kernel side.
     pub programs: Programs,
-    files: HashMap<FileKey, Known>,
+    /// The files that were looked at.
+    pub binaries: Binaries,
+    /// Images and `_queue` modules by the number of their file.
+    cores: HashMap<u32, u32>,
+    queues: BTreeSet<u32>,
     images: Vec<Armed>,
     queue: BTreeMap<Probe, Cost>,
     points: u32,
@@ -92,11 +76,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Arms files for these programs. `random` says whether ids that programs draw matter.
-    pub fn new(programs: Programs, random: bool) -> Self {
+    /// Arms files for these programs. `binaries` are those that were looked at before; `random` says whether ids that programs
+    /// draw matter.
+    pub fn new(programs: Programs, binaries: Binaries, random: bool) -> Self {
         Self {
             programs,
-            files: HashMap::new(),
+            binaries,
+            cores: HashMap::new(),
+            queues: BTreeSet::new(),
             images: Vec::new(),
             queue: BTreeMap::new(),
             points: 0,
@@ -121,24 +108,14 @@ impl Registry {
 
     /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.
     pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
-        let key = Self::key(file, name)?;
-        match self.files.get(&key) {
-            Some(Known::Core(index)) => return Ok(Some(*index)),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
-            Some(Known::Queue | Known::Other) => return Ok(None),
-            None => {}
+        let (number, binary) = self.look(file, name)?;
+        if let Some(index) = self.cores.get(&number) {
+            return Ok(Some(*index));
         }
-        let bytes = read(file, name)?;
-        let core = match Core::inspect(&bytes, name) {
-            Ok(core) => core,
-            Err(CoreError::NotCPython | CoreError::Elf(_)) => {
-                self.files.insert(key, Known::Other);
-                return Ok(None);
-            }
-            Err(error) => {
-                self.files.insert(key, Known::Refused(error.to_string()));
-                return Err(ArmError::Refused(error.to_string()));
-            }
+        let (core, queue) = match binary {
+            Binary::Core(core, queue) => (core, queue),
+            Binary::Refused { reason, .. } => return Err(ArmError::Refused(reason)),
+            Binary::Queue(_) | Binary::Other(_) => return Ok(None),
         };
         let index = self.images.len() as u32;
         if index >= MAX_IMAGES {
@@ -148,46 +125,29 @@ impl Registry {
         let mut points = core.points.clone();
         points.retain(|point| self.random || point.probe != Probe::Random);
         let mut probes = self.link(file, &points, index)?;
-        // Some distributions build `_queue` into the interpreter.
-        if let Ok(queue) = QueueModule::inspect(&bytes) {
+        if let Some(queue) = queue {
             let linked = self.link(file, &queue.points, NO_IMAGE)?;
             self.queue.extend(&linked);
             probes.extend(linked);
         }
-        self.images.push(Armed {
-            index,
-            core: Arc::new(core),
-            probes,
-        });
-        self.files.insert(key, Known::Core(index));
+        self.images.push(Armed { index, core, probes });
+        self.cores.insert(number, index);
         Ok(Some(index))
     }
 
     /// Arms a `_queue` extension module. False when the file is none.
     pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
-        let key = Self::key(file, name)?;
-        match self.files.get(&key) {
-            Some(Known::Queue) => return Ok(true),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
-            Some(Known::Core(_) | Known::Other) => return Ok(false),
-            None => {}
-        }
-        let bytes = read(file, name)?;
-        match QueueModule::inspect(&bytes) {
-            Ok(queue) => {
+        let (number, binary) = self.look(file, name)?;
+        match binary {
+            Binary::Queue(_) if self.queues.contains(&number) => Ok(true),
+            Binary::Queue(queue) => {
                 let linked = self.link(file, &queue.points, NO_IMAGE)?;
                 self.queue.extend(linked);
-                self.files.insert(key, Known::Queue);
+                self.queues.insert(number);
                 Ok(true)
             }
-            Err(QueueError::Elf(_)) => {
-                self.files.insert(key, Known::Other);
-                Ok(false)
-            }
-            Err(error) => {
-                self.files.insert(key, Known::Refused(error.to_string()));
-                Err(ArmError::Refused(error.to_string()))
-            }
+            Binary::Other(Some(reason)) => Err(ArmError::Refused(reason)),
+            Binary::Core(..) | Binary::Refused { .. } | Binary::Other(None) => Ok(false),
         }
     }
 
@@ -228,23 +188,10 @@ impl Registry {
         Ok(costs)
     }
 
-    fn key(file: &File, name: &str) -> Result<FileKey, ArmError> {
-        let meta = file.metadata().map_err(|error| ArmError::Read {
+    fn look(&mut self, file: &File, name: &str) -> Result<(u32, Binary), ArmError> {
+        self.binaries.look(file, name).map_err(|error| ArmError::Read {
             name: name.to_owned(),
             error,
-        })?;
-        Ok(FileKey {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            changed: (meta.ctime(), meta.ctime_nsec()),
         })
     }
-}
-
-fn read(file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
-    read_loaded(file).map_err(|error| ArmError::Read {
-        name: name.to_owned(),
-        error,
-    })
 }

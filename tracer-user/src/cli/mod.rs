@@ -2,13 +2,19 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod discover;
 pub mod doctor;
 pub mod duration;
 pub mod error;
 pub mod explain;
+pub mod hops;
 mod kind;
 mod output;
+mod requirements;
+mod session;
+mod table;
 pub mod trace;
+pub mod vars;
 
 use std::process::ExitCode;
 
@@ -82,6 +88,9 @@ fn with_hint(text: &str) -> String {
 fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Trace(args) => trace::run(&args, cli.color),
+        Command::Discover(args) => discover::run(&args, cli.color),
+        Command::Vars(args) => vars::run(&args, cli.color),
+        Command::Hops(args) => hops::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {

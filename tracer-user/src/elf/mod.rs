@@ -8,6 +8,7 @@ mod method_table;
 mod placement;
 mod slots;
 mod static_type;
+mod symbols;
 #[cfg(test)]
 mod test_file;
 
@@ -17,3 +18,4 @@ pub use method_table::{Method, MethodTable, TableError, find_table, method_table
 pub use placement::{ArgumentRegister, Cost, Placement, PlacementError, calls, place, place_at_entry};
 pub use slots::Pointer;
 pub use static_type::{TypeError, static_type};
+pub use symbols::is_stripped;

@@ -208,7 +208,8 @@ impl Tally {
             | FactKind::BleedAge(_)
             | FactKind::Squatting(_)
             | FactKind::Entries(..)
-            | FactKind::Evicted(..) => {}
+            | FactKind::Evicted(..)
+            | FactKind::Hop(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use super::{follow::FollowError, maps::Mapping, process::Process};
 use crate::{
     attach::registry::{ArmError, Armed, Registry},
     elf::{Elf, read_loaded},
-    runtime::cpython::find,
+    runtime::cpython::{binaries::Binaries, find},
 };
 
 fn armed(registry: &Registry, index: u32) -> &Armed {
@@ -29,15 +29,7 @@ pub(super) fn mapped_core(
 ) -> Result<Option<(u32, u64)>, FollowError> {
     let pid = process.pid();
     let exe = process.exe()?;
-    // The executable itself, else a library that is called like one: looking at all would read every file.
-    let is_candidate = |m: &&Mapping| {
-        m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
-    };
-    let mut seen = BTreeSet::new();
-    for mapping in maps.iter().filter(is_candidate) {
-        if !seen.insert((mapping.file.major, mapping.file.minor, mapping.file.inode)) {
-            continue;
-        }
+    for mapping in candidates(maps, &exe) {
         let file = process.open_mapped(mapping)?;
         let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
         let index = registry
@@ -52,6 +44,38 @@ pub(super) fn mapped_core(
         }
     }
     Ok(None)
+}
+
+/// What of a process can carry an interpreter: the executable itself, or a library that is called like one. Looking at all would
+/// read every file.
+pub fn candidates<'a>(maps: &'a [Mapping], exe: &[u8]) -> impl Iterator<Item = &'a Mapping> {
+    let is_candidate = move |m: &&Mapping| {
+        m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
+    };
+    let mut seen = BTreeSet::new();
+    maps.iter().filter(is_candidate).filter(move |m| seen.insert(m.file))
+}
+
+/// Looks at the interpreters of running processes, so that they are known when these are attached to. What cannot be looked at
+/// is told then.
+pub fn look_ahead(pids: &[u32]) -> Binaries {
+    let mut binaries = Binaries::default();
+    for pid in pids {
+        let Ok(process) = Process::open(*pid) else { continue };
+        let (Ok(exe), Ok(maps)) = (process.exe(), process.maps()) else {
+            continue;
+        };
+        let queue = maps
+            .iter()
+            .filter(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
+        for mapping in candidates(&maps, &exe).chain(queue) {
+            if let Ok(file) = process.open_mapped(mapping) {
+                // As above.
+                let _ = binaries.look(&file, &String::from_utf8_lossy(mapping.file_name()));
+            }
+        }
+    }
+    binaries
 }
 
 /// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.

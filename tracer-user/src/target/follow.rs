@@ -17,6 +17,7 @@ use super::{
     arm,
     identify::identify,
     keeper::Keeper,
+    maps::Mapping,
     process::{Process, ProcessError},
     user::Database,
 };
@@ -28,11 +29,15 @@ use crate::{
     config::Config,
     correlate::event::{Carrier, Event, Role, TargetId, What},
     elf::Cost,
-    runtime::cpython::memory::{MemoryError, ProcessMemory},
+    runtime::cpython::{
+        memory::{MemoryError, ProcessMemory},
+        modules::{self, Holders},
+    },
     source::{
         frontend::{Frontend, Interpreted},
         names::NameSet,
         snapshot::Snapshot,
+        used::Used,
     },
 };
 
@@ -124,6 +129,8 @@ pub enum Notice {
     },
     /// Variables that are in use in a process.
     InUse(BTreeSet<String>),
+    /// What is told of one variable, where uses are counted.
+    Used(Used),
 }
 
 /// A process that the kernel side knows.
@@ -183,6 +190,12 @@ impl Follower {
             .collect()
     }
 
+    /// Which modules of a process hold these variables; none when it cannot be read (any more).
+    pub fn holders(&self, pid: u32, variables: &[u64]) -> Option<Holders> {
+        let frontend = self.processes.get(&pid)?.frontend.as_ref()?;
+        modules::holders(frontend.interpreter()?, variables).ok()
+    }
+
     /// Whether this process is followed.
     pub fn follows(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
@@ -213,11 +226,7 @@ impl Follower {
         }
         let process = Process::open(pid)?;
         let maps = process.maps()?;
-        if !self.allow_greenlet
-            && maps
-                .iter()
-                .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
-        {
+        if !self.allow_greenlet && maps_greenlet(&maps) {
             return Err(FollowError::Greenlet(pid));
         }
         let (index, bias) =
@@ -274,6 +283,7 @@ impl Follower {
     ) {
         let pid = record.tgid;
         let mut others = BTreeSet::new();
+        let mut used = None;
         match record.kind {
             kind::FORKED => self.forked(record, events),
             kind::EXECED => self.execed(record, events, notices),
@@ -304,6 +314,9 @@ impl Follower {
                     others.insert(name);
                 }
             }),
+            kind::USED => self.frontend(record, events, notices, |frontend, _| {
+                used = Some(Used::new(frontend, record, values));
+            }),
             kind::THREAD_CREATED => self.frontend(record, events, notices, |frontend, events| {
                 frontend.lost_until(record.lost, record.time, events);
                 let begin = What::Begin {
@@ -315,6 +328,7 @@ impl Follower {
                 frontend.translate(record, values, events);
             }),
         }
+        notices.extend(used.map(Notice::Used));
         if !others.is_empty() {
             notices.push(Notice::InUse(others));
         }
@@ -583,6 +597,12 @@ impl Follower {
             .map_or(0, |(_, number)| number);
         Ok((Arc::clone(&self.sets[rule]), service))
     }
+}
+
+/// Whether a process switches stacks under the interpreter.
+pub fn maps_greenlet(maps: &[Mapping]) -> bool {
+    maps.iter()
+        .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
 }
 
 /// Tries again while the process changes under the reader's eyes.

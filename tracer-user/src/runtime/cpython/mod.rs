@@ -9,6 +9,7 @@
 //!
 //! Addresses from files are link-time addresses; a process adds its load bias. Whatever cannot be read is an error, never empty.
 
+pub mod binaries;
 pub mod code;
 pub mod core;
 pub mod find;
