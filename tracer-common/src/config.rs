@@ -242,6 +242,8 @@ pub mod global {
     pub const WAKE_AT: &str = "WAKE_AT";
     /// `u32`: 1 when the uses of all variables are counted.
     pub const COUNT_USES: &str = "COUNT_USES";
+    /// `u32`: 1 when it is wanted where things are put into queues that are no work.
+    pub const INVENTORY: &str = "INVENTORY";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.

@@ -76,6 +76,9 @@ static LIVE_OFFSET: Global<u32> = Global::new(0);
 static COUNT_USES: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static INVENTORY: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 /// Pending bytes at which the agent is woken; a power of two.
@@ -86,6 +89,11 @@ pub fn wake_at() -> u64 {
 /// Whether the uses of all variables are counted. Known at load: what depends on it is removed where it is not wanted.
 pub fn count_uses() -> bool {
     COUNT_USES.load() != 0
+}
+
+/// Whether it is wanted where things are put into queues that are no work.
+pub fn inventory() -> bool {
+    INVENTORY.load() != 0
 }
 
 /// Offsets inside the kernel's own structs, from its BTF.

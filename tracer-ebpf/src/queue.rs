@@ -14,7 +14,7 @@ use tracer_common::{
 use crate::{
     emit::{self, Frames},
     item,
-    maps::{IMAGES, POINTS, TARGETS},
+    maps::{IMAGES, POINTS, TARGETS, inventory},
     read,
     state::Hit,
     vars,
@@ -38,7 +38,9 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
     record.head.queue = queue;
     item::describe(&hit, first, record);
     if record.head.work == work::DATA {
-        record.head.frames = 0;
+        if !inventory() {
+            record.head.frames = 0;
+        }
     } else {
         record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     }

@@ -141,6 +141,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Count the uses of all variables, watched or not.
     pub count_uses: bool,
+    /// Say where things are put into queues that are no work.
+    pub inventory: bool,
     /// Follow ids that programs draw.
     pub random: bool,
 }
@@ -177,7 +179,7 @@ impl Programs {
         let offsets = offsets?;
         // A small ring is full before a large one would wake anybody.
         let wake_at = WAKE_AT.min(options.ring_bytes / 4);
-        let count_uses = u32::from(options.count_uses);
+        let (count_uses, inventory) = (u32::from(options.count_uses), u32::from(options.inventory));
         // What the programs say of themselves is for debugging only; below that level the verifier removes it.
         let log_level = if tracing::enabled!(tracing::Level::DEBUG) {
             LOG_DEBUG
@@ -189,6 +191,7 @@ impl Programs {
             .override_global(aya_log::LEVEL, &log_level, true)
             .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::COUNT_USES, &count_uses, true)
+            .override_global(global::INVENTORY, &inventory, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)
             .override_global(global::TGID_OFFSET, &offsets.tgid, true)

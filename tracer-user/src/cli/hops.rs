@@ -38,7 +38,16 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
         inventory: true,
         ..Wants::default()
     };
-    let session = Session::open(config, wants, &args.target, Inventory::default())?;
+    let inventory = Inventory {
+        output,
+        reached: Reached::default(),
+        targets: HashMap::new(),
+        hops: Hops::default(),
+        watched: BTreeSet::new(),
+        in_use: BTreeSet::new(),
+        lost: 0,
+    };
+    let session = Session::open(config, wants, &args.target, inventory)?;
     let (seen, _) = session.run(&args.target)?;
     let lines = seen.hops.lines();
     let summary = Summary {
@@ -51,14 +60,14 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
         targets: seen.reached.targets,
         lost: seen.lost + seen.hops.overflow(),
     };
-    output.list(|| text(&lines, &summary), &json(&lines, &summary))?;
+    seen.output.list(|| text(&lines, &summary), &json(&lines, &summary))?;
     seen.reached.or_error()?;
     Ok(exit::CLEAN)
 }
 
 /// What was seen.
-#[derive(Default)]
 struct Inventory {
+    output: Output,
     reached: Reached,
     targets: HashMap<TargetId, Known>,
     hops: Hops,
@@ -74,7 +83,7 @@ struct Known {
 
 impl Observer for Inventory {
     fn notice(&mut self, notice: Notice) {
-        self.reached.notice(&notice);
+        self.reached.notice(&notice, &mut self.output);
         match notice {
             Notice::Attached { id, service, .. } => {
                 let slots = HashMap::new();

@@ -17,7 +17,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{args::TargetArgs, error::Error, requirements};
+use super::{args::TargetArgs, error::Error, output::Output, requirements};
 use crate::{
     attach::{
         object::BpfObject,
@@ -73,16 +73,26 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// Takes note.
-    pub fn notice(&mut self, notice: &Notice) {
+    /// Takes note, and says so.
+    pub fn notice(&mut self, notice: &Notice, output: &mut Output) {
         match notice {
-            Notice::Attached { .. } => self.targets += 1,
-            Notice::Failed { pid, service, reason } if self.refused.is_none() => {
-                self.refused = Some(format!(
+            Notice::Attached {
+                pid,
+                service,
+                version,
+                ..
+            } => {
+                output.say(&attached(*pid, service, version));
+                self.targets += 1;
+            }
+            Notice::Failed { pid, service, reason } => {
+                let refused = format!(
                     "cannot trace process {pid} ({}): {}",
                     clean(service),
                     clean(reason)
-                ));
+                );
+                output.say(&refused);
+                self.refused.get_or_insert(refused);
             }
             _ => {}
         }
@@ -96,6 +106,11 @@ impl Reached {
         let reason = self.refused.unwrap_or_else(|| "no cpython was seen".to_owned());
         Err(Error::cannot_trace(reason, FOLLOW_HINT))
     }
+}
+
+/// What is said when a process is traced.
+pub fn attached(pid: u32, service: &str, version: &str) -> String {
+    format!("attached to {service} (pid {pid}, cpython {version})")
 }
 
 /// How a command wants to be told.
@@ -128,6 +143,7 @@ impl<O: Observer> Session<O> {
         let options = Options {
             ring_bytes: requirements::ring_bytes()?,
             count_uses: wants.uses,
+            inventory: wants.inventory,
             random,
         };
         // The verifier leaves time to read what is going to be probed.
@@ -186,6 +202,7 @@ impl<O: Observer> Session<O> {
                 .add_running(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
+        tracing::debug!(files = self.follower.registry.binaries.parsed(), "parsed");
         self.digest();
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Observer for Report {
                 probes,
                 missing,
             } => {
-                self.output.say(&format!("attached to {service} (pid {pid}, cpython {version})"));
+                self.output.say(&session::attached(pid, &service, &version));
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 for (probe, cost) in probes {
                     self.metrics.probe(&service, probe, Some(cost));

@@ -41,7 +41,15 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         uses: true,
         ..Wants::default()
     };
-    let session = Session::open(config, wants, &args.target, InUse::default())?;
+    let in_use = InUse {
+        output,
+        reached: Reached::default(),
+        services: HashMap::new(),
+        vars: Vars::default(),
+        uses: BTreeMap::new(),
+        lost: 0,
+    };
+    let session = Session::open(config, wants, &args.target, in_use)?;
     let (seen, _) = session.run(&args.target)?;
     let lines = seen.vars.lines(&seen.uses);
     let summary = Summary {
@@ -50,14 +58,14 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         targets: seen.reached.targets,
         lost: seen.lost + seen.vars.nameless(&seen.uses),
     };
-    output.list(|| text(&lines, &summary), &json(&lines, &summary))?;
+    seen.output.list(|| text(&lines, &summary), &json(&lines, &summary))?;
     seen.reached.or_error()?;
     Ok(exit::CLEAN)
 }
 
 /// What was seen.
-#[derive(Default)]
 struct InUse {
+    output: Output,
     reached: Reached,
     services: HashMap<u32, Arc<str>>,
     vars: Vars,
@@ -82,7 +90,7 @@ impl InUse {
 
 impl Observer for InUse {
     fn notice(&mut self, notice: Notice) {
-        self.reached.notice(&notice);
+        self.reached.notice(&notice, &mut self.output);
         match notice {
             Notice::Attached { pid, service, .. } => {
                 self.services.insert(pid, service);

@@ -370,8 +370,18 @@ mod tests {
         assert_eq!(lines[4].gets, ["unknown"]);
         assert_eq!((lines[4].count, lines[4].data), (0, 1));
         assert_eq!(lines[5].gets, ["own"]);
-        insta::assert_snapshot!(hops_text::block(&lines[1]), @"");
-        insta::assert_snapshot!(hops_text::block(&lines[4]), @"");
+        insta::assert_snapshot!(hops_text::block(&lines[1]), @r"
+        SQUATS   charge (/srv/proxy.py:5) by run_in_executor, 1 time, in shop
+          carried   none 1
+          binds     tenant: worker_base 1
+          runs as   nobody
+          its binds stay for the next request on that thread
+          findings  squat 1
+        ");
+        insta::assert_snapshot!(hops_text::block(&lines[4]), @r"
+        UNKNOWN  charge (/srv/proxy.py:2) puts what is no work into a queue, 1 time, in shop
+          runs as   nobody knows whom
+        ");
     }
 
     #[test]

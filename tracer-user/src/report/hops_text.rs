@@ -13,9 +13,9 @@ pub fn block(line: &HopLine) -> String {
         .map_or_else(|| "a place that was not seen".to_owned(), ToString::to_string);
     let times = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let how_often = if line.data == 0 {
-        times(line.count, "time")
+        format!("by {}, {}", line.primitive, times(line.count, "time"))
     } else {
-        format!("{} of data", times(line.data, "handoff"))
+        format!("puts what is no work into a queue, {}", times(line.data, "time"))
     };
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:9} {value}");
@@ -39,9 +39,8 @@ pub fn block(line: &HopLine) -> String {
         row("findings", &counts(&line.findings));
     }
     format!(
-        "{:8} {site} by {}, {how_often}, in {}\n{text}",
+        "{:8} {site} {how_often}, in {}\n{text}",
         line.danger.to_uppercase(),
-        line.primitive,
         line.service,
     )
 }
