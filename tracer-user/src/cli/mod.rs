@@ -16,7 +16,7 @@ mod table;
 pub mod trace;
 pub mod vars;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser;
 use tracing_subscriber::{
@@ -68,6 +68,7 @@ fn log_to_stderr(verbose: u8) {
         .with_default(tracing::Level::WARN);
     let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time();
     tracing_subscriber::registry()
         .with(to_stderr.with_filter(own))
