@@ -51,6 +51,14 @@ pub struct Image {
     pub frame_instr: u32,
     /// `_PyInterpreterFrame.owner`.
     pub frame_owner: u32,
+    /// `PyCodeObject.co_qualname`, or `co_name` where there is none.
+    pub code_name: u32,
+    /// `PyCodeObject.co_filename`.
+    pub code_filename: u32,
+    /// `PyCodeObject.co_linetable` or `co_lnotab`.
+    pub code_line_table: u32,
+    /// `PyCodeObject.co_firstlineno`.
+    pub code_first_line: u32,
     /// First character of a compact ASCII `str`.
     pub ascii_data: u32,
     /// First character of a compact non-ASCII `str`.
@@ -166,6 +174,19 @@ pub struct Var {
     pub pad: u32,
 }
 
+/// Key of the codes map: a code object that was told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct CodeKey {
+    /// Address of the code object.
+    pub code: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
 /// Key of the map of uses.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -257,12 +278,13 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 88 + 14 * 4);
+    assert!(size_of::<Image>() == 88 + 18 * 4);
     assert!(size_of::<SlotVar>() == 24);
     assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
     assert!(size_of::<VarKey>() == 16);
     assert!(size_of::<Var>() == 16);
+    assert!(size_of::<CodeKey>() == 16);
     assert!(size_of::<UseKey>() == 24);
     assert!(size_of::<Uses>() == 32);
     assert!(size_of::<ScopeKey>() == 16);

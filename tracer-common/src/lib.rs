@@ -17,6 +17,12 @@ pub const MAX_FRAMES: usize = 8;
 pub const MAX_TEXT: usize = 64;
 /// Bytes of a variable's name that are compared in the kernel; of a longer one the length is compared as well.
 pub const MAX_NAME: usize = 56;
+/// Bytes of a code object's name that travel.
+pub const MAX_CODE_NAME: usize = 128;
+/// Bytes of a code object's file name that travel.
+pub const MAX_CODE_FILE: usize = 256;
+/// Bytes of a code object's line table that travel.
+pub const MAX_CODE_TABLE: usize = 4096;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
 pub const MAX_IMAGES: u32 = 64;
 /// Probe points over all images.

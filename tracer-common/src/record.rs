@@ -1,6 +1,6 @@
 //! What the kernel side says happened: one [`Record`] per event, followed in memory by as many [`RawValue`]s as it announces.
 
-use crate::{MAX_FRAMES, MAX_SLOTS, MAX_TEXT};
+use crate::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_TABLE, MAX_FRAMES, MAX_SLOTS, MAX_TEXT};
 
 /// Kinds of record. The numbers are the wire format between the two halves of one build.
 pub mod kind {
@@ -40,9 +40,11 @@ pub mod kind {
     pub const INTERPRETER_START: u16 = 16;
     /// A variable that is not watched was seen for the first time: value 0 is its name.
     pub const OTHER_VAR: u16 = 17;
+    /// A code object that has not been told before: a [`super::CodeHead`] instead of a record, and its line table.
+    pub const CODE: u16 = 18;
     /// Uses are counted, and a variable was used for the first time, or a value of another type than before was bound to it: `object` is
     /// the variable, `queue` its `var_hash`, value 0 its name, value 1 what is bound, if it is bound.
-    pub const USED: u16 = 18;
+    pub const USED: u16 = 19;
 }
 
 /// Bits of [`Record::flags`].
@@ -208,6 +210,63 @@ pub struct FullRecord {
     pub values: [RawValue; MAX_SLOTS],
 }
 
+/// A `str` as it travels with a code object.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct RawStr {
+    /// Address of the object.
+    pub object: u64,
+    /// Characters, which may be more than travel.
+    pub len: u64,
+    /// Bytes of a character: 1, 2 or 4.
+    pub width: u32,
+    /// Bytes that travel.
+    pub bytes: u32,
+}
+
+/// A code object. Its line table follows in memory, as many bytes of it as `table_bytes` says.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct CodeHead {
+    /// [`kind::CODE`].
+    pub kind: u16,
+    /// Always 0.
+    pub pad: u16,
+    /// Process.
+    pub tgid: u32,
+    /// Address of the code object.
+    pub code: u64,
+    /// `co_qualname`, or `co_name` where there is none.
+    pub name: RawStr,
+    /// `co_filename`.
+    pub file: RawStr,
+    /// Address of the `bytes` object that holds the line table.
+    pub table: u64,
+    /// Its length, which may be more than travels.
+    pub table_len: u64,
+    /// `co_firstlineno`.
+    pub first_line: u32,
+    /// Bytes of the table that travel.
+    pub table_bytes: u32,
+    /// Characters of the name.
+    pub name_text: [u8; MAX_CODE_NAME],
+    /// Characters of the file's name.
+    pub file_text: [u8; MAX_CODE_FILE],
+}
+
+/// A code object with room for all of the line table that can follow it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct FullCode {
+    /// The fixed part.
+    pub head: CodeHead,
+    /// The line table.
+    pub table: [u8; MAX_CODE_TABLE],
+}
+
 /// Index of the value that a READ, BIND or UNBIND is about.
 pub const VALUE_FOUND: usize = 0;
 /// Index of the default that a READ's caller passed.
@@ -223,4 +282,7 @@ const _: () = {
     assert!(size_of::<Record>() == 88 + 16 * MAX_FRAMES);
     assert!(size_of::<FullRecord>() == size_of::<Record>() + 104 * MAX_SLOTS);
     assert!(SLOT_EVENT_VALUES <= MAX_SLOTS);
+    assert!(size_of::<RawStr>() == 24);
+    assert!(size_of::<CodeHead>() == 88 + MAX_CODE_NAME + MAX_CODE_FILE);
+    assert!(size_of::<FullCode>() == size_of::<CodeHead>() + MAX_CODE_TABLE);
 };

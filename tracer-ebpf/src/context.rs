@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{self, Frames},
+    emit::{self, Frames, Wake},
     maps::SCOPES,
     read::{self, Unreadable},
     state::Hit,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// `PyContextVar_Get(var, default, out)`.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn context_get(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ContextGet) else {
         return 0;
@@ -56,7 +56,7 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
 }
 
 /// `PyContextVar_Set(var, value)`.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn context_set(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ContextSet) else {
         return 0;
@@ -96,7 +96,7 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
 }
 
 /// `PyContextVar_Reset(var, token)`.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn context_reset(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ContextReset) else {
         return 0;
@@ -141,7 +141,7 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
 }
 
 /// `tp_dealloc` of a Context. Its address is about to be reused.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn context_free(ctx: ProbeContext) -> u32 {
     let Some(hit) = Hit::new(&ctx, Probe::ContextFree) else {
         return 0;
@@ -162,7 +162,7 @@ pub fn context_free(ctx: ProbeContext) -> u32 {
     let head = emit::blank(&mut head, kind::SCOPE_END, hit.tgid, hit.tid);
     head.scope = scope;
     head.lost = hit.target().lost;
-    emit::send_head(hit.probe, Some(hit.target), head, false);
+    emit::send_head(hit.probe, Some(hit.target), head, Wake::Later);
     0
 }
 

@@ -14,6 +14,7 @@ use tracer_common::{
 };
 
 use crate::{
+    code,
     maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, wake_at},
     stack,
     state::{Hit, State},
@@ -64,18 +65,23 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
 /// Sends a record with its values.
 #[inline(always)]
 pub fn send(hit: &Hit, record: &mut FullRecord) {
-    let fresh = record.head.frames > 0 && is_new_stack(&record.head);
-    deliver(hit, record, fresh);
+    let wake = if record.head.frames > 0 && is_new_stack(&record.head) {
+        code::tell(hit, record.head.frames, &record.head.stack);
+        Wake::Now
+    } else {
+        Wake::Later
+    };
+    deliver(hit, record, wake);
 }
 
 /// The same, and wakes the agent.
 #[inline(always)]
 pub fn send_now(hit: &Hit, record: &mut FullRecord) {
-    deliver(hit, record, true);
+    deliver(hit, record, Wake::Now);
 }
 
 #[inline(always)]
-fn deliver(hit: &Hit, record: &mut FullRecord, wake: bool) {
+fn deliver(hit: &Hit, record: &mut FullRecord, wake: Wake) {
     if record.head.scope != 0 && !remember_scope(hit.tgid, record.head.scope) {
         count(hit.probe, |s| &raw mut s.lost_map);
         mark_lost(hit.target);
@@ -84,18 +90,19 @@ fn deliver(hit: &Hit, record: &mut FullRecord, wake: bool) {
     record.head.time = now();
     let values = u64::from(record.head.values).min(MAX_SLOTS as u64);
     let size = (size_of::<Record>() as u64) + values * (size_of::<RawValue>() as u64);
-    output(
-        hit.probe,
-        Some(hit.target),
-        (&raw mut *record).cast(),
-        size,
-        wake,
-    );
+    output(hit.probe, Some(hit.target), (&raw mut *record).cast(), size, wake);
+}
+
+/// Whether the agent is woken for a record, or finds it when it looks next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    Now,
+    Later,
 }
 
 /// Sends a record that has no values.
 #[inline(always)]
-pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, wake: bool) {
+pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, wake: Wake) {
     head.time = now();
     output(
         probe,
@@ -119,9 +126,16 @@ pub fn blank(head: &mut MaybeUninit<Record>, kind: u16, tgid: u32, tid: u32) -> 
     head
 }
 
+/// Whether it was sent; if not, that is counted.
 #[inline(always)]
-fn output(probe: Probe, target: Option<*mut Target>, data: *mut core::ffi::c_void, size: u64, wake: bool) {
-    let flags = if wake || is_time_to_wake(size) {
+pub fn output(
+    probe: Probe,
+    target: Option<*mut Target>,
+    data: *mut core::ffi::c_void,
+    size: u64,
+    wake: Wake,
+) -> bool {
+    let flags = if wake == Wake::Now || is_time_to_wake(size) {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
@@ -137,11 +151,13 @@ fn output(probe: Probe, target: Option<*mut Target>, data: *mut core::ffi::c_voi
     };
     if code == 0 {
         count(probe, |s| &raw mut s.sent);
+        true
     } else {
         count(probe, |s| &raw mut s.lost_ring);
         if let Some(target) = target {
             mark_lost(target);
         }
+        false
     }
 }
 

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, UseKey, Uses, Var, VarKey},
-    record::FullRecord,
+    config::{CodeKey, Image, Name, NameKey, Point, ScopeKey, Target, UseKey, Uses, Var, VarKey},
+    record::{FullCode, FullRecord},
     stats::{PROBES, ProbeStats},
 };
 
@@ -45,11 +45,23 @@ pub static USES: HashMap<UseKey, Uses> = HashMap::with_max_entries(65_536, BPF_F
 #[map]
 pub static SCOPES: HashMap<ScopeKey, u8> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 
-/// Stacks that were sent before: a new one wakes the agent, which wants to read its code objects while they live.
+/// Stacks that were sent before: the code objects of a new one may have to be told.
 #[map]
 pub static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Where each thread puts its record together. Per thread, not per CPU: a program that sleeps may be overtaken on its CPU.
+/// Code objects that were told, with a digest of what they were: addresses are reused.
+#[map]
+pub static CODES: LruHashMap<CodeKey, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Where each thread puts a code object together.
+#[map]
+pub static CODE_SCRATCH: HashMap<u32, FullCode> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// What a new entry of [`CODE_SCRATCH`] is copied from; all zero.
+#[map]
+pub static BLANK_CODE: Array<FullCode> = Array::with_max_entries(1, 0);
+
+/// Where each thread puts its record together. Per thread, not per CPU: a uprobe may be overtaken on its CPU.
 #[map]
 pub static SCRATCH: HashMap<u32, FullRecord> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 

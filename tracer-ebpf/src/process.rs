@@ -19,8 +19,8 @@ use tracer_common::{
 };
 
 use crate::{
-    emit,
-    maps::{EVENTS, SCRATCH, TARGETS, kernel},
+    emit::{self, Wake},
+    maps::{CODE_SCRATCH, EVENTS, SCRATCH, TARGETS, kernel},
     read::{self, Unreadable},
     state::forget,
 };
@@ -65,7 +65,12 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     head.child_tid = child_tid;
     // SAFETY: as above.
     head.lost = unsafe { (*parent).lost };
-    emit::send_head(Probe::Fork, Some(parent), head, !thread);
+    emit::send_head(
+        Probe::Fork,
+        Some(parent),
+        head,
+        if thread { Wake::Later } else { Wake::Now },
+    );
     0
 }
 
@@ -117,6 +122,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     emit::count_hit(Probe::Exit);
     // Most threads of a target never had a record.
     let _ = SCRATCH.remove(tid);
+    let _ = CODE_SCRATCH.remove(tid);
     let mut head = MaybeUninit::uninit();
     let head = emit::blank(&mut head, kind::EXITED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs.
@@ -125,7 +131,12 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     if last {
         head.flags |= flag::LAST;
     }
-    emit::send_head(Probe::Exit, Some(target), head, last);
+    emit::send_head(
+        Probe::Exit,
+        Some(target),
+        head,
+        if last { Wake::Now } else { Wake::Later },
+    );
     if last {
         // The number may be given to another process at once.
         let _ = TARGETS.remove(tgid);

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// `SimpleQueue.put(item)`, `put_nowait(item)`.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn queue_put(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::QueuePut) else {
         return 0;
@@ -49,7 +49,7 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
 }
 
 /// Entry of `SimpleQueue.get`, `get_nowait`: the work before has ended.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn queue_get(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::QueueGet) else {
         return 0;
@@ -65,7 +65,7 @@ pub fn queue_get(ctx: ProbeContext) -> u32 {
 }
 
 /// Return of the same. Null means that there was nothing, or an exception.
-#[uretprobe(sleepable)]
+#[uretprobe]
 pub fn queue_got(ctx: RetProbeContext) -> u32 {
     emit::count_hit(Probe::QueueGot);
     let id = bpf_get_current_pid_tgid();

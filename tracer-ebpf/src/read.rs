@@ -2,26 +2,20 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::{bpf_copy_from_user, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// The memory could not be read.
 pub struct Unreadable;
 
 /// Copies `len` bytes from the current process.
 ///
-/// The sleepable copy brings in pages that are not resident; it is the second choice because a target can make it slow.
+/// Never with a helper that brings in pages: a target can make its memory wait for ever (userfaultfd, FUSE), and as long as a program
+/// waits, no uprobe on the whole machine can be taken away. What is not resident is unreadable.
 #[inline(always)]
 pub fn user_into<T>(dst: *mut T, len: u32, src: u64) -> Result<(), Unreadable> {
     // SAFETY: callers pass a destination of at least `len` bytes; the verifier checks it again. The source is checked by the helper.
-    unsafe {
-        if bpf_probe_read_user(dst.cast(), len, src as *const _) == 0
-            || bpf_copy_from_user(dst.cast(), len, src as *const _) == 0
-        {
-            Ok(())
-        } else {
-            Err(Unreadable)
-        }
-    }
+    let code = unsafe { bpf_probe_read_user(dst.cast(), len, src as *const _) };
+    if code == 0 { Ok(()) } else { Err(Unreadable) }
 }
 
 /// A type of which any bytes are a value, and which has no padding.

@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use crate::{
-    emit::{self, Frames},
+    emit::{self, Frames, Wake},
     maps::{POINTS, TARGETS},
     queue::first_argument,
     state::{Hit, adopt_image, forget},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn thread_start(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::ThreadStart) else {
         return 0;
@@ -34,7 +34,7 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
 }
 
 /// `os.urandom(size)`, which `uuid.uuid4` and `secrets` draw from.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn random(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::Random) else {
         return 0;
@@ -55,7 +55,7 @@ pub fn random(ctx: ProbeContext) -> u32 {
 }
 
 /// `Py_InitializeFromConfig`: an interpreter comes up; nothing of an earlier one holds any more.
-#[uprobe(sleepable)]
+#[uprobe]
 pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     emit::count_hit(Probe::InterpreterStart);
     let id = bpf_get_current_pid_tgid();
@@ -85,6 +85,6 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     head.object = target_ref.bias;
     head.name = target_ref.image;
     head.lost = target_ref.lost;
-    emit::send_head(Probe::InterpreterStart, Some(target), head, true);
+    emit::send_head(Probe::InterpreterStart, Some(target), head, Wake::Now);
     0
 }

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
     report::{clock::Clock, privacy::clean},
-    source::ring::Ring,
+    source::ring::{Message, Ring},
     target::{
         arm,
         follow::{FollowError, Follower, Notice},
@@ -226,11 +226,14 @@ impl<O: Observer> Session<O> {
             let follower = &mut self.follower;
             let (events, notices) = (&mut self.events, &mut self.notices);
             let mut last = 0;
-            let count = self.ring.drain(BATCH, |record, values| {
-                last = record.time;
-                follower.record(record, values, events, notices);
+            let count = self.ring.drain(BATCH, |message| match message {
+                Message::Record(record, values) => {
+                    last = record.time;
+                    follower.record(record, values, events, notices);
+                }
+                Message::Code(head, table) => follower.code(head, table),
             });
-            if count > 0 {
+            if last > 0 {
                 self.observer.lag(now().saturating_sub(last));
             }
             self.digest();

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tracer_common::record::{
-    RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, kind, work,
+    CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, kind, work,
 };
 
 use super::{
@@ -416,6 +416,12 @@ impl Frontend {
     fn stack(&mut self, record: &Record) -> Arc<Stack> {
         let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
         Arc::new(self.resolve(frames))
+    }
+
+    /// Takes in a code object that the kernel side tells.
+    pub fn code(&mut self, head: &CodeHead, table: &[u8]) {
+        self.sites
+            .tell(head, table, self.memory.as_ref(), &self.core, &self.names);
     }
 
     /// Resolves a stack that was read from outside or travelled with a record.

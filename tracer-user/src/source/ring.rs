@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
-use tracer_common::record::{RawValue, Record};
+use tracer_common::record::{CodeHead, RawValue, Record, kind};
 
 /// The reader's end of the ring.
 pub struct Ring {
@@ -21,26 +21,41 @@ impl Ring {
         self.ring.as_raw_fd()
     }
 
-    /// Hands every waiting record to `each`, in order, up to `most`. Returns how many there were.
-    pub fn drain(&mut self, most: usize, mut each: impl FnMut(&Record, &[RawValue])) -> usize {
+    /// Hands every waiting message to `each`, in order, up to `most`. Returns how many there were.
+    pub fn drain(&mut self, most: usize, mut each: impl FnMut(Message<'_>)) -> usize {
         let mut count = 0;
         while count < most {
             let Some(item) = self.ring.next() else { break };
             count += 1;
-            if let Some((record, values)) = decode(&item) {
-                each(record, values);
+            if let Some(message) = decode(&item) {
+                each(message);
             }
         }
         count
     }
 }
 
-/// Takes a record apart. None when its size is not what it announces, which only another build's kernel side can cause.
-pub fn decode(bytes: &[u8]) -> Option<(&Record, &[RawValue])> {
+/// What the kernel side sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// Something happened.
+    Record(&'a Record, &'a [RawValue]),
+    /// A code object, ahead of the first record that names it, and as much of its line table as travels.
+    Code(&'a CodeHead, &'a [u8]),
+}
+
+/// Takes a message apart. None when its size is not what it announces, which only another build's kernel side can cause.
+pub fn decode(bytes: &[u8]) -> Option<Message<'_>> {
+    let (kind, _) = bytes.split_at_checked(size_of::<u16>())?;
+    if bytemuck::pod_read_unaligned::<u16>(kind) == kind::CODE {
+        let (head, rest) = bytes.split_at_checked(size_of::<CodeHead>())?;
+        let head: &CodeHead = bytemuck::try_from_bytes(head).ok()?;
+        return Some(Message::Code(head, rest.get(..head.table_bytes as usize)?));
+    }
     let (head, rest) = bytes.split_at_checked(size_of::<Record>())?;
     let record: &Record = bytemuck::try_from_bytes(head).ok()?;
     let values = rest.get(..usize::from(record.values) * size_of::<RawValue>())?;
-    Some((record, bytemuck::try_cast_slice(values).ok()?))
+    Some(Message::Record(record, bytemuck::try_cast_slice(values).ok()?))
 }
 
 /// The ring as something to wait on.

@@ -1,4 +1,4 @@
-//! From frames to places in the program's source, read lazily from the target and kept.
+//! From frames to places in the program's source: told by the kernel side, or read from the target, and kept.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_common::record::RawFrame;
+use tracer_common::record::{CodeHead, RawFrame};
 
 use super::names::NameSet;
 use crate::{
@@ -81,6 +81,31 @@ impl Sites {
         }
     }
 
+    /// Takes in a code object that the kernel side tells. It was alive then; that it may not be any more does not matter.
+    pub fn tell(
+        &mut self,
+        head: &CodeHead,
+        table: &[u8],
+        memory: Option<&ProcessMemory>,
+        core: &Core,
+        names: &NameSet,
+    ) {
+        // What is too large to travel is read from outside, if it is still the same.
+        let whole = head.table_len == table.len() as u64;
+        let told = Code::told(core.layout, head, table);
+        let read = || {
+            let code = Code::read(memory?, core.layout, head.code).ok()?;
+            (code.identity == CodeIdentity::told(head)).then_some(code)
+        };
+        let code = match told {
+            Some(code) if whole => Some(code),
+            told => read().or(told),
+        };
+        if let Some(code) = code {
+            self.keep(head.code, Instant::now(), code, names);
+        }
+    }
+
     /// Reads a code object, unless what is known of it is still good.
     fn refresh(
         &mut self,
@@ -104,6 +129,10 @@ impl Sites {
         let Some(code) = memory.and_then(|memory| Code::read(memory, core.layout, address).ok()) else {
             return;
         };
+        self.keep(address, now, code, names);
+    }
+
+    fn keep(&mut self, address: u64, now: Instant, code: Code, names: &NameSet) {
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }

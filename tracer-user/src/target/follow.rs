@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tracer_common::{
     MAX_SLOTS,
     config::{NO_IMAGE, SlotVar, Target, target_flag},
-    record::{RawValue, Record, flag, kind},
+    record::{CodeHead, RawValue, Record, flag, kind},
     stats::Probe,
 };
 
@@ -364,6 +364,14 @@ impl Follower {
                 }
                 events.push(frontend.event(time, pid, What::Exit { detached: true }));
             }
+        }
+    }
+
+    /// Takes in a code object that the kernel side tells, ahead of the record that names it.
+    pub fn code(&mut self, head: &CodeHead, table: &[u8]) {
+        let process = self.processes.get_mut(&head.tgid);
+        if let Some(frontend) = process.and_then(|p| p.frontend.as_mut()) {
+            frontend.code(head, table);
         }
     }
 

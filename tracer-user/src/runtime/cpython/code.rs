@@ -1,8 +1,10 @@
 //! Code objects: the name, file and line behind a frame.
 
+use tracer_common::record::{CodeHead, RawStr};
+
 use super::{
     layout::Layout,
-    memory::{Memory, MemoryError, text},
+    memory::{Memory, MemoryError, string, text},
 };
 
 /// Bytes of a line table that are read.
@@ -47,6 +49,22 @@ impl CodeIdentity {
             first_line: memory.u32(address, layout.code_first_line)?,
         })
     }
+
+    /// The identity of a code object that the kernel side told.
+    pub fn told(head: &CodeHead) -> Self {
+        Self {
+            name: head.name.object,
+            filename: head.file.object,
+            line_table: head.table,
+            first_line: head.first_line,
+        }
+    }
+}
+
+fn told_text(text: &RawStr, bytes: &[u8]) -> Option<String> {
+    let whole = text.len.checked_mul(u64::from(text.width)) == Some(u64::from(text.bytes));
+    let bytes = bytes.get(..text.bytes as usize).filter(|_| whole)?;
+    Some(string(bytes, text.width as usize))
 }
 
 /// Whether the object at `address` is a code object. A frame whose executable is something else (3.13's entry frames have `None`)
@@ -75,6 +93,18 @@ impl Code {
                 .ok_or(MemoryError::invalid("code object", address))?,
             identity,
             line_table: memory.bytes(table, layout.bytes_data, len as usize)?,
+        })
+    }
+
+    /// The code object that the kernel side told, unless it is too large to have travelled whole.
+    pub fn told(layout: &Layout, head: &CodeHead, table: &[u8]) -> Option<Self> {
+        Some(Self {
+            qualname: told_text(&head.name, &head.name_text)?,
+            filename: told_text(&head.file, &head.file_text)?,
+            first_line: head.first_line,
+            start: head.code.checked_add(layout.code_adaptive)?,
+            identity: CodeIdentity::told(head),
+            line_table: table.to_vec(),
         })
     }
 

@@ -164,6 +164,10 @@ impl Layout {
         image.tstate_thread_id = self.tstate_thread_id as u32;
         image.tstate_context = self.tstate_context as u32;
         image.tstate_frame = self.tstate_frame as u32;
+        image.code_name = self.code_qualname as u32;
+        image.code_filename = self.code_filename as u32;
+        image.code_line_table = self.code_line_table as u32;
+        image.code_first_line = self.code_first_line as u32;
         image.cframe_current = self.cframe_current.map_or(u32::MAX, |offset| offset as u32);
         image.frame_code = self.frame_code as u32;
         image.frame_previous = self.frame_previous as u32;

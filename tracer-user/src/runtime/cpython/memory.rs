@@ -147,9 +147,14 @@ pub fn text(memory: &impl Memory, layout: &Layout, address: u64) -> Result<Strin
     let shape = str_shape(memory, layout, address)?;
     let len = shape.len.min(MAX_TEXT_CHARS) * shape.width;
     let bytes = memory.bytes(address, shape.data, len as usize)?;
-    Ok(characters(&bytes, shape.width as usize)
+    Ok(string(&bytes, shape.width as usize))
+}
+
+/// The text in `bytes`, each character of `width` bytes. Lone surrogates become U+FFFD.
+pub fn string(bytes: &[u8], width: usize) -> String {
+    characters(bytes, width)
         .map(|unit| char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect())
+        .collect()
 }
 
 /// The code points in `bytes`, each of `width` bytes.

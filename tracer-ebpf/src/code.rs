@@ -1,0 +1,134 @@
+//! Telling code objects: their name, file and line table, while they are certain to be alive.
+//!
+//! A module's code is freed as soon as the module has run, and all of it when the program ends: sooner than the agent can read it.
+
+use tracer_common::{
+    MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_TABLE, MAX_FRAMES,
+    config::CodeKey,
+    record::{CodeHead, FullCode, RawFrame, RawStr, kind},
+};
+
+use crate::{
+    emit::{self, Wake},
+    maps::{BLANK_CODE, CODE_SCRATCH, CODES},
+    read::{self, Unreadable},
+    state::Hit,
+};
+
+/// Tells those code objects of a stack that were not told before.
+#[inline(always)]
+pub fn tell(hit: &Hit, frames: u8, stack: &[RawFrame; MAX_FRAMES]) {
+    let Some(code) = scratch(hit.tid) else {
+        return;
+    };
+    for (place, frame) in stack.iter().enumerate() {
+        if place >= frames as usize {
+            break;
+        }
+        // The agent reads what cannot be read here by itself, if it still can.
+        let _ = tell_one(hit, frame.code, code);
+    }
+}
+
+#[inline(always)]
+fn tell_one(hit: &Hit, address: u64, code: &mut FullCode) -> Result<(), Unreadable> {
+    let image = hit.image;
+    let head = &mut code.head;
+    head.kind = kind::CODE;
+    head.tgid = hit.tgid;
+    head.code = address;
+    head.name.object = read::pointer(address + u64::from(image.code_name))?;
+    head.file.object = read::pointer(address + u64::from(image.code_filename))?;
+    head.table = read::pointer(address + u64::from(image.code_line_table))?;
+    head.first_line = read::user::<u32>(address + u64::from(image.code_first_line))?;
+    let key = CodeKey {
+        code: address,
+        tgid: hit.tgid,
+        pad: 0,
+    };
+    let digest = digest(head);
+    if CODES.get_ptr(key).is_some_and(|known| {
+        // SAFETY: the entry lives as long as this program runs.
+        unsafe { *known == digest }
+    }) {
+        return Ok(());
+    }
+    text(
+        hit,
+        &mut head.name,
+        head.name_text.as_mut_ptr(),
+        MAX_CODE_NAME as u32,
+    )?;
+    text(
+        hit,
+        &mut head.file,
+        head.file_text.as_mut_ptr(),
+        MAX_CODE_FILE as u32,
+    )?;
+    // PyBytesObject: ob_size 16, ob_sval 32.
+    head.table_len = read::pointer(head.table + 16)?;
+    let bytes = at_most(head.table_len, MAX_CODE_TABLE as u32);
+    read::user_into(code.table.as_mut_ptr(), bytes, head.table + 32)?;
+    head.table_bytes = bytes;
+    let size = size_of::<CodeHead>() as u64 + u64::from(bytes);
+    if emit::output(
+        hit.probe,
+        Some(hit.target),
+        (&raw mut *code).cast(),
+        size,
+        Wake::Later,
+    ) {
+        // A failed insert only means that it is told again.
+        let _ = CODES.insert(key, digest, 0);
+    }
+    Ok(())
+}
+
+/// Reads a compact `str`; one that is not is for the agent.
+#[inline(always)]
+fn text(hit: &Hit, text: &mut RawStr, to: *mut u8, room: u32) -> Result<(), Unreadable> {
+    // PyASCIIObject: length 16, hash 24, state 32 (Include/cpython/unicodeobject.h).
+    let [len, _, state] = read::user::<[u64; 3]>(text.object + 16)?;
+    let (width, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
+    if !compact {
+        return Err(Unreadable);
+    }
+    text.len = len;
+    text.width = width as u32;
+    let units = u64::from(at_most(len, room));
+    let bytes = at_most(units * width, room);
+    let data = if ascii {
+        hit.image.ascii_data
+    } else {
+        hit.image.compact_data
+    };
+    read::user_into(to, bytes, text.object + u64::from(data))?;
+    text.bytes = bytes;
+    Ok(())
+}
+
+#[inline(always)]
+const fn at_most(len: u64, room: u32) -> u32 {
+    if len > room as u64 { room } else { len as u32 }
+}
+
+/// What differs between two code objects that follow one another at one address.
+#[inline(always)]
+fn digest(head: &CodeHead) -> u64 {
+    let mut digest = u64::from(head.first_line);
+    for word in [head.name.object, head.file.object, head.table] {
+        digest = (digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        digest ^= digest >> 29;
+    }
+    digest
+}
+
+#[inline(always)]
+fn scratch(tid: u32) -> Option<&'static mut FullCode> {
+    if CODE_SCRATCH.get_ptr_mut(tid).is_none() {
+        let blank = BLANK_CODE.get(0)?;
+        CODE_SCRATCH.insert(tid, blank, 0).ok()?;
+    }
+    // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
+    CODE_SCRATCH.get_ptr_mut(tid).map(|p| unsafe { &mut *p })
+}
