@@ -94,8 +94,7 @@ fn every_variable_is_counted() {
         program.say("end");
         let ended = program.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let truth: Vec<(String, Option<String>, u64, u64, Vec<String>, Option<String>)> =
-            serde_json::from_str(ended.stdout.trim()).expect("the truth");
+        let truth: Vec<Value> = serde_json::from_str(ended.stdout.trim()).expect("the truth");
         let lines = lines(&fs::read_to_string(&file).expect("it was written"));
         fs::remove_file(&file).expect("it is ours");
         let found: Vec<Value> = of_type(&lines, "variable")
@@ -115,8 +114,13 @@ fn every_variable_is_counted() {
             .collect();
         let expected: Vec<Value> = truth
             .into_iter()
-            .map(|(name, module, reads, binds, types, role)| {
-                let modules: Vec<String> = module.into_iter().collect();
+            .map(|variable| {
+                let [name, module, reads, binds, types, role] =
+                    variable.as_array().expect("a list").as_slice()
+                else {
+                    panic!("no variable: {variable}");
+                };
+                let modules: Vec<&str> = module.as_str().into_iter().collect();
                 json!(["variables", name, modules, 1, reads, binds, types, role])
             })
             .collect();
@@ -204,7 +208,10 @@ fn binds_that_stay_and_do_not_come_back() {
         // Each worker is clean once, and carries what it was left with from then on.
         let carried = |name: &str| site["carried"][name].as_u64().expect("a number");
         assert_eq!(carried("none") + carried("foreign"), 20, "{site:#}");
-        assert!(carried("foreign") > 0 && site["carried"].get("copied").is_none(), "{site:#}");
+        assert!(
+            carried("foreign") > 0 && site["carried"].get("copied").is_none(),
+            "{site:#}"
+        );
     });
 }
 
@@ -305,7 +312,10 @@ fn processes_are_listed_with_what_they_run() {
         assert_eq!(line["build"]["debug"], false);
         assert!(found(&["discover", "--format", "json"], sleeper.pid()).is_none());
         let line = found(&["discover", "--all", "--format", "json"], sleeper.pid()).expect("it is listed");
-        says(&line, &json!({"version": null, "attachable": false, "obstacle": "not_cpython"}));
+        says(
+            &line,
+            &json!({"version": null, "attachable": false, "obstacle": "not_cpython"}),
+        );
         let text = run(setup, &["discover"]).stdout;
         let row = text
             .lines()
@@ -358,7 +368,10 @@ fn who_lacks_privileges_is_told_for_every_process() {
             .into_iter()
             .find(|line| line["pid"] == target.pid())
             .expect("it is listed");
-        says(line, &json!({"attachable": false, "obstacle": "permission", "version": null}));
+        says(
+            line,
+            &json!({"attachable": false, "obstacle": "permission", "version": null}),
+        );
         assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     });
 }

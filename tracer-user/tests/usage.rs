@@ -71,7 +71,10 @@ fn values_that_make_no_sense() {
         (&["hops", "--fail-on", "squat", "--pid", "1"], "--fail-on"),
         (&["discover", "--pid", "1"], "--pid"),
         (&["discover", "--output", "/nonexistent/x"], "/nonexistent/x"),
-        (&["discover", "--config", "/nonexistent/x.toml"], "/nonexistent/x.toml"),
+        (
+            &["discover", "--config", "/nonexistent/x.toml"],
+            "/nonexistent/x.toml",
+        ),
         (&["trce"], "trace"),
         (&[], "Usage"),
     ] {

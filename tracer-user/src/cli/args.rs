@@ -222,9 +222,7 @@ impl TargetArgs {
         if self.pids.is_empty() && self.command.is_empty() {
             return Err(Error::usage(
                 "nothing to trace",
-                format!(
-                    "give --pid PID, or a command behind `--`: bleedtrace {command} -- python3 app.py"
-                ),
+                format!("give --pid PID, or a command behind `--`: bleedtrace {command} -- python3 app.py"),
             ));
         }
         Ok(())

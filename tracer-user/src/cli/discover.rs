@@ -90,7 +90,15 @@ fn text(lines: &[ProcessLine], summary: &Summary) -> String {
     if lines.is_empty() {
         return "no process runs python\n".to_owned();
     }
-    let head = ["PID", "USER", "SERVICE", "CPYTHON", "BUILD", "TRACEABLE", "BECAUSE"];
+    let head = [
+        "PID",
+        "USER",
+        "SERVICE",
+        "CPYTHON",
+        "BUILD",
+        "TRACEABLE",
+        "BECAUSE",
+    ];
     let row = |line: &ProcessLine| {
         vec![
             line.pid.to_string(),

@@ -60,7 +60,8 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
         targets: seen.reached.targets,
         lost: seen.lost + seen.hops.overflow(),
     };
-    seen.output.list(|| text(&lines, &summary), &json(&lines, &summary))?;
+    seen.output
+        .list(|| text(&lines, &summary), &json(&lines, &summary))?;
     seen.reached.or_error()?;
     Ok(exit::CLEAN)
 }

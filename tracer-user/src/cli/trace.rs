@@ -136,7 +136,8 @@ impl Observer for Report {
             target.slots.insert(*slot, Arc::clone(name));
             let service = Arc::clone(&target.info.service);
             if self.watching.insert((Arc::clone(&service), Arc::clone(name))) {
-                self.output.say(&format!("watching {name} as {} in {service}", role.name()));
+                self.output
+                    .say(&format!("watching {name} as {} in {service}", role.name()));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Write as _,
     sync::Arc,
 };
 
@@ -58,7 +59,8 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         targets: seen.reached.targets,
         lost: seen.lost + seen.vars.nameless(&seen.uses),
     };
-    seen.output.list(|| text(&lines, &summary), &json(&lines, &summary))?;
+    seen.output
+        .list(|| text(&lines, &summary), &json(&lines, &summary))?;
     seen.reached.or_error()?;
     Ok(exit::CLEAN)
 }
@@ -149,10 +151,11 @@ fn text(lines: &[VarLine], summary: &Summary) -> String {
         table::render(&head, lines.iter().map(row))
     };
     if summary.lost > 0 {
-        text.push_str(&format!(
-            "{} uses were lost: the list may be incomplete\n",
+        let _ = writeln!(
+            text,
+            "{} uses were lost: the list may be incomplete",
             summary.lost
-        ));
+        );
     }
     let watch: Vec<String> = lines
         .iter()
@@ -160,7 +163,7 @@ fn text(lines: &[VarLine], summary: &Summary) -> String {
         .filter_map(|line| Some(format!("--{} {}", line.suggested_role?, selector(line, lines))))
         .collect();
     if !watch.is_empty() {
-        text.push_str(&format!("\nto watch them: bleedtrace trace {} ...\n", watch.join(" ")));
+        let _ = writeln!(text, "\nto watch them: bleedtrace trace {} ...", watch.join(" "));
     }
     text
 }

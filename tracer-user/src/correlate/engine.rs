@@ -65,7 +65,7 @@ impl Engine {
                 target: id,
                 facts,
                 findings: &mut self.findings,
-            inventory: self.settings.inventory,
+                inventory: self.settings.inventory,
             });
         }
     }

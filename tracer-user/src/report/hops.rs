@@ -145,7 +145,11 @@ impl Hops {
                         *row.carried.entry(carried).or_default() += 1;
                     }
                     HopWhat::Read(slot, result) => {
-                        *row.reads.entry(name(slot)).or_default().entry(result).or_default() += 1;
+                        *row.reads
+                            .entry(name(slot))
+                            .or_default()
+                            .entry(result)
+                            .or_default() += 1;
                     }
                     HopWhat::Bound(slot, place) => {
                         *row.binds.entry(name(slot)).or_default().entry(place).or_default() += 1;
@@ -388,7 +392,11 @@ mod tests {
     fn what_is_bound_in_a_copy_ends_with_it() {
         let hops = all(&[
             hop(Primitive::ToThread, 1, HopWhat::Taken(Carried::Copied)),
-            hop(Primitive::ToThread, 1, HopWhat::Bound(TENANT, Place::WorkerEntered)),
+            hop(
+                Primitive::ToThread,
+                1,
+                HopWhat::Bound(TENANT, Place::WorkerEntered),
+            ),
         ]);
         assert_eq!(hops.lines()[0].binds_reach, ["nobody"]);
         assert_eq!(hops.lines()[0].danger, "carries");

@@ -63,7 +63,10 @@ impl Build {
     /// In words.
     pub fn words(&self) -> String {
         let mut words = vec![if self.shared { "shared" } else { "static" }];
-        words.extend(self.stripped.map(|stripped| if stripped { "stripped" } else { "with symbols" }));
+        words.extend(
+            self.stripped
+                .map(|stripped| if stripped { "stripped" } else { "with symbols" }),
+        );
         if self.debug == Some(true) {
             words.push("debug");
         }

@@ -41,7 +41,13 @@ const DIGEST: [&str; 8] = [
     "sha256",
 ];
 /// Types that hold none of these.
-const NEITHER: [&str; 5] = ["bool", "float", "function", "method", "builtin_function_or_method"];
+const NEITHER: [&str; 5] = [
+    "bool",
+    "float",
+    "function",
+    "method",
+    "builtin_function_or_method",
+];
 
 /// What a variable may be watched as.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -97,39 +97,21 @@ impl Vars {
 
     /// One line for each variable of each service: what may be an identity first, then by use.
     pub fn lines(&self, uses: &BTreeMap<UseKey, Uses>) -> Vec<VarLine> {
-        let mut lines: BTreeMap<(&str, &str, &BTreeSet<String>), (BTreeSet<u32>, Uses, BTreeSet<&str>)> =
-            BTreeMap::new();
+        let mut sums: BTreeMap<Name<'_>, Sum<'_>> = BTreeMap::new();
         for (key, known) in &self.known {
-            let modules = self.modules_of(known);
-            let (processes, sum, types) = lines
-                .entry((&*known.service, &*known.name, modules))
-                .or_default();
+            let name = Name {
+                service: &known.service,
+                variable: &known.name,
+                modules: self.modules_of(known),
+            };
+            let sum = sums.entry(name).or_default();
             let counted = uses.get(key).copied().unwrap_or_default();
-            processes.insert(key.tgid);
+            sum.processes.insert(key.tgid);
             sum.reads += counted.reads;
             sum.binds += counted.binds;
-            types.extend(known.types.iter().map(String::as_str));
+            sum.types.extend(known.types.iter().map(String::as_str));
         }
-        let line = |((service, name, modules), (processes, uses, types)): (
-            (&str, &str, &BTreeSet<String>),
-            (BTreeSet<u32>, Uses, BTreeSet<&str>),
-        )| {
-            let types: Vec<&str> = types.into_iter().collect();
-            let suggestion = role::suggest(name, &types, uses.binds);
-            VarLine {
-                kind: "variable",
-                service: clean(service),
-                name: name.to_owned(),
-                modules: modules.iter().cloned().collect(),
-                processes: processes.len() as u64,
-                reads: uses.reads,
-                binds: uses.binds,
-                value_types: types.iter().map(|name| (*name).to_owned()).collect(),
-                suggested_role: suggestion.as_ref().map(|s| s.role.name()),
-                why: suggestion.map(|Suggestion { why, .. }| why),
-            }
-        };
-        let mut lines: Vec<VarLine> = lines.into_iter().map(line).collect();
+        let mut lines: Vec<VarLine> = sums.iter().map(|(name, sum)| line(name, sum)).collect();
         let order = ["identity", "request", "digest"];
         let rank = |line: &VarLine| {
             let role = line.suggested_role;
@@ -162,6 +144,39 @@ impl Vars {
             [only] => only,
             _ => &known.modules,
         }
+    }
+}
+
+/// What is one variable to whoever reads the list, in whatever processes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a> {
+    service: &'a str,
+    variable: &'a str,
+    modules: &'a BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Sum<'a> {
+    processes: BTreeSet<u32>,
+    reads: u64,
+    binds: u64,
+    types: BTreeSet<&'a str>,
+}
+
+fn line(name: &Name<'_>, sum: &Sum<'_>) -> VarLine {
+    let types: Vec<&str> = sum.types.iter().copied().collect();
+    let suggestion = role::suggest(name.variable, &types, sum.binds);
+    VarLine {
+        kind: "variable",
+        service: clean(name.service),
+        name: name.variable.to_owned(),
+        modules: name.modules.iter().cloned().collect(),
+        processes: sum.processes.len() as u64,
+        reads: sum.reads,
+        binds: sum.binds,
+        value_types: types.into_iter().map(str::to_owned).collect(),
+        suggested_role: suggestion.as_ref().map(|s| s.role.name()),
+        why: suggestion.map(|Suggestion { why, .. }| why),
     }
 }
 
@@ -220,7 +235,10 @@ mod tests {
         assert_eq!(lines.len(), 2);
         let tenant = &lines[0];
         assert_eq!((&*tenant.name, tenant.reads, tenant.binds), ("tenant", 7, 3));
-        assert_eq!((tenant.processes, &tenant.modules[..]), (3, &["app.auth".to_owned()][..]));
+        assert_eq!(
+            (tenant.processes, &tenant.modules[..]),
+            (3, &["app.auth".to_owned()][..])
+        );
         assert_eq!(tenant.value_types, ["Tenant", "str"]);
         assert_eq!(tenant.suggested_role, Some("identity"));
         assert_eq!((&*lines[1].name, lines[1].suggested_role), ("depth", None));

@@ -47,7 +47,9 @@ fn name(frontend: &mut Frontend, variable: u64, values: &[RawValue]) -> Option<S
     let whole = |frontend: &Frontend| Some(frontend.interpreter()?.variable(variable).ok()?.name);
     match frontend.found(values.first()?) {
         Found::Value(value) => match value.content {
-            Content::Str(text) if !text.whole => whole(frontend).or_else(|| Some(format!("{}...", text.shown))),
+            Content::Str(text) if !text.whole => {
+                whole(frontend).or_else(|| Some(format!("{}...", text.shown)))
+            }
             Content::Str(text) => Some(text.shown.to_string()),
             _ => None,
         },

@@ -53,7 +53,9 @@ pub fn candidates<'a>(maps: &'a [Mapping], exe: &[u8]) -> impl Iterator<Item = &
         m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
     };
     let mut seen = BTreeSet::new();
-    maps.iter().filter(is_candidate).filter(move |m| seen.insert(m.file))
+    maps.iter()
+        .filter(is_candidate)
+        .filter(move |m| seen.insert(m.file))
 }
 
 /// Looks at the interpreters of running processes, so that they are known when these are attached to. What cannot be looked at
@@ -61,7 +63,9 @@ pub fn candidates<'a>(maps: &'a [Mapping], exe: &[u8]) -> impl Iterator<Item = &
 pub fn look_ahead(pids: &[u32]) -> Binaries {
     let mut binaries = Binaries::default();
     for pid in pids {
-        let Ok(process) = Process::open(*pid) else { continue };
+        let Ok(process) = Process::open(*pid) else {
+            continue;
+        };
         let (Ok(exe), Ok(maps)) = (process.exe(), process.maps()) else {
             continue;
         };

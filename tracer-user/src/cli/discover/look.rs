@@ -96,26 +96,29 @@ impl Looker {
     }
 
     fn interpreter(&mut self, process: &Process) -> Result<Found, Refusal> {
-        let exe = process.exe().map_err(unreadable)?;
-        let maps = process.maps().map_err(unreadable)?;
+        let exe = process.exe().map_err(|error| unreadable(&error))?;
+        let maps = process.maps().map_err(|error| unreadable(&error))?;
         for mapping in candidates(&maps, &exe) {
             let file = process.open_mapped(mapping).map_err(|error| {
                 if mapping.says_deleted() {
                     (Obstacle::Deleted, format!("{error}; {}", error.hint()))
                 } else {
-                    unreadable(error)
+                    unreadable(&error)
                 }
             })?;
             let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
             let looked = self.binaries.look(&file, &name);
-            let (number, binary) = looked
-                .map_err(|error| (Obstacle::Unreadable, format!("failed to read {name}: {error}")))?;
-            let (version, refused) = match binary {
-                Binary::Core(core, _) => (Some(core.version), None),
-                Binary::Refused { version, reason } => (version, Some(reason)),
+            let (number, binary) =
+                looked.map_err(|error| (Obstacle::Unreadable, format!("failed to read {name}: {error}")))?;
+            let (version, free_threaded, refused) = match binary {
+                Binary::Core(core, _) => (Some(core.version), false, None),
+                Binary::Refused {
+                    version,
+                    free_threaded,
+                    reason,
+                } => (version, free_threaded, Some(reason)),
                 Binary::Queue(_) | Binary::Other(_) => continue,
             };
-            let free_threaded = refused.as_ref().is_some_and(|reason| reason.contains("free-threaded"));
             let build = self.builds.entry(number).or_insert_with(|| Build {
                 free_threaded,
                 ..build(&file, mapping)
@@ -142,12 +145,12 @@ impl Looker {
             let reason = "it maps greenlet, which return probes do not survive; --allow-greenlet insists";
             return Some((Obstacle::Greenlet, reason.to_owned()));
         }
-        process.memory().err().map(unreadable)
+        process.memory().err().map(|error| unreadable(&error))
     }
 }
 
-fn unreadable(error: ProcessError) -> Refusal {
-    let obstacle = match &error {
+fn unreadable(error: &ProcessError) -> Refusal {
+    let obstacle = match error {
         ProcessError::Unreadable { cause, .. } | ProcessError::Unopenable { cause, .. }
             if cause.kind() == std::io::ErrorKind::PermissionDenied =>
         {
