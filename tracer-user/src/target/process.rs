@@ -8,12 +8,17 @@ use std::{
     io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::{FileExt, MetadataExt},
+        unix::fs::MetadataExt,
     },
     path::Path,
 };
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+
+use crate::{
+    patience,
+    runtime::cpython::memory::{Memory as _, ProcessMemory},
+};
 
 use super::{
     maps::{self, FileId, Mapping},
@@ -176,9 +181,9 @@ impl Process {
             return Err(self.unreadable("environment", io::ErrorKind::PermissionDenied));
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        self.memory()?
-            .read_exact_at(&mut bytes, start)
-            .map_err(|e| self.unreadable("environment", e))?;
+        ProcessMemory::new(self.memory()?)
+            .read(start, &mut bytes)
+            .map_err(|e| self.unreadable("environment", io::Error::other(e)))?;
         Ok(split_strings(&bytes))
     }
 
@@ -264,12 +269,16 @@ impl Process {
     }
 
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, ProcessError> {
-        let mut bytes = Vec::new();
-        match self
-            .file(name)
-            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        {
-            Ok(_) => Ok(bytes),
+        // Some of it, such as the arguments, comes from the process's memory, which may never answer.
+        let read = |file: File| {
+            patience::attempt(move || {
+                let mut bytes = Vec::new();
+                file.take(limit).read_to_end(&mut bytes).map(|_| bytes)
+            })
+            .unwrap_or_else(|stalled| Err(io::Error::other(stalled)))
+        };
+        match self.file(name).and_then(read) {
+            Ok(bytes) => Ok(bytes),
             // ESRCH: the process behind the open directory has ended.
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
                 Err(ProcessError::NoSuchProcess(self.pid))
