@@ -51,6 +51,7 @@ rows! {
     a_context_copied_by_the_submitter_carries: "copy_context.py" ["submitter"], [] => [];
     a_context_copied_by_the_worker_is_empty: "copy_context.py" ["worker"], [] => [("black_hole_read", 1)];
     a_context_copied_by_a_polluted_worker_bleeds: "copy_context.py" ["polluted"], [] => [("squat", 1), ("bleed", 1)];
+    every_kind_of_place_is_named: "sites.py" [], [] => [("black_hole_read", 12)];
     what_is_gone_before_the_agent_looks_is_named: "stalled_agent.py" [], [] => [("black_hole_read", 1)];
     a_bare_thread_reads_nothing: "threads.py" ["bare"], [] => [("black_hole_read", 1)];
     a_bare_thread_leaves_nothing: "threads.py" ["binds"], [] => [];
