@@ -3,7 +3,7 @@
 //! A module's code is freed as soon as the module has run, and all of it when the program ends: sooner than the agent can read it.
 
 use tracer_common::{
-    MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_TABLE, MAX_FRAMES,
+    MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES,
     config::CodeKey,
     record::{CodeHead, FullCode, RawFrame, RawStr, kind},
 };
@@ -21,17 +21,26 @@ pub fn tell(hit: &Hit, frames: u8, stack: &[RawFrame; MAX_FRAMES]) {
     let Some(code) = scratch(hit.tid) else {
         return;
     };
+    let mut object = if hit.image.lasti_unit == 0 {
+        0
+    } else {
+        hit.top_frame().unwrap_or(0)
+    };
     for (place, frame) in stack.iter().enumerate() {
         if place >= frames as usize {
             break;
         }
         // The agent reads what cannot be read here by itself, if it still can.
-        let _ = tell_one(hit, frame.code, code);
+        let _ = tell_one(hit, frame.code, object, code);
+        if object != 0 {
+            // PyFrameObject.f_back is at 24.
+            object = read::pointer(object + 24).unwrap_or(0);
+        }
     }
 }
 
 #[inline(always)]
-fn tell_one(hit: &Hit, address: u64, code: &mut FullCode) -> Result<(), Unreadable> {
+fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<(), Unreadable> {
     let image = hit.image;
     let head = &mut code.head;
     head.kind = kind::CODE;
@@ -65,6 +74,10 @@ fn tell_one(hit: &Hit, address: u64, code: &mut FullCode) -> Result<(), Unreadab
         head.file_text.as_mut_ptr(),
         MAX_CODE_FILE as u32,
     )?;
+    head.owner[0] = 0;
+    if frame != 0 && owner(hit, address, frame, head.owner.as_mut_ptr()).is_err() {
+        head.owner[0] = 0;
+    }
     // PyBytesObject: ob_size 16, ob_sval 32.
     head.table_len = read::pointer(head.table + 16)?;
     let bytes = at_most(head.table_len, MAX_CODE_TABLE as u32);
@@ -82,6 +95,28 @@ fn tell_one(hit: &Hit, address: u64, code: &mut FullCode) -> Result<(), Unreadab
         let _ = CODES.insert(key, digest, 0);
     }
     Ok(())
+}
+
+/// Reads the name of the type whose method a frame runs: that of its first argument, if that is called as such arguments are.
+#[inline(always)]
+fn owner(hit: &Hit, code: u64, frame: u64, to: *mut u8) -> Result<(), Unreadable> {
+    let image = hit.image;
+    let names = read::pointer(code + u64::from(image.code_varnames))?;
+    let name = read::pointer(names + u64::from(image.tuple_items))?;
+    // PyASCIIObject.length is at 16.
+    let len = read::pointer(name + 16)?;
+    let text = read::user::<[u8; 4]>(name + u64::from(image.ascii_data))?;
+    let first = read::pointer(frame + u64::from(image.frame_locals))?;
+    let kind = if len == 4 && text == *b"self" {
+        // PyObject.ob_type is at 8.
+        read::pointer(first + 8)?
+    } else if len == 3 && text == *b"cls\0" {
+        first
+    } else {
+        return Ok(());
+    };
+    // PyTypeObject.tp_name is at 24.
+    read::user_text(to, MAX_CODE_OWNER as u32, read::pointer(kind + 24)?)
 }
 
 /// Reads a compact `str`; one that is not is for the agent.

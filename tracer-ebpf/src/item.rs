@@ -36,10 +36,26 @@ pub fn describe(hit: &Hit, item: u64, record: &mut FullRecord) {
     }
 }
 
-/// The attribute `fn`, second in `_WorkItem.__init__` (Lib/concurrent/futures/thread.py).
+/// The callable: the attribute `fn`, second in `_WorkItem.__init__` (Lib/concurrent/futures/thread.py), from 3.14 on the first item of
+/// the tuple `task` in the same place.
 #[inline(always)]
 fn callable_of(hit: &Hit, item: u64) -> Result<u64, Unreadable> {
     let values = match hit.image.attributes {
+        attributes::SPLIT_DICT => {
+            // `_WorkItem` has its dictionary at 16; PyDictObject.ma_values 40 is null when the values are among the keys.
+            let values = read::pointer(read::pointer(item + 16)? + 40)?;
+            if values == 0 {
+                return Err(Unreadable);
+            }
+            values
+        }
+        attributes::VALUES => {
+            let values = read::pointer(item - 32)?;
+            if values == 0 {
+                return Err(Unreadable);
+            }
+            values
+        }
         attributes::TAGGED_VALUES => {
             let tagged = read::pointer(item - 24)?;
             if tagged & 1 == 0 {
@@ -47,10 +63,14 @@ fn callable_of(hit: &Hit, item: u64) -> Result<u64, Unreadable> {
             }
             tagged + 1
         }
-        attributes::INLINE_VALUES => item + 24,
+        attributes::INLINE_VALUES | attributes::INLINE_TASK => item + 24,
         _ => return Err(Unreadable),
     };
-    match read::pointer(values + 8)? {
+    let mut callable = read::pointer(values + 8)?;
+    if hit.image.attributes == attributes::INLINE_TASK && callable != 0 {
+        callable = read::pointer(callable + u64::from(hit.image.tuple_items))?;
+    }
+    match callable {
         0 => Err(Unreadable),
         callable => Ok(callable),
     }
@@ -83,7 +103,7 @@ fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), U
 
 /// Whether the object's type has this name, as its `tp_name` says.
 #[inline(always)]
-fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
+pub fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
     // PyTypeObject.tp_name is at 24.
     let start = read::pointer(read::pointer(object + 8)? + 24)?;
     let mut found = MaybeUninit::<[u8; NAME]>::uninit();

@@ -1,22 +1,23 @@
 //! `_queue.SimpleQueue`: what executors hand work over with.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
+    EbpfContext as _,
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_common::{
-    config::arguments,
+    config::{Point, Target, arguments},
     record::{kind, work},
     stats::Probe,
 };
 
 use crate::{
     emit::{self, Frames},
-    item,
+    ids, item,
     maps::{IMAGES, POINTS, TARGETS, inventory},
-    read,
-    state::Hit,
+    pool, read,
+    state::{Hit, lose_for_want_of_image},
     vars,
 };
 
@@ -27,7 +28,7 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
-    let Some(first) = first_argument(&ctx, hit.point.arguments) else {
+    let Some(first) = first_argument(&ctx, &hit) else {
         emit::count(hit.probe, |s| &raw mut s.unreadable);
         emit::mark_lost(hit.target);
         return 0;
@@ -37,6 +38,9 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     item::describe(&hit, first, record);
+    if record.head.work == work::DATA && pool::is_tuple(first) {
+        record.head.work = work::POOL_TUPLE;
+    }
     if record.head.work == work::DATA {
         if !inventory() {
             record.head.frames = 0;
@@ -68,8 +72,7 @@ pub fn queue_get(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn queue_got(ctx: RetProbeContext) -> u32 {
     emit::count_hit(Probe::QueueGot);
-    let id = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let (tgid, tid) = ids::current();
     let taken: u64 = ctx.ret();
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         emit::count_filtered(Probe::QueueGot);
@@ -79,8 +82,19 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         emit::count_filtered(Probe::QueueGot);
         return 0;
     }
+    // SAFETY: the context is the one that this program was called with.
+    let Some(point) = POINTS.get(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32) else {
+        return 0;
+    };
+    // SAFETY: as above; what is returned is the function that was entered.
+    let function = unsafe { bpf_get_func_ip(ctx.as_ptr()) };
+    if is_told_twice(target, point, function) {
+        emit::count_filtered(Probe::QueueGot);
+        return 0;
+    }
     // SAFETY: `target` comes from the map and lives as long as this program runs.
-    let (Some(image), Some(point)) = (IMAGES.get(unsafe { (*target).image }), POINTS.get(0)) else {
+    let Some(image) = IMAGES.get(unsafe { (*target).image }) else {
+        lose_for_want_of_image(Probe::QueueGot, target);
         return 0;
     };
     let mut hit = Hit {
@@ -90,6 +104,7 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         target,
         image,
         point,
+        elsewhere: false,
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
         return 0;
@@ -100,15 +115,24 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// Whether this module is known by another file's points, whose hit counts. Its entry was hit before.
+#[inline(always)]
+fn is_told_twice(target: *mut Target, point: &Point, function: u64) -> bool {
+    // SAFETY: `target` comes from the map and lives as long as this program runs.
+    let target = unsafe { &*target };
+    target.module != 0
+        && target.module != point.file
+        && target.module_bias == function.wrapping_sub(point.vaddr)
+}
+
 /// A method's first argument, by its calling convention.
 #[inline(always)]
-pub fn first_argument(ctx: &ProbeContext, convention: u32) -> Option<u64> {
-    let address = match convention {
+pub fn first_argument(ctx: &ProbeContext, hit: &Hit) -> Option<u64> {
+    let address = match hit.point.arguments {
         arguments::OBJECT => return ctx.arg(1),
         arguments::FAST => ctx.arg::<u64>(1)?,
         arguments::METHOD_FAST => ctx.arg::<u64>(2)?,
-        // PyTupleObject.ob_item is at 24.
-        arguments::TUPLE => ctx.arg::<u64>(1)? + 24,
+        arguments::TUPLE => ctx.arg::<u64>(1)? + u64::from(hit.image.tuple_items),
         _ => return None,
     };
     read::pointer(address).ok().filter(|object| *object != 0)

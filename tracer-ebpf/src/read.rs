@@ -2,9 +2,10 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str};
 
 /// The memory could not be read.
+#[derive(Clone, Copy)]
 pub struct Unreadable;
 
 /// Copies `len` bytes from the current process.
@@ -16,6 +17,14 @@ pub fn user_into<T>(dst: *mut T, len: u32, src: u64) -> Result<(), Unreadable> {
     // SAFETY: callers pass a destination of at least `len` bytes; the verifier checks it again. The source is checked by the helper.
     let code = unsafe { bpf_probe_read_user(dst.cast(), len, src as *const _) };
     if code == 0 { Ok(()) } else { Err(Unreadable) }
+}
+
+/// Copies a C string from the current process, at most `len` bytes with the zero that ends it.
+#[inline(always)]
+pub fn user_text(dst: *mut u8, len: u32, src: u64) -> Result<(), Unreadable> {
+    // SAFETY: callers pass a destination of at least `len` bytes; the verifier checks it again. The source is checked by the helper.
+    let read = unsafe { bpf_probe_read_user_str(dst.cast(), len, src as *const _) };
+    if read > 0 { Ok(()) } else { Err(Unreadable) }
 }
 
 /// A type of which any bytes are a value, and which has no padding.

@@ -10,25 +10,31 @@ use crate::{
     state::Hit,
 };
 
-/// `FRAME_OWNED_BY_CSTACK` (3.12, 3.13): an entry frame of the interpreter itself, with no code of the program.
-const OWNED_BY_C_STACK: u8 = 3;
+/// `FRAME_OWNED_BY_CSTACK` (3.12, 3.13), `FRAME_OWNED_BY_INTERPRETER` (3.14+; above it another `_CSTACK`): an entry frame of the
+/// interpreter itself, with no code of the program.
+const OWNED_BY_INTERPRETER: u8 = 3;
 /// Frames that are looked at: those of the interpreter itself are passed over.
 const MAX_WALK: usize = MAX_FRAMES * 2;
-/// Bytes of an `_PyInterpreterFrame` that are read at once: up to and with `owner`.
-const FRAME_BYTES: usize = 72;
+/// Words of an `_PyInterpreterFrame` that are read at once: up to and with `owner`. Where `owner` comes sooner, it takes in the first
+/// local or stack entry, which every frame has.
+const FRAME_WORDS: usize = 10;
+/// Low bits of a `_PyStackRef`, 3.14+ (Include/internal/pycore_stackref.h). In a pointer they are 0.
+const TAG: u64 = 3;
 
 /// Fills in the frames, innermost first.
 #[inline(always)]
 pub fn walk(hit: &Hit, tstate: u64, record: &mut FullRecord) {
     record.head.frames = 0;
     match top(hit, tstate) {
-        Ok(frame) => follow(hit, frame, record),
+        Ok(frame) if hit.image.lasti_unit == 0 => follow(hit, frame, record),
+        Ok(frame) => follow_objects(hit, frame, record),
         Err(Unreadable) => record.head.flags |= flag::TORN_STACK,
     }
 }
 
+/// The innermost frame.
 #[inline(always)]
-fn top(hit: &Hit, tstate: u64) -> Result<u64, Unreadable> {
+pub fn top(hit: &Hit, tstate: u64) -> Result<u64, Unreadable> {
     let first = read::pointer(tstate + u64::from(hit.image.tstate_frame))?;
     if hit.image.cframe_current == u32::MAX {
         Ok(first)
@@ -49,21 +55,62 @@ fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
             record.head.flags |= flag::MORE_FRAMES;
             break;
         }
-        // One read of the whole struct: f_executable 0, previous 8, prev_instr/instr_ptr 56, owner 70
-        // (Include/internal/pycore_frame.h, 3.12 and 3.13).
-        let Ok(words) = read::user::<[u64; FRAME_BYTES / 8]>(frame) else {
+        // One read of the whole struct. 3.11: f_code 32, previous 48, prev_instr 56, owner 69. From 3.12 on: f_code or f_executable 0,
+        // previous 8, prev_instr or instr_ptr 56, owner 70, from 3.14 on 74 (Include/internal/pycore_frame.h, 3.14 on pycore_interpframe_structs.h).
+        let Ok(words) = read::user::<[u64; FRAME_WORDS]>(frame) else {
             record.head.flags |= flag::TORN_STACK;
             break;
         };
-        let owner = (words[8] >> (8 * (hit.image.frame_owner & 7))) as u8;
-        if owner != OWNED_BY_C_STACK && words[0] != 0 {
+        let image = hit.image;
+        let (code, previous) = if image.frame_code == 0 {
+            (words[0] & !TAG, words[1])
+        } else {
+            (words[4], words[6])
+        };
+        let owners = if image.frame_owner < 72 {
+            words[8]
+        } else {
+            words[9]
+        };
+        let owner = (owners >> (8 * (image.frame_owner & 7))) as u8;
+        if owner < OWNED_BY_INTERPRETER && code != 0 {
             record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {
-                code: words[0],
-                instr: words[7].wrapping_sub(words[0]) as u32,
+                code,
+                instr: words[7].wrapping_sub(code) as u32,
                 frame: frame as u32,
             };
             record.head.frames = count as u8 + 1;
         }
-        frame = words[1];
+        frame = previous;
+    }
+}
+
+/// The same where frames are objects: up to 3.10.
+#[inline(always)]
+fn follow_objects(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
+    for _ in 0..=MAX_FRAMES {
+        if frame == 0 {
+            break;
+        }
+        let count = record.head.frames as usize;
+        if count >= MAX_FRAMES {
+            record.head.flags |= flag::MORE_FRAMES;
+            break;
+        }
+        // PyFrameObject: f_back 24, f_code 32 (Include/cpython/frameobject.h of 3.9 and 3.10, Include/frameobject.h of 3.8).
+        let (Ok([back, code]), Ok(lasti)) = (
+            read::user::<[u64; 2]>(frame + 24),
+            read::user::<u32>(frame + u64::from(hit.image.frame_instr)),
+        ) else {
+            record.head.flags |= flag::TORN_STACK;
+            break;
+        };
+        record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {
+            code,
+            instr: lasti.wrapping_mul(hit.image.lasti_unit),
+            frame: frame as u32,
+        };
+        record.head.frames = count as u8 + 1;
+        frame = back;
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     zero::zero,
 };
 
+/// The minor version from which on an `int` has a tag.
+const FIRST_WITH_LONG_TAG: u32 = 12;
+
 /// Marks `value` as not readable.
 #[inline(always)]
 pub fn unreadable(value: &mut RawValue) {
@@ -68,23 +71,25 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         value.text_len = 1;
         object + 32
     } else if value.type_object == hit.address(hit.image.int_type) {
-        // PyLongObject from 3.12 on: lv_tag 16 (digits << 3 | sign, sign 2 is negative), ob_digit 24.
-        let tag = read::pointer(object + 16)?;
-        value.len = tag >> 3;
-        value.repr = if tag & 3 == 2 {
-            repr::NEGATIVE_INT
+        // PyLongObject: ob_digit 24. At 16 up to 3.11 ob_size, which has the sign; then lv_tag (digits << 3 | sign, sign 2 is negative).
+        let size = read::pointer(object + 16)?;
+        let (len, negative) = if hit.image.minor < FIRST_WITH_LONG_TAG {
+            ((size as i64).unsigned_abs(), (size as i64) < 0)
         } else {
-            repr::INT
+            (size >> 3, size & 3 == 2)
         };
+        value.len = len;
+        value.repr = if negative { repr::NEGATIVE_INT } else { repr::INT };
         value.text_len = 4;
         object + 24
     } else {
+        // Where tuples, lists, dictionaries and sets count their items (ob_size, ma_used, fill); of any other type it says nothing.
+        value.len = read::pointer(object + 16).unwrap_or(0);
         return Ok(());
     };
     let bytes = content(value);
     read::user_into(value.text.as_mut_ptr(), bytes, source)?;
     value.text_len = bytes as u8;
-    value.hash = digest(value);
     Ok(())
 }
 
@@ -114,23 +119,9 @@ fn content(value: &RawValue) -> u32 {
     }
 }
 
-/// A hash over content, length and representation: equal content gives equal hashes in every process.
+/// Clears `value` but for its state.
 #[inline(always)]
-fn digest(value: &RawValue) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = value.len.wrapping_mul(FACTOR) ^ u64::from(value.repr);
-    let words = value.text.as_ptr().cast::<u64>();
-    for i in 0..MAX_TEXT / 8 {
-        // SAFETY: `text` has MAX_TEXT bytes; RawValue keeps it aligned to 8.
-        let word = unsafe { words.add(i).read() };
-        hash = (hash ^ word).wrapping_mul(FACTOR);
-        hash ^= hash >> 29;
-    }
-    hash
-}
-
-#[inline(always)]
-fn blank(value: &mut RawValue, state: u8) {
+pub fn blank(value: &mut RawValue, state: u8) {
     zero(value);
     value.state = state;
 }

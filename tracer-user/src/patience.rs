@@ -24,7 +24,7 @@ const STACK: usize = 128 << 10;
 
 /// The work was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no answer within {} ms", PATIENCE.as_millis())]
+#[error("no answer in time")]
 pub struct Stalled;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -35,6 +35,14 @@ thread_local! {
 
 /// Does some work on a thread of its own and waits for the answer, but not for ever.
 pub fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stalled> {
+    attempt_within(PATIENCE, work)
+}
+
+/// The same, with another bound once it has begun.
+pub fn attempt_within<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Stalled> {
     let begun = Arc::new(AtomicBool::new(false));
     let (answer, answers) = channel();
     let started = Arc::clone(&begun);
@@ -44,7 +52,7 @@ pub fn attempt<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         let _ = answer.send(work());
     });
     WORKER.with_borrow_mut(|worker| {
-        let answer = hand_over(worker, job).and_then(|()| wait(&answers, &begun));
+        let answer = hand_over(worker, job).and_then(|()| wait(patience, &answers, &begun));
         if answer.is_err() {
             *worker = None;
         }
@@ -70,11 +78,11 @@ fn hire() -> Result<Sender<Job>, Stalled> {
     Ok(jobs)
 }
 
-fn wait<T>(answers: &Receiver<T>, begun: &AtomicBool) -> Result<T, Stalled> {
+fn wait<T>(patience: Duration, answers: &Receiver<T>, begun: &AtomicBool) -> Result<T, Stalled> {
     let asked = Instant::now();
     loop {
         let had_begun = begun.load(Ordering::Relaxed);
-        match answers.recv_timeout(PATIENCE) {
+        match answers.recv_timeout(patience) {
             Ok(answer) => return Ok(answer),
             Err(RecvTimeoutError::Timeout) if !had_begun && asked.elapsed() < PATIENCE_TO_BEGIN => {}
             Err(_) => return Err(Stalled),

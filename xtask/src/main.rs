@@ -5,6 +5,9 @@ mod bench;
 mod bpf;
 mod demo;
 mod deps;
+mod interpreters;
+mod mirror;
+mod support;
 mod test;
 mod workspace;
 
@@ -29,6 +32,10 @@ enum Chore {
     },
     /// Run everything that must hold, and say what ran.
     Test,
+    /// Fetch Debian's interpreters, which the tests run on, into target/interpreters, and say which ones are here.
+    Interpreters,
+    /// Write docs/support.md, and the README's table, from what the tests noted when they last ran.
+    Support,
     /// Trace a bundled proxy under the traffic of two tenants.
     Demo,
     /// Measure.
@@ -70,6 +77,13 @@ fn main() -> Result<()> {
         Chore::BuildEbpf { check: false } => bpf::build(),
         Chore::BuildEbpf { check: true } => bpf::check().map(|outcome| println!("{outcome}")),
         Chore::Test => test::run(),
+        Chore::Interpreters => {
+            for (name, why) in interpreters::report() {
+                println!("not tested: {name}: {why}");
+            }
+            Ok(())
+        }
+        Chore::Support => support::write(),
         Chore::Demo => demo::run(),
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),

@@ -15,12 +15,13 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, UseKey, Uses, global},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
 use super::{
     kernel::{KernelError, KernelOffsets},
+    namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
     sys::{LoadError, Multi, Offset, Shared, UprobeBackend, When},
@@ -35,6 +36,9 @@ pub enum AttachError {
     /// The object with the programs is not there.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// Processes cannot be numbered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// Maps could not be created.
     #[error("failed to create the BPF maps: {0}")]
     Maps(#[source] Box<aya::EbpfError>),
@@ -98,11 +102,12 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 10] = [
+const UPROBES: [(Probe, When); 11] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
     (Probe::ContextFree, When::Entry),
+    (Probe::ContextLookup, When::Entry),
     (Probe::QueuePut, When::Entry),
     (Probe::QueueGet, When::Entry),
     (Probe::QueueGot, When::Return),
@@ -136,6 +141,7 @@ pub struct ProgramTotals {
 
 /// What is decided when the kernel side is loaded.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Options {
     /// Size of the ring: a power of two, at least a page.
     pub ring_bytes: u32,
@@ -145,6 +151,8 @@ pub struct Options {
     pub inventory: bool,
     /// Follow ids that programs draw.
     pub random: bool,
+    /// Paths lead on from the values of some variables.
+    pub paths: bool,
 }
 
 /// The loaded kernel side. Dropping it detaches everything.
@@ -155,6 +163,7 @@ pub struct Programs {
     images: Array<MapData, Shared<Image>>,
     points: Array<MapData, Shared<Point>>,
     names: HashMap<MapData, Shared<NameKey>, Shared<Name>>,
+    recipes: HashMap<MapData, Shared<RecipeKey>, Shared<Recipe>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     uses: HashMap<MapData, Shared<UseKey>, Shared<Uses>>,
@@ -167,9 +176,10 @@ pub struct Programs {
 impl Programs {
     /// Loads the object.
     pub fn load(object: &BpfObject, options: Options) -> Result<Self, AttachError> {
+        let shown = namespace::shown()?;
         // The loader reads the kernel's types, too, by itself.
         let (offsets, mut loader) = thread::scope(|scope| {
-            let offsets = scope.spawn(KernelOffsets::read);
+            let offsets = scope.spawn(|| KernelOffsets::read(shown));
             let loader = EbpfLoader::new();
             let offsets = offsets
                 .join()
@@ -189,6 +199,7 @@ impl Programs {
         let mut ebpf = loader
             .btf(None)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .override_global(global::PATHS, &u32::from(options.paths), true)
             .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::COUNT_USES, &count_uses, true)
             .override_global(global::INVENTORY, &inventory, true)
@@ -197,6 +208,12 @@ impl Programs {
             .override_global(global::TGID_OFFSET, &offsets.tgid, true)
             .override_global(global::SIGNAL_OFFSET, &offsets.signal, true)
             .override_global(global::LIVE_OFFSET, &offsets.live, true)
+            .override_global(global::NAMESPACE, &offsets.namespace.number, true)
+            .override_global(global::THREAD_PID_OFFSET, &offsets.namespace.thread_pid, true)
+            .override_global(global::GROUP_LEADER_OFFSET, &offsets.namespace.group_leader, true)
+            .override_global(global::PID_LEVEL_OFFSET, &offsets.namespace.level, true)
+            .override_global(global::PID_NUMBERS_OFFSET, &offsets.namespace.numbers, true)
+            .override_global(global::NAMESPACE_INUM_OFFSET, &offsets.namespace.inum, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .load(object.bytes())
             .map_err(|e| AttachError::Maps(Box::new(e)))?;
@@ -225,6 +242,7 @@ impl Programs {
             images: take(&mut ebpf, "IMAGES")?,
             points: take(&mut ebpf, "POINTS")?,
             names: take(&mut ebpf, "NAMES")?,
+            recipes: take(&mut ebpf, "RECIPES")?,
             targets: take(&mut ebpf, "TARGETS")?,
             scopes: take(&mut ebpf, "SCOPES")?,
             uses: take(&mut ebpf, "USES")?,
@@ -265,6 +283,21 @@ impl Programs {
     pub fn add_name(&mut self, key: NameKey, name: Name) -> Result<(), AttachError> {
         let outcome = self.names.insert(Shared(key), Shared(name), 0);
         outcome.map_err(|error| AttachError::Map { map: "NAMES", error })
+    }
+
+    /// Says how to take a step of a path.
+    pub fn add_recipe(&mut self, key: RecipeKey, recipe: Recipe) -> Result<(), AttachError> {
+        let outcome = self.recipes.insert(Shared(key), Shared(recipe), 0);
+        outcome.map_err(|error| AttachError::Map {
+            map: "RECIPES",
+            error,
+        })
+    }
+
+    /// Forgets how to take a step.
+    pub fn remove_recipe(&mut self, key: RecipeKey) {
+        // It may never have been added.
+        let _ = self.recipes.remove(&Shared(key));
     }
 
     /// Traces a process from here on.
@@ -342,6 +375,7 @@ impl Programs {
                 total.stats.sent += s.sent;
                 total.stats.lost_ring += s.lost_ring;
                 total.stats.lost_map += s.lost_map;
+                total.stats.lost_image += s.lost_image;
                 total.stats.lost_slot += s.lost_slot;
                 total.stats.unreadable += s.unreadable;
             }

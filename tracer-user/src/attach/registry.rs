@@ -1,10 +1,12 @@
 //! Which files are armed. A file is looked at once, whatever number of processes map it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     fs::File,
     io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     sync::Arc,
+    time::SystemTime,
 };
 
 use tracer_common::{
@@ -15,16 +17,64 @@ use tracer_common::{
 
 use super::{
     programs::{AttachError, Programs},
-    sys::Offset,
+    sys::{Offset, handle},
 };
 use crate::{
-    elf::Cost,
+    elf::{Cost, read_loaded},
     runtime::cpython::{
-        binaries::{Binaries, Binary},
-        core::Core,
+        core::{Core, CoreError},
         probe_point::ProbePoint,
+        queue::{QueueError, QueueModule},
     },
+    target::mapped::Mapped,
 };
+
+/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const OVERLAY: u64 = 0x794c_7630;
+/// What the kernel puts where it has to stop: `int3`.
+const BREAKPOINT: u8 = 0xcc;
+
+/// A file, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FileKey {
+    identity: Identity,
+    /// Inodes are used again: size, birth and the last writing tell the next file from the last.
+    size: u64,
+    born: Option<SystemTime>,
+    written: (i64, i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    Inode {
+        device: u64,
+        inode: u64,
+    },
+    /// A file that an overlay shows, below it: every container of an image has an overlay of its own.
+    Layer(Vec<u8>),
+}
+
+/// What a file is known by.
+struct Keys {
+    own: FileKey,
+    layer: Option<FileKey>,
+}
+
+/// What a file turned out to be.
+#[derive(Clone, Debug)]
+enum Known {
+    Core(u32),
+    Queue,
+    Other,
+    Refused(String),
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    known: Known,
+    /// Offset of a point that is armed in it.
+    point: Option<u64>,
+}
 
 /// An interpreter image that is armed.
 #[derive(Clone, Debug)]
@@ -64,31 +114,38 @@ pub enum ArmError {
 pub struct Registry {
     /// The kernel side.
     pub programs: Programs,
-    /// The files that were looked at.
-    pub binaries: Binaries,
-    /// Images and `_queue` modules by the number of their file.
-    cores: HashMap<u32, u32>,
-    queues: BTreeSet<u32>,
+    files: HashMap<FileKey, Entry>,
     images: Vec<Armed>,
     queue: BTreeMap<Probe, Cost>,
     points: u32,
+    armed_files: u32,
+    parsed: u32,
     random: bool,
 }
 
 impl Registry {
-    /// Arms files for these programs. `binaries` are those that were looked at before; `random` says whether ids that programs
-    /// draw matter.
-    pub fn new(programs: Programs, binaries: Binaries, random: bool) -> Self {
+    /// Arms files for these programs. `random` says whether ids that programs draw matter.
+    pub fn new(programs: Programs, random: bool) -> Self {
         Self {
             programs,
-            binaries,
-            cores: HashMap::new(),
-            queues: BTreeSet::new(),
+            files: HashMap::new(),
             images: Vec::new(),
             queue: BTreeMap::new(),
             points: 0,
+            armed_files: 0,
+            parsed: 0,
             random,
         }
+    }
+
+    /// How many files are armed.
+    pub const fn armed_files(&self) -> u32 {
+        self.armed_files
+    }
+
+    /// How many files were read and parsed.
+    pub const fn parsed(&self) -> u32 {
+        self.parsed
     }
 
     /// The image with this index.
@@ -108,14 +165,24 @@ impl Registry {
 
     /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.
     pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
-        let (number, binary) = self.look(file, name)?;
-        if let Some(index) = self.cores.get(&number) {
-            return Ok(Some(*index));
+        let keys = keys(file, name)?;
+        match self.known(&keys, file) {
+            Some(Known::Core(index)) => return Ok(Some(index)),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
+            Some(Known::Queue | Known::Other) => return Ok(None),
+            None => {}
         }
-        let (core, queue) = match binary {
-            Binary::Core(core, queue) => (core, queue),
-            Binary::Refused { reason, .. } => return Err(ArmError::Refused(reason)),
-            Binary::Queue(_) | Binary::Other(_) => return Ok(None),
+        let bytes = self.read(file, name)?;
+        let core = match Core::inspect(&bytes, name) {
+            Ok(core) => core,
+            Err(CoreError::NotCPython | CoreError::Elf(_)) => {
+                self.learn(keys, Known::Other, &[]);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                return Err(ArmError::Refused(error.to_string()));
+            }
         };
         let index = self.images.len() as u32;
         if index >= MAX_IMAGES {
@@ -124,31 +191,58 @@ impl Registry {
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
         points.retain(|point| self.random || point.probe != Probe::Random);
+        self.armed_files += 1;
         let mut probes = self.link(file, &points, index)?;
-        if let Some(queue) = queue {
+        // Some distributions build `_queue` into the interpreter.
+        if let Ok(queue) = QueueModule::inspect(&bytes) {
             let linked = self.link(file, &queue.points, NO_IMAGE)?;
             self.queue.extend(&linked);
             probes.extend(linked);
         }
-        self.images.push(Armed { index, core, probes });
-        self.cores.insert(number, index);
+        self.images.push(Armed {
+            index,
+            core: Arc::new(core),
+            probes,
+        });
+        self.learn(keys, Known::Core(index), &points);
         Ok(Some(index))
     }
 
     /// Arms a `_queue` extension module. False when the file is none.
     pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
-        let (number, binary) = self.look(file, name)?;
-        match binary {
-            Binary::Queue(_) if self.queues.contains(&number) => Ok(true),
-            Binary::Queue(queue) => {
+        let keys = keys(file, name)?;
+        match self.known(&keys, file) {
+            Some(Known::Queue) => return Ok(true),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
+            Some(Known::Core(_) | Known::Other) => return Ok(false),
+            None => {}
+        }
+        let bytes = self.read(file, name)?;
+        match QueueModule::inspect(&bytes) {
+            Ok(queue) => {
+                self.armed_files += 1;
                 let linked = self.link(file, &queue.points, NO_IMAGE)?;
                 self.queue.extend(linked);
-                self.queues.insert(number);
+                self.learn(keys, Known::Queue, &queue.points);
                 Ok(true)
             }
-            Binary::Other(Some(reason)) => Err(ArmError::Refused(reason)),
-            Binary::Core(..) | Binary::Refused { .. } | Binary::Other(None) => Ok(false),
+            Err(QueueError::Elf(_)) => {
+                self.learn(keys, Known::Other, &[]);
+                Ok(false)
+            }
+            Err(error) => {
+                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                Err(ArmError::Refused(error.to_string()))
+            }
         }
+    }
+
+    fn read(&mut self, file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
+        self.parsed += 1;
+        read_loaded(file).map_err(|error| ArmError::Read {
+            name: name.to_owned(),
+            error,
+        })
     }
 
     /// Links every program once to all of its points in a file.
@@ -170,6 +264,8 @@ impl Registry {
                 vaddr: point.vaddr,
                 image,
                 arguments: point.arguments,
+                file: self.armed_files,
+                pad: 0,
             };
             self.programs.set_point(self.points, described)?;
             let offset = Offset {
@@ -188,10 +284,49 @@ impl Registry {
         Ok(costs)
     }
 
-    fn look(&mut self, file: &File, name: &str) -> Result<(u32, Binary), ArmError> {
-        self.binaries.look(file, name).map_err(|error| ArmError::Read {
-            name: name.to_owned(),
-            error,
-        })
+    /// What is known of a file.
+    fn known(&self, keys: &Keys, file: &File) -> Option<Known> {
+        let layer = keys.layer.as_ref().and_then(|key| self.files.get(key));
+        // Copies of one disk image give the same handles, too: what is armed shows a breakpoint in every mapping.
+        let is_armed = |entry: &&Entry| entry.point.is_none_or(|offset| shows_breakpoint(file, offset));
+        let entry = layer.filter(is_armed).or_else(|| self.files.get(&keys.own));
+        entry.map(|entry| entry.known.clone())
     }
+
+    fn learn(&mut self, keys: Keys, known: Known, points: &[ProbePoint]) {
+        let point = points.first().map(|point| point.file_offset);
+        let entry = Entry { known, point };
+        if let Some(layer) = keys.layer {
+            self.files.entry(layer).or_insert_with(|| entry.clone());
+        }
+        self.files.insert(keys.own, entry);
+    }
+}
+
+fn shows_breakpoint(file: &File, offset: u64) -> bool {
+    Mapped::new(file, offset)
+        .and_then(|mapped| mapped.first_byte())
+        .is_ok_and(|byte| byte == BREAKPOINT)
+}
+
+fn keys(file: &File, name: &str) -> Result<Keys, ArmError> {
+    let meta = file.metadata().map_err(|error| ArmError::Read {
+        name: name.to_owned(),
+        error,
+    })?;
+    let key = |identity| FileKey {
+        identity,
+        size: meta.size(),
+        born: meta.created().ok(),
+        written: (meta.mtime(), meta.mtime_nsec()),
+    };
+    let is_overlay = rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type as u64 == OVERLAY);
+    let layer = is_overlay.then(|| handle(file.as_fd()).ok()).flatten();
+    Ok(Keys {
+        own: key(Identity::Inode {
+            device: meta.dev(),
+            inode: meta.ino(),
+        }),
+        layer: layer.map(|handle| key(Identity::Layer(handle))),
+    })
 }

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::error::Error;
-use crate::{attach::kernel::BTF, target::process::Process};
+use crate::{
+    attach::{kernel::BTF, namespace, programs::AttachError},
+    target::process::Process,
+};
 
 /// Bytes of the ring; `BLEEDTRACE_RING_BYTES` sets another power of two.
 const RING_BYTES: u32 = 8 << 20;
@@ -31,6 +34,7 @@ pub fn check_machine() -> Result<(), Error> {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do",
         ));
     }
+    namespace::shown().map_err(AttachError::from)?;
     let own = Process::open(std::process::id())?.status()?.capabilities;
     let has = |bit: u32| own & (1 << bit) != 0;
     let missing: Vec<&str> = [

@@ -4,7 +4,6 @@
 
 use std::{
     ffi::OsString,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -26,10 +25,9 @@ use crate::{
     },
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
-    report::{clock::Clock, privacy::clean},
+    report::{clock::Clock, privacy::clean, summary::AtAttach},
     source::ring::{Message, Ring},
     target::{
-        arm,
         follow::{FollowError, Follower, Notice},
         spawn::{Running, Spawned},
         user::Database,
@@ -46,7 +44,7 @@ const COUNTERS: Duration = Duration::from_millis(500);
 const LAST_RECORDS: Duration = Duration::from_millis(500);
 
 pub const FOLLOW_HINT: &str =
-    "CPython 3.12 and 3.13 with a GIL are supported; `bleedtrace doctor --pid PID` tells more";
+    "CPython 3.8 to 3.15 with a GIL is supported; `bleedtrace doctor --pid PID` tells more";
 
 /// What a command makes of a run.
 pub trait Observer {
@@ -56,6 +54,8 @@ pub trait Observer {
     fn event(&mut self, _event: &Event) {}
     /// What the engine made of it.
     fn fact(&mut self, _fact: &Fact) {}
+    /// The kernel side has sent this many records so far that are none.
+    fn malformed(&mut self, _records: u64) {}
     /// The agent was this many nanoseconds behind.
     fn lag(&mut self, _nanos: u64) {}
     /// What has come in was told.
@@ -80,9 +80,13 @@ impl Reached {
                 pid,
                 service,
                 version,
+                found,
                 ..
             } => {
                 output.say(&attached(*pid, service, version));
+                if let Some(found) = found {
+                    output.say(&at_attach(*found));
+                }
                 self.targets += 1;
             }
             Notice::Failed { pid, service, reason } => {
@@ -94,7 +98,8 @@ impl Reached {
                 output.say(&refused);
                 self.refused.get_or_insert(refused);
             }
-            _ => {}
+            Notice::Remark { pid, text } => output.say(&remark(*pid, text)),
+            Notice::Ended { .. } | Notice::InUse(_) | Notice::Used(_) => {}
         }
     }
 
@@ -111,6 +116,33 @@ impl Reached {
 /// What is said when a process is traced.
 pub fn attached(pid: u32, service: &str, version: &str) -> String {
     format!("attached to {service} (pid {pid}, cpython {version})")
+}
+
+/// What a process held already, in words.
+pub fn at_attach(found: AtAttach) -> String {
+    let number = |count: u64, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    };
+    format!(
+        "found {}, {}, {}",
+        number(found.threads, "thread", "threads"),
+        number(
+            found.variables,
+            "watched variable in use",
+            "watched variables in use"
+        ),
+        number(
+            found.residue,
+            "waiting worker that holds a value from before",
+            "waiting workers that hold a value from before"
+        ),
+    )
+}
+
+/// What a person has to know of a process.
+pub fn remark(pid: u32, text: &str) -> String {
+    format!("process {pid}: {}", clean(text))
 }
 
 /// How a command wants to be told.
@@ -145,20 +177,12 @@ impl<O: Observer> Session<O> {
             count_uses: wants.uses,
             inventory: wants.inventory,
             random,
+            paths: sets.iter().any(|set| set.has_paths()),
         };
-        // The verifier leaves time to read what is going to be probed.
-        let (programs, binaries) = thread::scope(|scope| {
-            let binaries = scope.spawn(|| arm::look_ahead(&target.pids));
-            let programs = Programs::load(&object, options);
-            let binaries = binaries
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (programs, binaries)
-        });
-        let mut programs = programs?;
+        let mut programs = Programs::load(&object, options)?;
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
         let ring = Ring::new(programs.ring()?);
-        let mut follower = Follower::new(Registry::new(programs, binaries, random), config, sets)?;
+        let mut follower = Follower::new(Registry::new(programs, random), config, sets)?;
         follower.allow_greenlet = target.allow_greenlet;
         let settings = Settings {
             inventory: wants.inventory,
@@ -200,9 +224,11 @@ impl<O: Observer> Session<O> {
             let started = Instant::now();
             self.follower
                 .add_running(*pid, now, &mut self.events, &mut self.notices)?;
+            self.follower
+                .add_descendants(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
-        tracing::debug!(files = self.follower.registry.binaries.parsed(), "parsed");
+        tracing::debug!(files = self.follower.registry.parsed(), "parsed");
         self.digest();
         Ok(())
     }
@@ -233,6 +259,9 @@ impl<O: Observer> Session<O> {
                 }
                 Message::Code(head, table) => follower.code(head, table),
             });
+            self.observer.malformed(self.ring.malformed());
+            self.follower
+                .look_again(now(), &mut self.events, &mut self.notices);
             if last > 0 {
                 self.observer.lag(now().saturating_sub(last));
             }
@@ -354,6 +383,7 @@ impl From<AttachError> for Error {
     fn from(error: AttachError) -> Self {
         let hint = match &error {
             error if error.is_permission() => requirements::PRIVILEGE_HINT,
+            AttachError::Namespace(_) => "mount the procfs of this namespace: `mount -t proc proc /proc`",
             AttachError::Object(_) => "unset BLEEDTRACE_BPF_OBJECT, or name a readable object",
             AttachError::Link { .. } => "uprobe_multi needs Linux 6.6; run `bleedtrace doctor`",
             _ => "run `bleedtrace doctor`",

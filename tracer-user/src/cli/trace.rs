@@ -86,8 +86,12 @@ impl Observer for Report {
                 version,
                 probes,
                 missing,
+                found,
             } => {
                 self.output.say(&session::attached(pid, &service, &version));
+                if let Some(found) = found {
+                    self.output.say(&session::at_attach(found));
+                }
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 for (probe, cost) in probes {
                     self.metrics.probe(&service, probe, Some(cost));
@@ -102,6 +106,9 @@ impl Observer for Report {
                     version,
                 };
                 self.tally.attached(id, info.clone(), missing);
+                if let Some(found) = found {
+                    self.tally.found(id, found);
+                }
                 self.targets.insert(
                     id,
                     Reported {
@@ -122,6 +129,7 @@ impl Observer for Report {
                 self.tally.exited(id);
                 self.metrics.target_gone(id);
             }
+            Notice::Remark { pid, text } => self.output.say(&session::remark(pid, &text)),
             Notice::InUse(names) => self.in_use.extend(names),
             Notice::Used(_) => {}
         }
@@ -163,6 +171,10 @@ impl Observer for Report {
                 &self.privacy,
             ));
         }
+    }
+
+    fn malformed(&mut self, records: u64) {
+        self.tally.malformed(records);
     }
 
     fn lag(&mut self, nanos: u64) {

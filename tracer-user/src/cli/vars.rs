@@ -102,7 +102,7 @@ impl Observer for InUse {
                     self.vars.used(service, &used);
                 }
             }
-            Notice::Failed { .. } | Notice::Ended { .. } | Notice::InUse(_) => {}
+            Notice::Failed { .. } | Notice::Ended { .. } | Notice::Remark { .. } | Notice::InUse(_) => {}
         }
     }
 

@@ -14,6 +14,8 @@ use super::{file::Elf, slots::Pointer};
 const MAX_PROLOGUE: usize = 24;
 /// Bytes that are searched for branches back into the prologue, and for calls.
 const MAX_BODY: usize = 8192;
+/// Bytes of a string that code refers to.
+const MAX_STRING: usize = 64;
 /// Instructions of a stub of the procedure linkage table.
 const MAX_STUB: usize = 3;
 
@@ -147,6 +149,31 @@ pub fn calls(file: &Elf<'_>, function: u64, callee: u64, len: usize) -> bool {
     decoder(body, function)
         .iter()
         .any(|instruction| leads_to(file, &instruction, callee, true))
+}
+
+/// The C strings whose addresses `function` computes or loads before it first returns, each once.
+pub fn strings_used<'data>(file: &Elf<'data>, function: u64, len: usize) -> Vec<&'data [u8]> {
+    let Ok(body) = body(file, function) else {
+        return Vec::new();
+    };
+    let body = &body[..body.len().min(len)];
+    let mut strings = Vec::new();
+    for instruction in &mut decoder(body, function) {
+        let address = if instruction.is_ip_rel_memory_operand() {
+            instruction.ip_rel_memory_address()
+        } else if instruction.op1_kind() == OpKind::Immediate32
+            || instruction.op1_kind() == OpKind::Immediate64
+        {
+            instruction.immediate(1)
+        } else {
+            continue;
+        };
+        let string = file
+            .c_string(address, MAX_STRING)
+            .filter(|s| !s.is_empty() && !strings.contains(s));
+        strings.extend(string);
+    }
+    strings
 }
 
 fn leads_to(file: &Elf<'_>, instruction: &Instruction, callee: u64, through_stub: bool) -> bool {

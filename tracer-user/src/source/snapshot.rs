@@ -21,6 +21,7 @@ use crate::{
         memory::MemoryError,
         threads::{Context, ThreadState},
     },
+    target::robust_list::{belongs, robust_list},
 };
 
 /// Contexts whose variables are looked at.
@@ -69,7 +70,7 @@ impl Snapshot {
                     .names
                     .names
                     .iter()
-                    .position(|n| *n.name == *variable.name);
+                    .position(|n| *n.variable == *variable.name);
                 if let Some(name) = number
                     && snapshot.slots.len() < MAX_SLOTS
                 {
@@ -77,7 +78,7 @@ impl Snapshot {
                         var: variable.address,
                         hash: variable.hash,
                         name: name as u32,
-                        pad: 0,
+                        steps: frontend.names.names[name].path.len() as u32,
                     };
                     snapshot.slots.push(slot);
                     snapshot.defaults.push(variable.default);
@@ -92,9 +93,13 @@ impl Snapshot {
     /// The variables, in the order of [`Self::slots`].
     pub fn variables(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for (index, (slot, default)) in self.slots.iter().zip(&self.defaults).enumerate() {
-            let default = match frontend.found(default) {
+            let default = match default.state {
+                found::OBJECT => frontend.describe(slot, default.object),
+                _ => *default,
+            };
+            let default = match frontend.found(&default) {
                 Found::Value(value) => Some(value),
-                Found::Unset | Found::Unreadable => None,
+                Found::Unset | Found::Unreadable | Found::Unresolved => None,
             };
             let what = frontend.variable(index as u8, slot.name, slot.var, default);
             out.extend(what.map(|what| frontend.event(time, frontend.tgid, what)));
@@ -104,7 +109,7 @@ impl Snapshot {
     /// What each thread did and held in these slots when it was looked at, at the latest at `time`.
     pub fn carriers(&self, slots: &[SlotVar], frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for thread in &self.threads {
-            let Some(tid) = self.tids.get(&thread.native_thread_id).copied() else {
+            let Some(tid) = self.tid(thread) else {
                 continue;
             };
             let stack = frontend.resolve(&thread.frames);
@@ -118,29 +123,33 @@ impl Snapshot {
         }
     }
 
-    fn held(&self, frontend: &Frontend, slots: &[SlotVar], address: u64) -> Vec<RawValue> {
+    /// The thread's id, as we see it.
+    fn tid(&self, thread: &ThreadState) -> Option<u32> {
+        if let Some(native) = thread.native_thread_id {
+            return self.tids.get(&native).copied();
+        }
+        let is_it = |tid: &&u32| robust_list(**tid).is_some_and(|list| belongs(list, thread.thread_id));
+        self.tids.values().find(is_it).copied()
+    }
+
+    fn held(&self, frontend: &mut Frontend, slots: &[SlotVar], address: u64) -> Vec<RawValue> {
         // All zero means unreadable.
         let unreadable: RawValue = bytemuck::Zeroable::zeroed();
         let unset = RawValue {
             state: found::UNSET,
             ..unreadable
         };
-        let Some(interpreter) = frontend.interpreter() else {
-            return Vec::new();
-        };
         let context = self.contexts.get(&address);
-        let of_slot = |slot: &SlotVar| match context {
+        let mut of_slot = |slot: &SlotVar| match context {
             None if address == 0 => unset,
             None => unreadable,
             Some(context) => context
                 .bindings
                 .iter()
                 .find(|(variable, _)| *variable == slot.var)
-                .map_or(unset, |(_, value)| {
-                    interpreter.value(*value).unwrap_or(unreadable)
-                }),
+                .map_or(unset, |(_, value)| frontend.describe(slot, *value)),
         };
-        slots.iter().map(of_slot).collect()
+        slots.iter().map(&mut of_slot).collect()
     }
 }
 
@@ -148,10 +157,11 @@ impl Snapshot {
 fn doing(stack: &Stack, main: bool) -> Doing {
     let of_pool = |name: &str| {
         stack.frames.iter().any(|f| {
-            library_path(&f.site.file) == Some("concurrent/futures/thread.py") && &*f.site.function == name
+            library_path(&f.site.file) == Some("concurrent/futures/thread.py")
+                && f.site.function.rsplit('.').next() == Some(name)
         })
     };
-    match (of_pool("_worker"), of_pool("_WorkItem.run")) {
+    match (of_pool("_worker"), of_pool("run")) {
         (true, true) => Doing::UnseenItem,
         (true, false) => Doing::Waiting,
         (false, _) if main || runs_loop(stack) => Doing::Loop,

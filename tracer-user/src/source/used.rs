@@ -53,6 +53,6 @@ fn name(frontend: &mut Frontend, variable: u64, values: &[RawValue]) -> Option<S
             Content::Str(text) => Some(text.shown.to_string()),
             _ => None,
         },
-        Found::Unset | Found::Unreadable => None,
+        Found::Unset | Found::Unreadable | Found::Unresolved => None,
     }
 }

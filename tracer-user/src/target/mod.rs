@@ -2,12 +2,16 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+mod descendants;
 pub mod follow;
 pub mod identify;
 pub mod keeper;
+pub mod mapped;
 pub mod maps;
 pub mod name;
+mod open;
 pub mod process;
+pub mod robust_list;
 pub mod spawn;
 pub mod stat;
 pub mod user;

@@ -4,13 +4,18 @@ import argparse
 import asyncio.base_events
 import collections
 import contextvars
-import ctypes
 import dataclasses
+import dis
 import json
 import sys
 import threading
 import time
 import types
+
+try:
+    import ctypes
+except ImportError:  # not everywhere installed
+    ctypes = None
 
 VAR_HASH = 56
 
@@ -38,7 +43,7 @@ values = {
 variables = {name: contextvars.ContextVar(name) for name in values}
 many = [contextvars.ContextVar(f"many_{i}") for i in range(300)]
 colliding = [contextvars.ContextVar(f"colliding_{i}") for i in range(4)]
-for var in colliding:
+for var in colliding if ctypes else ():
     ctypes.c_ssize_t.from_address(id(var) + VAR_HASH).value = 0x12345
 
 # A module whose globals are a table of keys of any kind, and something that is no module.
@@ -97,13 +102,20 @@ def codes_of(module):
 
 
 def lines_of(code):
-    return [(start, end, line) for start, end, line in code.co_lines()]
+    if hasattr(code, "co_lines"):
+        return [(start, end, line) for start, end, line in code.co_lines()]
+    starts = list(dis.findlinestarts(code)) + [(len(code.co_code), None)]
+    return [(start, end, line) for (start, line), (end, _) in zip(starts, starts[1:])]
+
+
+def name_of(code):
+    return getattr(code, "co_qualname", code.co_name)
 
 
 def stack_of(frame):
     while frame is not None:
         code = frame.f_code
-        yield (id(code), code.co_qualname, code.co_filename, frame.f_lineno)
+        yield (id(code), name_of(code), code.co_filename, frame.f_lineno)
         frame = frame.f_back
 
 
@@ -114,7 +126,8 @@ ready.wait()
 
 
 def is_waiting(thread):
-    return [frame[1] for frame in stack_of(sys._current_frames()[thread.ident])][:2] == ["Condition.wait", "Event.wait"]
+    names = [frame[1].split(".")[-1] for frame in stack_of(sys._current_frames()[thread.ident])]
+    return names[:2] == ["wait", "wait"]
 
 
 while not all(map(is_waiting, threads)):
@@ -137,7 +150,7 @@ print(json.dumps({
         "stack": list(stack_of(frames[t.ident])),
     } for t in threads],
     "main": {"native_id": threading.get_native_id(), "ident": threading.get_ident()},
-    "codes": [{"id": id(c), "qualname": c.co_qualname, "filename": c.co_filename, "first": c.co_firstlineno,
+    "codes": [{"id": id(c), "qualname": name_of(c), "filename": c.co_filename, "first": c.co_firstlineno,
                "lines": lines_of(c)} for c in codes],
 }), flush=True)
 sys.stdin.readline()

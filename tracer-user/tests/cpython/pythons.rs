@@ -15,17 +15,22 @@ pub struct Python {
     pub core: PathBuf,
     /// The file that carries `_queue`.
     pub queue: PathBuf,
-    /// 12 of 3.12.
+    /// 12 of 3.12.1.
     pub minor: u32,
+    /// All of it.
+    pub version: String,
 }
 
-/// Every CPython 3.12 and 3.13 that can be found; says so visibly when there is none.
+/// Minor versions that are supported.
+pub const SUPPORTED: std::ops::RangeInclusive<u32> = 8..=15;
+
+/// Every supported CPython that can be found; says so visibly when there is none.
 ///
-/// `BLEEDTRACE_PYTHONS` names executables, separated by colons; else `python3.12` and `python3.13` of `PATH`, else pyenv's.
+/// `BLEEDTRACE_PYTHONS` names executables, separated by colons; else, for each version, `python3.N` of `PATH`, or pyenv's.
 pub fn pythons(test: &str) -> Vec<Python> {
     let found: Vec<_> = candidates().iter().filter_map(|path| Python::ask(path)).collect();
     if found.is_empty() {
-        skipped(test, "no CPython 3.12/3.13 found");
+        skipped(test, "no supported CPython found");
     }
     found
 }
@@ -39,12 +44,12 @@ fn candidates() -> Vec<PathBuf> {
     if let Some(list) = env::var_os("BLEEDTRACE_PYTHONS") {
         return env::split_paths(&list).collect();
     }
-    ["12", "13"].into_iter().flat_map(of_minor).collect()
+    SUPPORTED.flat_map(of_minor).collect()
 }
 
-fn of_minor(minor: &str) -> Vec<PathBuf> {
+fn of_minor(minor: u32) -> Vec<PathBuf> {
     let name = PathBuf::from(format!("python3.{minor}"));
-    if Python::ask(&name).is_some() {
+    if Python::ask(&name).is_some_and(|python| python.minor == minor) {
         return vec![name];
     }
     let Some(home) = env::var_os("HOME") else {
@@ -68,7 +73,7 @@ fn of_minor(minor: &str) -> Vec<PathBuf> {
 impl Python {
     fn ask(path: &Path) -> Option<Self> {
         let output = Command::new(path)
-            .args(["-c", "import sys, _queue; print(sys.executable, getattr(_queue, '__file__', ''), sys.version_info[1], open('/proc/self/maps').read(), sep='\\n')"])
+            .args(["-c", "import sys, _queue; print(sys.executable, getattr(_queue, '__file__', ''), sys.version_info[1], '.'.join(map(str, sys.version_info[:3])), open('/proc/self/maps').read(), sep='\\n')"])
             .output()
             .ok()
             .filter(|output| output.status.success())?;
@@ -77,6 +82,7 @@ impl Python {
         let executable = fs::canonicalize(lines.next()?).ok()?;
         let queue = lines.next()?.to_owned();
         let minor = lines.next()?.parse().ok()?;
+        let version = lines.next()?.to_owned();
         let mapped = lines
             .filter_map(|line| line.split_ascii_whitespace().nth(5))
             .find(|path| path.contains("/libpython3."));
@@ -86,11 +92,12 @@ impl Python {
         } else {
             PathBuf::from(queue)
         };
-        matches!(minor, 12 | 13).then_some(Self {
+        SUPPORTED.contains(&minor).then_some(Self {
             executable,
             core,
             queue,
             minor,
+            version,
         })
     }
 }

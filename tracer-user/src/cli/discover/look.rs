@@ -99,7 +99,7 @@ impl Looker {
         let exe = process.exe().map_err(|error| unreadable(&error))?;
         let maps = process.maps().map_err(|error| unreadable(&error))?;
         for mapping in candidates(&maps, &exe) {
-            let file = process.open_mapped(mapping).map_err(|error| {
+            let file = process.open_image(mapping, &maps).map_err(|error| {
                 if mapping.says_deleted() {
                     (Obstacle::Deleted, format!("{error}; {}", error.hint()))
                 } else {

@@ -3,30 +3,32 @@
 use tracer_common::record::{CodeHead, RawStr};
 
 use super::{
-    layout::Layout,
+    layout::{Layout, LineTable},
+    line_table::{CODE_UNIT, line_at},
     memory::{Memory, MemoryError, string, text},
 };
 
 /// Bytes of a line table that are read.
 const MAX_LINE_TABLE: u64 = 64 * 1024;
+/// First distance that is a negative number of 32 bits.
+const NEGATIVE: u64 = 1 << 31;
 /// Name of the code that CPython 3.12 puts under every call from C.
 const TRAMPOLINE: &str = "<interpreter trampoline>";
-/// `sizeof(_Py_CODEUNIT)`.
-const CODE_UNIT: u64 = 2;
 
 /// A code object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// `co_qualname`.
+    /// `co_qualname`; before 3.11 there is only `co_name`, with the type of `self` before it where the kernel side saw that.
     pub qualname: String,
     /// `co_filename`.
     pub filename: String,
     /// `co_firstlineno`.
     pub first_line: u32,
-    /// Address of the first instruction.
+    /// What a frame's instruction is counted from: before 3.11 the code object's own address, else that of the first instruction.
     pub start: u64,
     /// What tells it apart from another one that is later made at the same address.
     pub identity: CodeIdentity,
+    form: LineTable,
     line_table: Vec<u8>,
 }
 
@@ -43,7 +45,7 @@ impl CodeIdentity {
     /// The identity of the code object that is at `address` now.
     pub fn read(memory: &impl Memory, layout: &Layout, address: u64) -> Result<Self, MemoryError> {
         Ok(Self {
-            name: memory.u64(address, layout.code_qualname)?,
+            name: memory.u64(address, layout.code_qualname.unwrap_or(layout.code_name))?,
             filename: memory.u64(address, layout.code_filename)?,
             line_table: memory.u64(address, layout.code_line_table)?,
             first_line: memory.u32(address, layout.code_first_line)?,
@@ -65,6 +67,21 @@ fn told_text(text: &RawStr, bytes: &[u8]) -> Option<String> {
     let whole = text.len.checked_mul(u64::from(text.width)) == Some(u64::from(text.bytes));
     let bytes = bytes.get(..text.bytes as usize).filter(|_| whole)?;
     Some(string(bytes, text.width as usize))
+}
+
+// Where code objects have no qualified name, the type of a method's `self` stands in.
+fn qualified(owner: &[u8], name: String) -> String {
+    let end = owner.iter().position(|byte| *byte == 0).unwrap_or(owner.len());
+    // A static type's name includes its module.
+    let owner = owner[..end]
+        .rsplit(|byte| *byte == b'.')
+        .next()
+        .unwrap_or_default();
+    if owner.is_empty() {
+        name
+    } else {
+        format!("{}.{name}", String::from_utf8_lossy(owner))
+    }
 }
 
 /// Whether the object at `address` is a code object. A frame whose executable is something else (3.13's entry frames have `None`)
@@ -92,6 +109,7 @@ impl Code {
                 .checked_add(layout.code_adaptive)
                 .ok_or(MemoryError::invalid("code object", address))?,
             identity,
+            form: layout.line_table,
             line_table: memory.bytes(table, layout.bytes_data, len as usize)?,
         })
     }
@@ -99,11 +117,12 @@ impl Code {
     /// The code object that the kernel side told, unless it is too large to have travelled whole.
     pub fn told(layout: &Layout, head: &CodeHead, table: &[u8]) -> Option<Self> {
         Some(Self {
-            qualname: told_text(&head.name, &head.name_text)?,
+            qualname: qualified(&head.owner, told_text(&head.name, &head.name_text)?),
             filename: told_text(&head.file, &head.file_text)?,
             first_line: head.first_line,
             start: head.code.checked_add(layout.code_adaptive)?,
             identity: CodeIdentity::told(head),
+            form: layout.line_table,
             line_table: table.to_vec(),
         })
     }
@@ -113,120 +132,21 @@ impl Code {
         self.filename == TRAMPOLINE || self.qualname == TRAMPOLINE
     }
 
-    /// The line of the instruction at `instr`, an address inside the code; none when the instruction belongs to no line.
+    /// The line of the instruction at `instr`, as far from [`Self::start`] as from the first instruction; none when it belongs to no
+    /// line.
     pub fn line(&self, instr: u64) -> Option<u32> {
         // A frame that has not begun stands one unit before its first instruction.
-        if instr.checked_add(CODE_UNIT) == Some(self.start) {
+        let begun = instr.checked_add(CODE_UNIT) != Some(self.start);
+        // Before 3.11 its `f_lasti` is negative, which has become a 32-bit distance.
+        let distance = instr.wrapping_sub(self.start);
+        if !begun || (NEGATIVE..=u64::from(u32::MAX)).contains(&distance) {
             return Some(self.first_line);
         }
-        line_at(&self.line_table, self.first_line, instr.checked_sub(self.start)?)
-    }
-}
-
-/// The line at byte `offset` of the bytecode, by a location table (`Objects/locations.md` of CPython 3.11 and later).
-pub fn line_at(table: &[u8], first_line: u32, offset: u64) -> Option<u32> {
-    let mut bytes = table.iter().copied();
-    let mut line = i64::from(first_line);
-    let mut end = 0;
-    while let Some(head) = bytes.next() {
-        end += (u64::from(head & 7) + 1) * CODE_UNIT;
-        // Bits 3 to 6 tell the form of the entry; the columns are read over.
-        let has_line = match head >> 3 & 15 {
-            0..=9 => {
-                bytes.next()?;
-                true
-            }
-            form @ 10..=12 => {
-                line = line.wrapping_add(i64::from(form - 10));
-                bytes.nth(1)?;
-                true
-            }
-            13 => {
-                line = line.wrapping_add(signed_varint(&mut bytes)?);
-                true
-            }
-            14 => {
-                line = line.wrapping_add(signed_varint(&mut bytes)?);
-                for _ in 0..3 {
-                    varint(&mut bytes)?;
-                }
-                true
-            }
-            _ => false,
-        };
-        if offset < end {
-            return if has_line { u32::try_from(line).ok() } else { None };
-        }
-    }
-    None
-}
-
-fn varint(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..60).step_by(6) {
-        let byte = bytes.next()?;
-        value |= u64::from(byte & 0x3f) << shift;
-        if byte & 0x40 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn signed_varint(bytes: &mut impl Iterator<Item = u8>) -> Option<i64> {
-    let value = varint(bytes)?;
-    let magnitude = (value >> 1) as i64;
-    Some(if value & 1 == 0 { magnitude } else { -magnitude })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::line_at;
-
-    #[test]
-    fn every_form_of_entry_moves_the_line_as_documented() {
-        // short; one line + 2, two units; no columns - 1; long + 3; none; short
-        let table = [
-            0x80,
-            0x00,
-            0x80 | 12 << 3 | 1,
-            0,
-            0,
-            0x80 | 13 << 3,
-            0x03,
-            0x80 | 14 << 3,
-            0x06,
-            0x41,
-            0x01,
-            0x02,
-            0x03,
-            0x80 | 15 << 3,
-            0x80,
-            0x00,
-        ];
-        let lines: Vec<_> = (0..8).map(|unit| line_at(&table, 10, unit * 2)).collect();
-        assert_eq!(
-            lines,
-            [
-                Some(10),
-                Some(12),
-                Some(12),
-                Some(11),
-                Some(14),
-                None,
-                Some(14),
-                None
-            ]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_table_is_survived(table in prop::collection::vec(any::<u8>(), 0..300), first: u32, offset: u64) {
-            let _ = line_at(&table, first, offset);
-            let _ = line_at(&table, first, offset % 1000);
-        }
+        line_at(
+            self.form,
+            &self.line_table,
+            self.first_line,
+            instr.checked_sub(self.start)?,
+        )
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use tracer_common::{config::Image, stats::Probe};
+use tracer_common::{
+    config::{Image, arguments},
+    stats::Probe,
+};
 
 use super::{
     layout::Layout,
@@ -10,22 +13,25 @@ use super::{
 };
 use crate::elf::{
     ArgumentRegister::{Rdi, Rdx, Rsi},
-    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, method_tables,
-    static_type,
+    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, member_table,
+    method_tables, static_type, strings_used,
 };
 
 const CONTEXT_VAR: &[&str] = &["get", "set", "reset"];
+const CONTEXT: &[&str] = &["run", "copy", "keys", "values"];
 const THREAD: &[&str] = &["start_new_thread", "get_ident", "allocate_lock"];
 const POSIX: &[&str] = &["urandom", "fork"];
 
-/// First bytes of `_Py_DebugOffsets`.
 /// Pages of x86-64.
 const PAGE: u64 = 4096;
+/// First bytes of `_Py_DebugOffsets`.
 const COOKIE: &[u8; 8] = b"xdebugpy";
 const DEBUG_VERSION: u64 = 8;
 const DEBUG_FREE_THREADED: u64 = 16;
 /// First minor version whose `_PyRuntime` starts with `_Py_DebugOffsets`.
 const FIRST_WITH_DEBUG_OFFSETS: u32 = 13;
+/// `PyTypeObject.tp_members` (`Include/cpython/object.h`), the same in all builds with a GIL.
+const TYPE_MEMBERS: u64 = 240;
 /// A method's body, as far as it is searched for the call of the function behind it.
 const METHOD_BODY: usize = 512;
 
@@ -47,6 +53,21 @@ impl Version {
             minor: hex >> 16 & 0xff,
             micro: hex >> 8 & 0xff,
         }
+    }
+
+    // `3.8.18`, with what follows in a pre-release or a build from a checkout: `3.10.0rc2`, `3.9.1+`.
+    fn from_text(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut parts = text.splitn(3, '.');
+        let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
+        let micro = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(rest, |end| &rest[..end]);
+        Some(Self {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+            micro: micro.parse().ok()?,
+        })
     }
 }
 
@@ -81,11 +102,11 @@ pub enum Unsupported {
     /// No row of the tables describes this version.
     #[error("no layout is known for this version")]
     Version,
-    /// The version is not in the file; before 3.11 it never is.
-    #[error("{0} does not say its version (older than 3.11)")]
+    /// The version is not where every build has it.
+    #[error("{0} does not say its version")]
     NoVersion(String),
     /// It was built without a GIL.
-    #[error("free-threaded build")]
+    #[error("free-threaded build: only builds with a GIL are traced")]
     FreeThreaded,
     /// The version is told in two ways that disagree.
     #[error("its runtime says version {0:#x}")]
@@ -152,6 +173,8 @@ pub struct Addresses {
     pub contextvar_type: u64,
     /// `PyDict_Type`.
     pub dict_type: u64,
+    /// `_Py_HashSecret`, where it is exported.
+    pub hash_secret: Option<u64>,
 }
 
 impl Core {
@@ -161,12 +184,11 @@ impl Core {
         if file.export("PyContextVar_Get").is_none() {
             return Err(CoreError::NotCPython);
         }
-        let version_hex = version_hex(&file, name).map_err(|reason| CoreError::Unsupported {
+        let version = version_of(&file, name).map_err(|reason| CoreError::Unsupported {
             version: None,
             reason,
         })?;
-        let version = Version::from_hex(version_hex);
-        Self::inspect_version(&file, version, version_hex).map_err(|reason| CoreError::Unsupported {
+        Self::inspect_version(&file, version).map_err(|reason| CoreError::Unsupported {
             version: Some(version),
             reason,
         })
@@ -182,17 +204,19 @@ impl Core {
             .map(|s| s.vaddr.wrapping_sub(s.file_offset - file_offset))
     }
 
-    fn inspect_version(file: &Elf<'_>, version: Version, version_hex: u32) -> Result<Self, Unsupported> {
+    fn inspect_version(file: &Elf<'_>, version: Version) -> Result<Self, Unsupported> {
         let layout = Layout::of(version.minor)
             .filter(|_| version.major == 3)
             .ok_or(Unsupported::Version)?;
-        check_debug_offsets(file, layout, version_hex)?;
+        check_debug_offsets(file, layout)?;
         check_sizes(file, layout)?;
+        check_members(file, layout)?;
         let addresses = Addresses {
             runtime: export(file, "_PyRuntime")?,
             code_type: export(file, "PyCode_Type")?,
             contextvar_type: export(file, "PyContextVar_Type")?,
             dict_type: export(file, "PyDict_Type")?,
+            hash_secret: file.export("_Py_HashSecret"),
         };
         Ok(Self {
             version,
@@ -210,14 +234,27 @@ fn export(file: &Elf<'_>, name: &'static str) -> Result<u64, Unsupported> {
     file.export(name).ok_or(Unsupported::NotExported(name))
 }
 
-fn version_hex(file: &Elf<'_>, name: &str) -> Result<u32, Unsupported> {
-    let at = file
-        .export("Py_Version")
-        .ok_or_else(|| Unsupported::NoVersion(name.to_owned()))?;
-    file.half_word(at).ok_or(Unsupported::NotInFile("Py_Version"))
+// From 3.11 on there is a number; before, only the text that `Py_GetVersion` begins with.
+fn version_of(file: &Elf<'_>, name: &str) -> Result<Version, Unsupported> {
+    if let Some(hex) = version_hex(file) {
+        return Ok(Version::from_hex(hex));
+    }
+    let mut said = file
+        .export("Py_GetVersion")
+        .map_or(Vec::new(), |function| strings_used(file, function, METHOD_BODY))
+        .into_iter()
+        .filter_map(Version::from_text);
+    match (said.next(), said.next()) {
+        (Some(version), None) => Ok(version),
+        _ => Err(Unsupported::NoVersion(name.to_owned())),
+    }
 }
 
-fn check_debug_offsets(file: &Elf<'_>, layout: &Layout, version_hex: u32) -> Result<(), Unsupported> {
+fn version_hex(file: &Elf<'_>) -> Option<u32> {
+    file.half_word(file.export("Py_Version")?)
+}
+
+fn check_debug_offsets(file: &Elf<'_>, layout: &'static Layout) -> Result<(), Unsupported> {
     if layout.minor < FIRST_WITH_DEBUG_OFFSETS {
         return Ok(());
     }
@@ -231,14 +268,14 @@ fn check_debug_offsets(file: &Elf<'_>, layout: &Layout, version_hex: u32) -> Res
         return Err(Unsupported::NotInFile("_Py_DebugOffsets"));
     }
     let said = word(DEBUG_VERSION)?;
-    if said != u64::from(version_hex) {
+    if Some(said) != version_hex(file).map(u64::from) {
         return Err(Unsupported::OtherVersion(said));
     }
     if word(DEBUG_FREE_THREADED)? != 0 {
         return Err(Unsupported::FreeThreaded);
     }
-    for offset in layout.debug_offsets {
-        expect(offset.member, (offset.expected)(layout), word(offset.at)?)?;
+    for offset in layout.debug_offsets() {
+        expect(offset.member, offset.expected, word(offset.at)?)?;
     }
     Ok(())
 }
@@ -257,12 +294,33 @@ fn check_sizes(file: &Elf<'_>, layout: &Layout) -> Result<(), Unsupported> {
             "size of PyUnicodeObject",
             layout.compact_data + 8,
         ),
+        ("PyTuple_Type", "size of PyTupleObject", layout.tuple_items),
+        ("PyCode_Type", "size of PyCodeObject", layout.code_size),
     ] {
         let at = export(file, name)?.checked_add(layout.type_basic_size);
         let found = at
             .and_then(|at| file.word(at))
             .ok_or(Unsupported::NotInFile(name))?;
         expect(member, expected, found)?;
+    }
+    Ok(())
+}
+
+// A code object's members, which its type describes to Python code in every version.
+fn check_members(file: &Elf<'_>, layout: &Layout) -> Result<(), Unsupported> {
+    const NOT_THERE: Unsupported = Unsupported::NotInFile("PyCode_Type.tp_members");
+    let at = export(file, "PyCode_Type")?.checked_add(TYPE_MEMBERS);
+    let Some(Pointer::To(members)) = at.and_then(|at| file.pointer(at)) else {
+        return Err(NOT_THERE);
+    };
+    let members = member_table(file, members);
+    for (name, expected) in [
+        ("co_firstlineno", layout.code_first_line),
+        ("co_filename", layout.code_filename),
+        ("co_name", layout.code_name),
+    ] {
+        let found = members.iter().find(|(known, _)| *known == name.as_bytes());
+        expect(name, expected, found.ok_or(NOT_THERE)?.1)?;
     }
     Ok(())
 }
@@ -293,6 +351,12 @@ fn image(file: &Elf<'_>, layout: &Layout, runtime: u64) -> Result<Image, Unsuppo
         hamt_bitmap_type: static_type(file, "hamt_bitmap_node")?,
         hamt_array_type: static_type(file, "hamt_array_node")?,
         hamt_collision_type: static_type(file, "hamt_collision_node")?,
+        tstate_current: match layout.tstate_current {
+            Some(offset) => runtime
+                .checked_add(offset)
+                .ok_or(Unsupported::NotInFile("_PyRuntime"))?,
+            None => 0,
+        },
         ..Image::default()
     };
     layout.fill(&mut image);
@@ -332,6 +396,7 @@ fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupporte
         &[Rdi],
     )?);
 
+    points.extend(context_lookups(file, table(CONTEXT)?)?);
     points.extend(thread_starts(file, table(THREAD)?)?);
     let urandom = method_of(table(POSIX)?, "urandom")?;
     points.push(ProbePoint::method(file, Probe::Random, "posix.urandom", urandom)?);
@@ -344,6 +409,41 @@ fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupporte
         export(file, start)?,
         &[],
     )?);
+    Ok(points)
+}
+
+/// `PyTypeObject.tp_as_mapping` and `PyMappingMethods.mp_subscript` (`Include/cpython/object.h`, 3.8 to 3.15).
+const TYPE_AS_MAPPING: u64 = 112;
+const MAPPING_SUBSCRIPT: u64 = 8;
+
+fn context_lookups(file: &Elf<'_>, table: &MethodTable<'_>) -> Result<Vec<ProbePoint>, Unsupported> {
+    let mut points = Vec::new();
+    for (name, function) in [
+        ("get", "Context.get"),
+        ("items", "Context.items"),
+        ("values", "Context.values"),
+    ] {
+        let method = method_of(table, name)?;
+        points.push(ProbePoint::method(file, Probe::ContextLookup, function, method)?);
+    }
+    let follow = |at: Option<u64>| match at.and_then(|at| file.pointer(at)) {
+        Some(Pointer::To(address)) => Some(address),
+        _ => None,
+    };
+    let mapping = follow(export(file, "PyContext_Type")?.checked_add(TYPE_AS_MAPPING));
+    let subscript = follow(mapping.and_then(|at| at.checked_add(MAPPING_SUBSCRIPT)))
+        .ok_or(Unsupported::NotInFile("PyContext_Type.mp_subscript"))?;
+    let subscript = ProbePoint::function(
+        file,
+        Probe::ContextLookup,
+        "PyContext_Type.mp_subscript",
+        subscript,
+        &[Rdi, Rsi],
+    )?;
+    points.push(ProbePoint {
+        arguments: arguments::OBJECT,
+        ..subscript
+    });
     Ok(points)
 }
 

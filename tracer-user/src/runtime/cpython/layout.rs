@@ -1,7 +1,11 @@
-//! Where CPython's structures keep their members: one row per minor version, measured with `offsetof` against the headers of
-//! 3.12.1 and 3.13.0 (x86-64, with a GIL). Other versions are supported by adding a row.
+//! Where CPython's structures keep their members: one row per minor version ([`versions`]), measured with `offsetof` against the
+//! headers of a release of each (x86-64, with a GIL). Other versions are supported by adding a row.
 
-use tracer_common::config::{Image, attributes};
+mod versions;
+
+use tracer_common::config::Image;
+
+use versions::LAYOUTS;
 
 /// Offsets in bytes of one minor version. The path in each description is the header, below `Include/`, that declares the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +22,13 @@ pub struct Layout {
     pub interp_id: u64,
     /// `PyInterpreterState.threads.head` (`internal/pycore_interp.h`).
     pub interp_threads_head: u64,
-    /// `PyInterpreterState.ceval.gil` (`internal/pycore_interp.h`).
+    /// `_PyRuntimeState.gilstate.tstate_current` (`internal/pycore_runtime.h`), up to 3.11.
+    pub tstate_current: Option<u64>,
+    /// `PyInterpreterState.ceval.gil` (`internal/pycore_interp.h`), from 3.12 on; else 0.
     pub interp_gil: u64,
-    /// `PyInterpreterState.imports.modules` (`internal/pycore_interp.h`).
+    /// `PyInterpreterState.modules` (up to 3.11) or `imports.modules` (`internal/pycore_interp.h`).
     pub interp_modules: u64,
-    /// `_gil_runtime_state.last_holder` (`internal/pycore_gil.h`).
+    /// `_gil_runtime_state.last_holder` (`internal/pycore_gil.h`), from 3.12 on; else 0.
     pub gil_last_holder: u64,
     /// `PyThreadState.next` (`cpython/pystate.h`).
     pub tstate_next: u64,
@@ -30,21 +36,26 @@ pub struct Layout {
     pub tstate_interp: u64,
     /// `PyThreadState.thread_id` (`cpython/pystate.h`).
     pub tstate_thread_id: u64,
-    /// `PyThreadState.native_thread_id` (`cpython/pystate.h`).
-    pub tstate_native_thread_id: u64,
+    /// `PyThreadState.native_thread_id` (`cpython/pystate.h`), from 3.11 on.
+    pub tstate_native_thread_id: Option<u64>,
     /// `PyThreadState.context` (`cpython/pystate.h`).
     pub tstate_context: u64,
-    /// `PyThreadState.cframe` (3.12) or `current_frame` (3.13) (`cpython/pystate.h`).
+    /// `PyThreadState.frame` (up to 3.10), `cframe` (3.11, 3.12) or `current_frame` (from 3.13 on) (`cpython/pystate.h`).
     pub tstate_frame: u64,
     /// `_PyCFrame.current_frame` (`cpython/pystate.h`), where `tstate_frame` is a `cframe`.
     pub cframe_current: Option<u64>,
-    /// `_PyInterpreterFrame.f_code` (3.12) or `f_executable` (3.13) (`internal/pycore_frame.h`).
+    /// `PyFrameObject.f_code` (up to 3.10, `cpython/frameobject.h`), `_PyInterpreterFrame.f_code` (3.11, 3.12) or `f_executable`
+    /// (`internal/pycore_frame.h`; from 3.14 on `internal/pycore_interpframe_structs.h`, with the low bits in use for a tag).
     pub frame_code: u64,
-    /// `_PyInterpreterFrame.previous` (`internal/pycore_frame.h`).
+    /// `PyFrameObject.f_back` or `_PyInterpreterFrame.previous` (as above).
     pub frame_previous: u64,
-    /// `_PyInterpreterFrame.prev_instr` (3.12) or `instr_ptr` (3.13) (`internal/pycore_frame.h`).
+    /// `PyFrameObject.f_lasti`, `_PyInterpreterFrame.prev_instr` (3.11, 3.12) or `instr_ptr` (as above).
     pub frame_instr: u64,
-    /// `_PyInterpreterFrame.owner` (`internal/pycore_frame.h`).
+    /// `PyFrameObject.f_localsplus` (`cpython/frameobject.h`), up to 3.10; else 0.
+    pub frame_locals: u64,
+    /// Bytes of bytecode that one step of `f_lasti` counts, up to 3.10.
+    pub frame_lasti_unit: Option<u32>,
+    /// `_PyInterpreterFrame.owner` (as above), from 3.11 on; else 0.
     pub frame_owner: u64,
     /// `PyCodeObject.co_firstlineno` (`cpython/code.h`).
     pub code_first_line: u64,
@@ -52,12 +63,18 @@ pub struct Layout {
     pub code_filename: u64,
     /// `PyCodeObject.co_name` (`cpython/code.h`).
     pub code_name: u64,
-    /// `PyCodeObject.co_qualname` (`cpython/code.h`).
-    pub code_qualname: u64,
-    /// `PyCodeObject.co_linetable` (`cpython/code.h`).
+    /// `PyCodeObject.co_qualname` (`cpython/code.h`), from 3.11 on.
+    pub code_qualname: Option<u64>,
+    /// `PyCodeObject.co_varnames` (`cpython/code.h`), up to 3.10; else 0.
+    pub code_varnames: u64,
+    /// `PyCodeObject.co_lnotab` (3.8, 3.9) or `co_linetable` (`cpython/code.h`).
     pub code_line_table: u64,
-    /// `PyCodeObject.co_code_adaptive` (`cpython/code.h`).
+    /// How that table is written.
+    pub line_table: LineTable,
+    /// `PyCodeObject.co_code_adaptive` (`cpython/code.h`), where instructions begin, from 3.11 on; else 0.
     pub code_adaptive: u64,
+    /// `PyCode_Type.tp_basicsize` (`Objects/codeobject.c`).
+    pub code_size: u64,
     /// `PyObject.ob_type` (`object.h`).
     pub object_type: u64,
     /// `PyVarObject.ob_size` (`object.h`).
@@ -80,10 +97,12 @@ pub struct Layout {
     pub compact_data: u64,
     /// `PyBytesObject.ob_sval` (`cpython/bytesobject.h`).
     pub bytes_data: u64,
-    /// `PyLongObject.long_value.lv_tag` (`cpython/longintrepr.h`).
-    pub long_tag: u64,
-    /// `PyLongObject.long_value.ob_digit` (`cpython/longintrepr.h`).
+    /// `PyLongObject.long_value.lv_tag` (`cpython/longintrepr.h`), from 3.12 on; before, `ob_size` has the sign.
+    pub long_tag: Option<u64>,
+    /// `PyLongObject.ob_digit` or `long_value.ob_digit` (`longintrepr.h`, later `cpython/longintrepr.h`).
     pub long_digits: u64,
+    /// `PyTupleObject.ob_item` (`cpython/tupleobject.h`).
+    pub tuple_items: u64,
     /// `PyContext.ctx_vars` (`internal/pycore_context.h`).
     pub context_vars: u64,
     /// `PyContext.ctx_entered` (`internal/pycore_context.h`).
@@ -110,46 +129,61 @@ pub struct Layout {
     pub hamt_array: u64,
     /// `PyHamtNode_Collision.c_array` (`Python/hamt.c`).
     pub hamt_collision_array: u64,
-    /// `PyModuleObject.md_dict` (`internal/pycore_moduleobject.h`).
+    /// `PyModuleObject.md_dict` (`Objects/moduleobject.c`, later `internal/pycore_moduleobject.h`).
     pub module_dict: u64,
     /// `PyDictObject.ma_keys` (`cpython/dictobject.h`).
     pub dict_keys: u64,
     /// `PyDictObject.ma_values` (`cpython/dictobject.h`).
     pub dict_values: u64,
-    /// `PyDictKeysObject.dk_log2_index_bytes` (`internal/pycore_dict.h`).
-    pub keys_log2_index_bytes: u64,
-    /// `PyDictKeysObject.dk_kind` (`internal/pycore_dict.h`).
-    pub keys_kind: u64,
-    /// `PyDictKeysObject.dk_nentries` (`internal/pycore_dict.h`).
+    /// What tells how wide a dictionary's indices and entries are.
+    pub keys_form: KeysForm,
+    /// `PyDictKeysObject.dk_nentries` (`Objects/dict-common.h`, later `internal/pycore_dict.h`).
     pub keys_entries_used: u64,
-    /// `PyDictKeysObject.dk_indices` (`internal/pycore_dict.h`).
+    /// `PyDictKeysObject.dk_indices` (as above).
     pub keys_indices: u64,
-    /// `PyDictValues.values` (`internal/pycore_dict.h`).
+    /// `PyDictValues.values` (`internal/pycore_dict.h`); 0 where `ma_values` is a plain array.
     pub dict_values_data: u64,
     /// How a `_WorkItem`'s attributes are stored; one of [`attributes`].
     pub attributes: u32,
-    /// What the interpreter's own `_Py_DebugOffsets` must say; empty where it has none.
-    pub debug_offsets: &'static [DebugOffset],
+    /// Where `_Py_DebugOffsets` has the numbers of [`DEBUG_MEMBERS`], in that order; empty where there is no such structure.
+    debug_offsets: &'static [u64],
 }
 
-/// One number of `_Py_DebugOffsets` (`internal/pycore_runtime.h`).
+/// How a code object's line table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineTable {
+    /// `co_lnotab` of 3.8 and 3.9 (`Objects/lnotab_notes.txt`).
+    Increments,
+    /// `co_linetable` of 3.10 (`Objects/lnotab_notes.txt`).
+    Ranges,
+    /// `co_linetable` from 3.11 on (`Objects/locations.md`).
+    Locations,
+}
+
+/// What `PyDictKeysObject` says of the shape of its indices and entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysForm {
+    /// Up to 3.10: `dk_size` at this offset, from which the width of an index follows (`Objects/dict-common.h`).
+    Size(u64),
+    /// From 3.11 on (`internal/pycore_dict.h`).
+    Log2 {
+        /// `dk_log2_index_bytes`.
+        index_bytes: u64,
+        /// `dk_kind`.
+        kind: u64,
+    },
+}
+
+/// One number of `_Py_DebugOffsets` (`internal/pycore_runtime.h`, from 3.14 on `internal/pycore_debug_offsets.h`).
 #[derive(Clone, Copy, Debug)]
 pub struct DebugOffset {
     /// Where it is in that structure.
     pub at: u64,
     /// What it describes.
     pub member: &'static str,
-    /// The same in a [`Layout`].
-    pub expected: fn(&Layout) -> u64,
+    /// What it must be.
+    pub expected: u64,
 }
-
-impl PartialEq for DebugOffset {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at && self.member == other.member
-    }
-}
-
-impl Eq for DebugOffset {}
 
 impl Layout {
     /// The layout of CPython `3.minor`.
@@ -159,12 +193,16 @@ impl Layout {
 
     /// Fills in what the kernel side needs of it; addresses are left alone.
     pub fn fill(&self, image: &mut Image) {
+        image.lasti_unit = self.frame_lasti_unit.unwrap_or(0);
+        image.frame_locals = self.frame_locals as u32;
+        image.code_varnames = self.code_varnames as u32;
+        image.tuple_items = self.tuple_items as u32;
         image.interp_gil = self.interp_gil as u32;
         image.gil_last_holder = self.gil_last_holder as u32;
         image.tstate_thread_id = self.tstate_thread_id as u32;
         image.tstate_context = self.tstate_context as u32;
         image.tstate_frame = self.tstate_frame as u32;
-        image.code_name = self.code_qualname as u32;
+        image.code_name = self.code_qualname.unwrap_or(self.code_name) as u32;
         image.code_filename = self.code_filename as u32;
         image.code_line_table = self.code_line_table as u32;
         image.code_first_line = self.code_first_line as u32;
@@ -178,305 +216,55 @@ impl Layout {
         image.attributes = self.attributes;
         image.minor = self.minor;
     }
+
+    /// What the interpreter's own `_Py_DebugOffsets` must say; nothing where it has none.
+    pub fn debug_offsets(&'static self) -> impl Iterator<Item = DebugOffset> {
+        let described = self.debug_offsets.iter().zip(DEBUG_MEMBERS);
+        described.map(|(at, (member, expected))| DebugOffset {
+            at: *at,
+            member,
+            expected: expected(self),
+        })
+    }
 }
 
-/// All versions that are supported.
-pub const LAYOUTS: &[Layout] = &[V3_12, V3_13];
+type Expected = fn(&Layout) -> u64;
 
-const V3_12: Layout = Layout {
-    minor: 12,
-    interpreters_head: 40,
-    interpreters_main: 48,
-    interp_next: 0,
-    interp_id: 8,
-    interp_threads_head: 72,
-    interp_gil: 384,
-    interp_modules: 944,
-    gil_last_holder: 8,
-    tstate_next: 8,
-    tstate_interp: 16,
-    tstate_thread_id: 136,
-    tstate_native_thread_id: 144,
-    tstate_context: 208,
-    tstate_frame: 56,
-    cframe_current: Some(0),
-    frame_code: 0,
-    frame_previous: 8,
-    frame_instr: 56,
-    frame_owner: 70,
-    code_first_line: 68,
-    code_filename: 112,
-    code_name: 120,
-    code_qualname: 128,
-    code_line_table: 136,
-    code_adaptive: 192,
-    object_type: 8,
-    var_size: 16,
-    type_name: 24,
-    type_basic_size: 32,
-    type_dealloc: 48,
-    type_flags: 168,
-    unicode_length: 16,
-    unicode_state: 32,
-    ascii_data: 40,
-    compact_data: 56,
-    bytes_data: 32,
-    long_tag: 16,
-    long_digits: 24,
-    context_vars: 24,
-    context_entered: 40,
-    context_size: 48,
-    contextvar_name: 16,
-    contextvar_default: 24,
-    contextvar_hash: 56,
-    contextvar_size: 64,
-    hamt_root: 16,
-    hamt_count: 32,
-    hamt_bitmap: 24,
-    hamt_bitmap_array: 32,
-    hamt_array: 16,
-    hamt_collision_array: 32,
-    module_dict: 16,
-    dict_keys: 32,
-    dict_values: 40,
-    keys_log2_index_bytes: 9,
-    keys_kind: 10,
-    keys_entries_used: 24,
-    keys_indices: 32,
-    dict_values_data: 0,
-    attributes: attributes::TAGGED_VALUES,
-    debug_offsets: &[],
-};
-
-const V3_13: Layout = Layout {
-    minor: 13,
-    interpreters_head: 632,
-    interpreters_main: 640,
-    interp_next: 7264,
-    interp_id: 7272,
-    interp_threads_head: 7344,
-    interp_gil: 16,
-    interp_modules: 7656,
-    gil_last_holder: 8,
-    tstate_next: 8,
-    tstate_interp: 16,
-    tstate_thread_id: 152,
-    tstate_native_thread_id: 160,
-    tstate_context: 208,
-    tstate_frame: 72,
-    cframe_current: None,
-    frame_code: 0,
-    frame_previous: 8,
-    frame_instr: 56,
-    frame_owner: 70,
-    code_first_line: 68,
-    code_filename: 112,
-    code_name: 120,
-    code_qualname: 128,
-    code_line_table: 136,
-    code_adaptive: 200,
-    object_type: 8,
-    var_size: 16,
-    type_name: 24,
-    type_basic_size: 32,
-    type_dealloc: 48,
-    type_flags: 168,
-    unicode_length: 16,
-    unicode_state: 32,
-    ascii_data: 40,
-    compact_data: 56,
-    bytes_data: 32,
-    long_tag: 16,
-    long_digits: 24,
-    context_vars: 24,
-    context_entered: 40,
-    context_size: 48,
-    contextvar_name: 16,
-    contextvar_default: 24,
-    contextvar_hash: 56,
-    contextvar_size: 64,
-    hamt_root: 16,
-    hamt_count: 32,
-    hamt_bitmap: 24,
-    hamt_bitmap_array: 32,
-    hamt_array: 16,
-    hamt_collision_array: 32,
-    module_dict: 16,
-    dict_keys: 32,
-    dict_values: 40,
-    keys_log2_index_bytes: 9,
-    keys_kind: 10,
-    keys_entries_used: 24,
-    keys_indices: 32,
-    dict_values_data: 8,
-    attributes: attributes::INLINE_VALUES,
-    debug_offsets: DEBUG_OFFSETS_3_13,
-};
-
-const DEBUG_OFFSETS_3_13: &[DebugOffset] = &[
-    DebugOffset {
-        at: 40,
-        member: "runtime_state.interpreters_head",
-        expected: |layout| layout.interpreters_head,
-    },
-    DebugOffset {
-        at: 56,
-        member: "interpreter_state.id",
-        expected: |layout| layout.interp_id,
-    },
-    DebugOffset {
-        at: 64,
-        member: "interpreter_state.next",
-        expected: |layout| layout.interp_next,
-    },
-    DebugOffset {
-        at: 72,
-        member: "interpreter_state.threads_head",
-        expected: |layout| layout.interp_threads_head,
-    },
-    DebugOffset {
-        at: 88,
-        member: "interpreter_state.imports_modules",
-        expected: |layout| layout.interp_modules,
-    },
-    DebugOffset {
-        at: 112,
-        member: "interpreter_state.ceval_gil",
-        expected: |layout| layout.interp_gil,
-    },
-    DebugOffset {
-        at: 168,
-        member: "thread_state.next",
-        expected: |layout| layout.tstate_next,
-    },
-    DebugOffset {
-        at: 176,
-        member: "thread_state.interp",
-        expected: |layout| layout.tstate_interp,
-    },
-    DebugOffset {
-        at: 184,
-        member: "thread_state.current_frame",
-        expected: |layout| layout.tstate_frame,
-    },
-    DebugOffset {
-        at: 192,
-        member: "thread_state.thread_id",
-        expected: |layout| layout.tstate_thread_id,
-    },
-    DebugOffset {
-        at: 200,
-        member: "thread_state.native_thread_id",
-        expected: |layout| layout.tstate_native_thread_id,
-    },
-    DebugOffset {
-        at: 232,
-        member: "interpreter_frame.previous",
-        expected: |layout| layout.frame_previous,
-    },
-    DebugOffset {
-        at: 240,
-        member: "interpreter_frame.executable",
-        expected: |layout| layout.frame_code,
-    },
-    DebugOffset {
-        at: 248,
-        member: "interpreter_frame.instr_ptr",
-        expected: |layout| layout.frame_instr,
-    },
-    DebugOffset {
-        at: 264,
-        member: "interpreter_frame.owner",
-        expected: |layout| layout.frame_owner,
-    },
-    DebugOffset {
-        at: 280,
-        member: "code_object.filename",
-        expected: |layout| layout.code_filename,
-    },
-    DebugOffset {
-        at: 288,
-        member: "code_object.name",
-        expected: |layout| layout.code_name,
-    },
-    DebugOffset {
-        at: 296,
-        member: "code_object.qualname",
-        expected: |layout| layout.code_qualname,
-    },
-    DebugOffset {
-        at: 304,
-        member: "code_object.linetable",
-        expected: |layout| layout.code_line_table,
-    },
-    DebugOffset {
-        at: 312,
-        member: "code_object.firstlineno",
-        expected: |layout| layout.code_first_line,
-    },
-    DebugOffset {
-        at: 344,
-        member: "code_object.co_code_adaptive",
-        expected: |layout| layout.code_adaptive,
-    },
-    DebugOffset {
-        at: 360,
-        member: "pyobject.ob_type",
-        expected: |layout| layout.object_type,
-    },
-    DebugOffset {
-        at: 376,
-        member: "type_object.tp_name",
-        expected: |layout| layout.type_name,
-    },
-    DebugOffset {
-        at: 392,
-        member: "type_object.tp_flags",
-        expected: |layout| layout.type_flags,
-    },
-    DebugOffset {
-        at: 456,
-        member: "dict_object.ma_keys",
-        expected: |layout| layout.dict_keys,
-    },
-    DebugOffset {
-        at: 464,
-        member: "dict_object.ma_values",
-        expected: |layout| layout.dict_values,
-    },
-    DebugOffset {
-        at: 496,
-        member: "long_object.lv_tag",
-        expected: |layout| layout.long_tag,
-    },
-    DebugOffset {
-        at: 504,
-        member: "long_object.ob_digit",
-        expected: |layout| layout.long_digits,
-    },
-    DebugOffset {
-        at: 520,
-        member: "bytes_object.ob_size",
-        expected: |layout| layout.var_size,
-    },
-    DebugOffset {
-        at: 528,
-        member: "bytes_object.ob_sval",
-        expected: |layout| layout.bytes_data,
-    },
-    DebugOffset {
-        at: 544,
-        member: "unicode_object.state",
-        expected: |layout| layout.unicode_state,
-    },
-    DebugOffset {
-        at: 552,
-        member: "unicode_object.length",
-        expected: |layout| layout.unicode_length,
-    },
-    DebugOffset {
-        at: 560,
-        member: "unicode_object.asciiobject_size",
-        expected: |layout| layout.ascii_data,
-    },
+/// What `_Py_DebugOffsets` describes that a [`Layout`] describes, too.
+#[rustfmt::skip]
+const DEBUG_MEMBERS: [(&str, Expected); 34] = [
+    ("runtime_state.interpreters_head", |l| l.interpreters_head),
+    ("interpreter_state.id", |l| l.interp_id),
+    ("interpreter_state.next", |l| l.interp_next),
+    ("interpreter_state.threads_head", |l| l.interp_threads_head),
+    ("interpreter_state.imports_modules", |l| l.interp_modules),
+    ("interpreter_state.ceval_gil", |l| l.interp_gil),
+    ("thread_state.next", |l| l.tstate_next),
+    ("thread_state.interp", |l| l.tstate_interp),
+    ("thread_state.current_frame", |l| l.tstate_frame),
+    ("thread_state.thread_id", |l| l.tstate_thread_id),
+    ("thread_state.native_thread_id", |l| l.tstate_native_thread_id.unwrap_or_default()),
+    ("interpreter_frame.previous", |l| l.frame_previous),
+    ("interpreter_frame.executable", |l| l.frame_code),
+    ("interpreter_frame.instr_ptr", |l| l.frame_instr),
+    ("interpreter_frame.owner", |l| l.frame_owner),
+    ("code_object.filename", |l| l.code_filename),
+    ("code_object.name", |l| l.code_name),
+    ("code_object.qualname", |l| l.code_qualname.unwrap_or_default()),
+    ("code_object.linetable", |l| l.code_line_table),
+    ("code_object.firstlineno", |l| l.code_first_line),
+    ("code_object.co_code_adaptive", |l| l.code_adaptive),
+    ("pyobject.ob_type", |l| l.object_type),
+    ("type_object.tp_name", |l| l.type_name),
+    ("type_object.tp_flags", |l| l.type_flags),
+    ("dict_object.ma_keys", |l| l.dict_keys),
+    ("dict_object.ma_values", |l| l.dict_values),
+    ("long_object.lv_tag", |l| l.long_tag.unwrap_or_default()),
+    ("long_object.ob_digit", |l| l.long_digits),
+    ("bytes_object.ob_size", |l| l.var_size),
+    ("bytes_object.ob_sval", |l| l.bytes_data),
+    ("unicode_object.state", |l| l.unicode_state),
+    ("unicode_object.length", |l| l.unicode_length),
+    ("unicode_object.asciiobject_size", |l| l.ascii_data),
+    ("tuple_object.ob_item", |l| l.tuple_items),
 ];

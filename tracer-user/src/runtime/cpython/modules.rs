@@ -1,6 +1,7 @@
 //! Which modules hold a variable: what `module:name` in a configuration refers to.
 
 use super::{
+    layout::{KeysForm, Layout},
     memory::{Memory, MemoryError, text},
     threads::Interpreter,
 };
@@ -8,8 +9,8 @@ use super::{
 /// Entries of one dictionary, and of all together, that are read.
 const MAX_ENTRIES: u64 = 1 << 17;
 const MAX_ALL_ENTRIES: usize = 1 << 21;
-/// `dk_log2_index_bytes` of the largest dictionary that is read.
-const MAX_LOG2_INDEX_BYTES: u8 = 24;
+/// Bytes that the indices of the largest dictionary that is read take up.
+const MAX_INDEX_BYTES: u64 = 1 << 24;
 /// `DICT_KEYS_GENERAL` (`internal/pycore_dict.h`): entries hold a hash as well. All other kinds have `str` keys only.
 const KEYS_GENERAL: u8 = 0;
 
@@ -82,38 +83,63 @@ fn globals<M: Memory>(interpreter: Interpreter<'_, M>, module: u64) -> Option<u6
 }
 
 /// The `(key, value)` pairs of the dictionary at `dict`, as addresses, in order of insertion.
-fn dict_entries<M: Memory>(
+pub(super) fn dict_entries<M: Memory>(
     interpreter: Interpreter<'_, M>,
     dict: u64,
 ) -> Result<Vec<(u64, u64)>, MemoryError> {
     let (memory, layout) = (interpreter.memory, interpreter.core.layout);
-    let invalid = MemoryError::invalid("dict", dict);
     if !interpreter.has_type(dict, interpreter.core.addresses.dict_type)? {
-        return Err(invalid);
+        return Err(MemoryError::invalid("dict", dict));
     }
     let keys = memory.u64(dict, layout.dict_keys)?;
     let values = memory.u64(dict, layout.dict_values)?;
-    let log2_index_bytes = memory.u8(keys, layout.keys_log2_index_bytes)?;
-    let used = memory.u64(keys, layout.keys_entries_used)?;
-    if log2_index_bytes > MAX_LOG2_INDEX_BYTES || used > MAX_ENTRIES {
-        return Err(invalid);
-    }
-    let general = memory.u8(keys, layout.keys_kind)? == KEYS_GENERAL;
-    let entry = if general { 3 } else { 2 };
-    let at = layout.keys_indices + (1 << log2_index_bytes);
-    let words = memory.words(keys, at, used as usize * entry)?;
-    let pairs = words
-        .chunks_exact(entry)
-        .map(|words| (words[entry - 2], words[entry - 1]));
-    let pairs: Vec<_> = if values == 0 {
-        pairs.collect()
-    } else {
+    let mut pairs = keys_entries(memory, layout, keys)?;
+    if values != 0 {
         // A split dictionary keeps its values apart from keys that it shares.
-        let own = memory.words(values, layout.dict_values_data, used as usize)?;
-        pairs.zip(own).map(|((key, _), value)| (key, value)).collect()
-    };
+        let own = memory.words(values, layout.dict_values_data, pairs.len())?;
+        for (pair, value) in pairs.iter_mut().zip(own) {
+            pair.1 = value;
+        }
+    }
     Ok(pairs
         .into_iter()
         .filter(|(key, value)| *key != 0 && *value != 0)
         .collect())
+}
+
+/// The `(key, value)` entries of a `PyDictKeysObject`, in order; 0 stands for none.
+pub(super) fn keys_entries(
+    memory: &impl Memory,
+    layout: &Layout,
+    keys: u64,
+) -> Result<Vec<(u64, u64)>, MemoryError> {
+    let used = memory.u64(keys, layout.keys_entries_used)?;
+    let (index_bytes, general) = match layout.keys_form {
+        KeysForm::Size(at) => (index_bytes(memory.u64(keys, at)?), true),
+        KeysForm::Log2 { index_bytes, kind } => {
+            let bytes = 1_u64.checked_shl(memory.u8(keys, index_bytes)?.into());
+            (bytes, memory.u8(keys, kind)? == KEYS_GENERAL)
+        }
+    };
+    let index_bytes = index_bytes.filter(|bytes| *bytes <= MAX_INDEX_BYTES);
+    let Some(index_bytes) = index_bytes.filter(|_| used <= MAX_ENTRIES) else {
+        return Err(MemoryError::invalid("keys of a dict", keys));
+    };
+    let entry = if general { 3 } else { 2 };
+    let words = memory.words(keys, layout.keys_indices + index_bytes, used as usize * entry)?;
+    Ok(words
+        .chunks_exact(entry)
+        .map(|words| (words[entry - 2], words[entry - 1]))
+        .collect())
+}
+
+/// Bytes that the indices of a dictionary with `size` places take up (`DK_IXSIZE`, `Objects/dict-common.h`).
+fn index_bytes(size: u64) -> Option<u64> {
+    let width = match size {
+        0..=0xff => 1,
+        0x100..=0xffff => 2,
+        0x1_0000..=0xffff_ffff => 4,
+        _ => 8,
+    };
+    size.checked_mul(width)
 }

@@ -15,8 +15,11 @@ use super::{
 const MAX_THREADS: usize = 1 << 16;
 /// Frames of one thread that are walked.
 const MAX_FRAMES: usize = 64;
-/// `FRAME_OWNED_BY_CSTACK` (`internal/pycore_frame.h`): the frame under a call from C, no function of the program.
-const OWNED_BY_C_STACK: u8 = 3;
+/// `FRAME_OWNED_BY_CSTACK` (3.12, 3.13, `internal/pycore_frame.h`), `FRAME_OWNED_BY_INTERPRETER` (from 3.14 on, where another
+/// `_CSTACK` may follow, `internal/pycore_interpframe_structs.h`): the frame under a call from C, no function of the program.
+const OWNED_BY_INTERPRETER: u8 = 3;
+/// Low bits of a `_PyStackRef` (`internal/pycore_stackref.h`, from 3.14 on); in a pointer they are 0.
+const STACKREF_TAG: u64 = 3;
 
 /// A live process's main interpreter.
 #[derive(Debug)]
@@ -44,8 +47,8 @@ pub struct ThreadState {
     pub address: u64,
     /// What `pthread_self` returns in it: the thread pointer.
     pub thread_id: u64,
-    /// Its thread id, as the process itself sees it in its own PID namespace.
-    pub native_thread_id: u64,
+    /// Its thread id, as the process itself sees it in its own PID namespace; before 3.11 a thread state does not say it.
+    pub native_thread_id: Option<u64>,
     /// Its current context; 0 when it has none yet.
     pub context: u64,
     /// Its Python frames, innermost first.
@@ -162,7 +165,10 @@ impl<M: Memory> Interpreter<'_, M> {
         Ok(ThreadState {
             address,
             thread_id: self.memory.u64(address, layout.tstate_thread_id)?,
-            native_thread_id: self.memory.u64(address, layout.tstate_native_thread_id)?,
+            native_thread_id: layout
+                .tstate_native_thread_id
+                .map(|at| self.memory.u64(address, at))
+                .transpose()?,
             context: self.memory.u64(address, layout.tstate_context)?,
             frames,
             whole_stack,
@@ -182,17 +188,32 @@ impl<M: Memory> Interpreter<'_, M> {
             if frame == 0 {
                 return Ok(true);
             }
-            let code = self.memory.u64(frame, layout.frame_code)?;
-            let shim = self.memory.u8(frame, layout.frame_owner)? == OWNED_BY_C_STACK;
-            if !shim && self.has_type(code, self.core.addresses.code_type)? {
+            let code = self.memory.u64(frame, layout.frame_code)? & !STACKREF_TAG;
+            if !self.is_shim(frame)? && self.has_type(code, self.core.addresses.code_type)? {
                 frames.push(RawFrame {
                     code,
-                    instr: self.memory.u64(frame, layout.frame_instr)?.wrapping_sub(code) as u32,
+                    instr: self.instr(frame, code)?,
                     frame: frame as u32,
                 });
             }
             frame = self.memory.u64(frame, layout.frame_previous)?;
         }
         Ok(frame == 0)
+    }
+
+    // Whether a frame is the interpreter's own.
+    fn is_shim(&self, frame: u64) -> Result<bool, MemoryError> {
+        let layout = self.core.layout;
+        let objects = layout.frame_lasti_unit.is_some();
+        Ok(!objects && self.memory.u8(frame, layout.frame_owner)? >= OWNED_BY_INTERPRETER)
+    }
+
+    // What `RawFrame::instr` says.
+    fn instr(&self, frame: u64, code: u64) -> Result<u32, MemoryError> {
+        let layout = self.core.layout;
+        Ok(match layout.frame_lasti_unit {
+            Some(unit) => self.memory.u32(frame, layout.frame_instr)?.wrapping_mul(unit),
+            None => self.memory.u64(frame, layout.frame_instr)?.wrapping_sub(code) as u32,
+        })
     }
 }
