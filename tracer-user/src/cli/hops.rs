@@ -13,7 +13,7 @@ use super::{
     error::{Error, exit},
     output::Output,
     requirements::check_machine,
-    session::{Observer, Reached, Session, Wants},
+    session::{Observer, Reached, Session, Wants, at_attach},
 };
 use crate::{
     correlate::{
@@ -86,7 +86,12 @@ impl Observer for Inventory {
     fn notice(&mut self, notice: Notice) {
         self.reached.notice(&notice, &mut self.output);
         match notice {
-            Notice::Attached { id, service, .. } => {
+            Notice::Attached {
+                id, service, found, ..
+            } => {
+                if let Some(found) = found {
+                    self.output.say(&at_attach(found));
+                }
                 let slots = HashMap::new();
                 self.targets.insert(id, Known { service, slots });
             }

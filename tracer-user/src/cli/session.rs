@@ -80,13 +80,9 @@ impl Reached {
                 pid,
                 service,
                 version,
-                found,
                 ..
             } => {
                 output.say(&attached(*pid, service, version));
-                if let Some(found) = found {
-                    output.say(&at_attach(*found));
-                }
                 self.targets += 1;
             }
             Notice::Failed { pid, service, reason } => {
