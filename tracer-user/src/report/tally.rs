@@ -254,7 +254,8 @@ impl Tally {
             | FactKind::BleedAge(_)
             | FactKind::Squatting(_)
             | FactKind::Entries(..)
-            | FactKind::Evicted(..) => {}
+            | FactKind::Evicted(..)
+            | FactKind::Hop(_) => {}
         }
     }
 
