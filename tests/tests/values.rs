@@ -1,6 +1,11 @@
 //! Values in the wild: identities that are objects, and reads that go through a context object.
 
-use bleedtrace_tests::{Outcome, Setup, Trace, Truth, on_every_interpreter};
+use std::{path::PathBuf, process::Command};
+
+use bleedtrace_tests::{
+    Outcome, Program, Setup, Trace, Truth, fixture, on_every_installed_interpreter, on_every_interpreter,
+    on_interpreters_that, skip,
+};
 
 const PATH: &str = "identity.caller.tenant_id";
 
@@ -106,7 +111,7 @@ rows! {
 fn structlog_reads_through_a_copy() {
     on_every_interpreter("structlog_reads_through_a_copy", |setup| {
         let Some(python) = setup.with_packages(&["structlog==25.4.0"]) else {
-            return bleedtrace_tests::skip("structlog_reads_through_a_copy", "structlog cannot be installed");
+            return skip("structlog_reads_through_a_copy", "structlog cannot be installed");
         };
         let setup = Setup {
             python,
@@ -126,4 +131,172 @@ fn structlog_reads_through_a_copy() {
         let (outcome, _) = traced(&setup, watched, &[], "structlog_reads.py", &["correct"]);
         assert_eq!(outcome.findings.len(), 0);
     });
+}
+
+/// Work was handed over, and nothing in it could be judged: that is no proof.
+#[test]
+fn a_program_of_unknown_types_proves_nothing() {
+    holds(
+        "a_program_of_unknown_types_proves_nothing",
+        "identity.tenant_id",
+        &[],
+        "unresolved.py",
+        &[],
+        &[],
+    );
+}
+
+#[test]
+fn what_begins_like_another_variable_is_a_variable_of_its_own() {
+    on_every_interpreter(
+        "what_begins_like_another_variable_is_a_variable_of_its_own",
+        |setup| {
+            let (outcome, truth) = traced(
+                setup,
+                "app",
+                &["--identity", "app.tenant"],
+                "two_paths.py",
+                &["dotted"],
+            );
+            outcome.assert_truth(&truth);
+            for finding in &outcome.findings {
+                let of = if finding["kind"] == "black_hole_read" {
+                    "app"
+                } else {
+                    "app.tenant"
+                };
+                assert_eq!(finding["slot"], of, "{finding:?}");
+            }
+        },
+    );
+}
+
+/// What was configured and is not watched is never passed over in silence.
+#[test]
+fn a_path_that_cannot_be_followed_leaves_no_verdict() {
+    let rows: [(&str, &[&str], &str); 3] = [
+        ("v0.tenant", &["--identity", "v0.user"], "paths"),
+        ("v0", &["--identity", "v0.user"], "paths"),
+        (
+            "v0.tenant",
+            &[
+                "--identity",
+                "v1.tenant",
+                "--identity",
+                "v2.tenant",
+                "--identity",
+                "v3.tenant",
+            ],
+            "many",
+        ),
+    ];
+    let test = "a_path_that_cannot_be_followed_leaves_no_verdict";
+    on_interpreters_that(
+        test,
+        |interpreter| interpreter.minor >= 9,
+        |setup| {
+            for (watched, flags, case) in rows {
+                let (outcome, truth) = traced(setup, watched, flags, "two_paths.py", &[case]);
+                outcome.assert_truth(&truth);
+                let left_out = flags[flags.len() - 1];
+                let message = outcome.summary["reasons"][0]["message"].to_string();
+                assert!(message.contains(left_out), "{message}");
+            }
+        },
+    );
+}
+
+#[test]
+fn paths_lead_on_from_what_was_bound_before_anybody_looked() {
+    on_every_interpreter(
+        "paths_lead_on_from_what_was_bound_before_anybody_looked",
+        |setup| {
+            for (left, bleeds) in [("acme", 1), ("globex", 0)] {
+                let mut target = Program::fixture(setup, "attached_path.py", &[left]);
+                target.wait_for("ready");
+                let trace = Trace::new(setup, PATH).revealing().attach(target.pid());
+                target.say("go on");
+                let truth = Truth::parse(&target.end().stdout);
+                let outcome = trace.end();
+                outcome.assert_truth(&truth);
+                assert_eq!(outcome.count("bleed"), bleeds);
+            }
+        },
+    );
+}
+
+#[test]
+fn pydantic_models_are_followed() {
+    let test = "pydantic_models_are_followed";
+    let with_wheels = |minor| [12, 13].contains(&minor);
+    on_interpreters_that(
+        test,
+        |one| with_wheels(one.minor) && one.root.is_none(),
+        |setup| {
+            let Some(python) = setup.with_packages(&["pydantic==2.11.7"]) else {
+                return skip(test, "pydantic cannot be installed");
+            };
+            let setup = &setup.with_python(python);
+            for (case, bleeds) in [("differ", 1), ("equal", 0)] {
+                let (outcome, truth) = traced(setup, PATH, &[], "pydantic_model.py", &[case]);
+                outcome.assert_truth(&truth);
+                assert_eq!((outcome.count("bleed"), outcome.count("squat")), (bleeds, 1));
+            }
+        },
+    );
+}
+
+/// A folder with the extension module, compiled for this interpreter; none without a compiler or the interpreter's headers.
+fn native(setup: &Setup) -> Option<PathBuf> {
+    let print = "import sysconfig; print(sysconfig.get_paths()['include'])";
+    let headers = setup.command().args(["-c", print]).output().ok()?;
+    let headers = String::from_utf8(headers.stdout).ok()?;
+    let folder = std::env::temp_dir().join(format!(
+        "bleedtrace-native-{}-{}",
+        std::process::id(),
+        setup.minor()
+    ));
+    std::fs::create_dir_all(&folder).ok()?;
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O2", "-I", headers.trim(), "-o"])
+        .arg(folder.join("native.so"))
+        .arg(fixture("native.c"))
+        .status();
+    compiled.is_ok_and(|status| status.success()).then_some(folder)
+}
+
+#[test]
+fn extension_modules_read_and_bind_for_the_python_function_that_calls_them() {
+    let test = "extension_modules_read_and_bind_for_the_python_function_that_calls_them";
+    on_every_installed_interpreter(test, |setup| {
+        let Some(folder) = native(setup) else {
+            return skip(test, "no C compiler, or no headers");
+        };
+        let argument = folder.to_str().expect("a path in UTF-8");
+        let (outcome, truth) = traced(setup, "tenant", &[], "native.py", &[argument]);
+        let _ = std::fs::remove_dir_all(&folder);
+        outcome.assert_truth(&truth);
+        let counts = ["squat", "bleed", "black_hole_read"].map(|kind| outcome.count(kind));
+        assert_eq!(counts, [1, 1, 1]);
+    });
+}
+
+/// 3.14 can start threads with a copy of the starter's context; whoever starts a pool's thread then lends it an identity.
+#[test]
+fn a_thread_that_inherits_a_context_bleeds_it() {
+    let test = "a_thread_that_inherits_a_context_bleeds_it";
+    on_interpreters_that(
+        test,
+        |interpreter| interpreter.minor >= 14,
+        |setup| {
+            let mut words: Vec<_> = setup.interpreter.words();
+            words.extend(["-X", "thread_inherit_context=1"].map(PathBuf::from));
+            words.push(setup.fixture("inherited.py"));
+            let outcome = Trace::new(setup, "tenant").revealing().command(words).end();
+            let truth = Truth::parse(&outcome.ended.stdout);
+            outcome.assert_truth(&truth);
+            assert_eq!((outcome.count("bleed"), outcome.count("squat")), (1, 0));
+            assert_eq!(outcome.findings[0]["source"], "inherited");
+        },
+    );
 }

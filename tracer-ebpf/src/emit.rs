@@ -56,9 +56,11 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
         Err(reason) => {
             head.flags |= flag::UNREADABLE;
             if let NoState::Elsewhere = reason {
+                // Nothing of the main interpreter's is missing.
                 head.flags |= flag::OTHER_INTERPRETER;
+            } else {
+                count(hit.probe, |s| &raw mut s.unreadable);
             }
-            count(hit.probe, |s| &raw mut s.unreadable);
             [0; 5]
         }
     };

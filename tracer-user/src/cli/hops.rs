@@ -96,7 +96,11 @@ impl Observer for Inventory {
                 self.targets.insert(id, Known { service, slots });
             }
             Notice::InUse(names) => self.in_use.extend(names.iter().map(|name| clean(name))),
-            Notice::Failed { .. } | Notice::Ended { .. } | Notice::Remark { .. } | Notice::Used(_) => {}
+            Notice::Failed { .. }
+            | Notice::Ended { .. }
+            | Notice::Remark { .. }
+            | Notice::NotFollowed { .. }
+            | Notice::Used(_) => {}
         }
     }
 

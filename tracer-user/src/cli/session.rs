@@ -94,7 +94,9 @@ impl Reached {
                 output.say(&refused);
                 self.refused.get_or_insert(refused);
             }
-            Notice::Remark { pid, text } => output.say(&remark(*pid, text)),
+            Notice::Remark { pid, text } | Notice::NotFollowed { pid, text, .. } => {
+                output.say(&remark(*pid, text));
+            }
             Notice::Ended { .. } | Notice::InUse(_) | Notice::Used(_) => {}
         }
     }

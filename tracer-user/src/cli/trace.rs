@@ -125,6 +125,10 @@ impl Observer for Report {
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
+            Notice::NotFollowed { pid, path, text } => {
+                self.output.say(&session::remark(pid, &text));
+                self.tally.not_followed(&path);
+            }
             Notice::Ended { id, .. } => {
                 self.tally.exited(id);
                 self.metrics.target_gone(id);
@@ -142,6 +146,7 @@ impl Observer for Report {
             && let Some(target) = self.targets.get_mut(&event.target)
         {
             target.slots.insert(*slot, Arc::clone(name));
+            self.tally.watched(name);
             let service = Arc::clone(&target.info.service);
             if self.watching.insert((Arc::clone(&service), Arc::clone(name))) {
                 self.output

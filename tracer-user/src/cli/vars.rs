@@ -102,7 +102,11 @@ impl Observer for InUse {
                     self.vars.used(service, &used);
                 }
             }
-            Notice::Failed { .. } | Notice::Ended { .. } | Notice::Remark { .. } | Notice::InUse(_) => {}
+            Notice::Failed { .. }
+            | Notice::Ended { .. }
+            | Notice::Remark { .. }
+            | Notice::NotFollowed { .. }
+            | Notice::InUse(_) => {}
         }
     }
 

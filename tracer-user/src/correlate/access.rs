@@ -283,6 +283,10 @@ impl Target {
                 ReadResult::Foreign
             }
         };
+        match judged.result {
+            ReadResult::Own | ReadResult::Foreign | ReadResult::Empty => item.answered.insert(slot),
+            ReadResult::Unreadable | ReadResult::Unjudged => item.unanswered.insert(slot),
+        };
         let hop = item.hop.as_ref().filter(|_| !item.by_context);
         judged.hop = hop.map(|hop| told(hop, item.taken));
         me.item = Some(item);

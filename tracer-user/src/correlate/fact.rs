@@ -99,6 +99,8 @@ pub enum FactKind {
     Finding(Box<Finding>),
     /// A watched variable is in use.
     SlotSeen(Slot),
+    /// An item ended of which it could be told whose this variable is.
+    Judged(Slot),
     /// A read was judged.
     Read(Slot, ReadResult),
     /// A bind was made.

@@ -68,6 +68,7 @@ impl Target {
     pub(super) fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
         let findings = self.returns.ended(scene!(self, out), item);
         say_findings(out, findings);
+        self.cover(item, out);
         self.leave_base(carrier, item);
     }
 
@@ -356,6 +357,11 @@ impl Target {
             }
             if let (Some(_), Some(taken)) = (&item.hop, item.taken) {
                 out.say(FactKind::Busy(now.time.saturating_sub(taken)));
+            }
+            for slot in self.slots.all() {
+                if matches!(held(holds, slot), Found::Unreadable | Found::Unresolved) {
+                    item.unanswered.insert(slot);
+                }
             }
             if scope == item.base {
                 say_findings(out, squat::report(scene!(self, out), me, &item, now, holds));

@@ -38,6 +38,10 @@ pub(super) struct Item {
     bound: Vec<(Slot, Value)>,
     /// Some of its binds are not remembered.
     pub(super) forgot: bool,
+    /// Slots whose reads could be judged.
+    pub(super) answered: BTreeSet<Slot>,
+    /// Slots of which something could not be judged.
+    pub(super) unanswered: BTreeSet<Slot>,
     reported: BTreeSet<(Kind, Slot)>,
 }
 
@@ -82,6 +86,8 @@ impl Item {
             carried_later: Found::Unset,
             bound: Vec::new(),
             forgot: false,
+            answered: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             reported: BTreeSet::new(),
         }
     }

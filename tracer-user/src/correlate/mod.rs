@@ -5,6 +5,7 @@ mod black_hole;
 mod bleed;
 mod carrier;
 mod contexts;
+mod coverage;
 pub mod engine;
 pub mod event;
 pub mod fact;

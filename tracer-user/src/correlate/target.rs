@@ -45,6 +45,8 @@ pub(super) struct Target {
     pub(super) contexts: Table<ItemKey, Submitted>,
     /// Who is inside a context that was copied for an item.
     pub(super) inside: BTreeMap<Scope, Carrier>,
+    /// Variables that some item was proof for.
+    pub(super) judged: BTreeSet<Slot>,
     /// What requests bound, by slot and object.
     pub(super) bound: Table<(Slot, u64), Value>,
     /// Objects in queues that are not work.
@@ -96,6 +98,7 @@ impl Target {
             batches: Table::new(bounds.submits),
             contexts: Table::new(bounds.submits),
             inside: BTreeMap::new(),
+            judged: BTreeSet::new(),
             bound: Table::new(bounds.requests),
             data: Table::new(bounds.submits),
             returns: Returns::new(bounds.returns),
@@ -324,6 +327,7 @@ impl Target {
             if let Some(item) = &me.item {
                 let findings = self.returns.cut_short(scene!(self, out), item);
                 say_findings(out, findings);
+                self.cover(item, out);
             }
             self.squat_gauge(&mut me, false, out);
         }

@@ -30,6 +30,10 @@ pub enum ReasonCode {
     NoWatchedVariable,
     /// No handoff was paired where a watched variable was seen.
     NoHandoff,
+    /// Handoffs were paired, but of a variable that was read there it could never be told whose it is.
+    Unjudged,
+    /// A path cannot be followed because another one is.
+    NotFollowed,
     /// Events were lost.
     EventsLost,
     /// Memory could not be read.

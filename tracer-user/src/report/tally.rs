@@ -33,6 +33,7 @@ pub struct Tally {
     failed: Vec<String>,
     children: Vec<String>,
     seen: Vec<String>,
+    not_followed: BTreeSet<String>,
     findings: BTreeMap<Kind, u64>,
     allowed: u64,
     hops: BTreeMap<Primitive, u64>,
@@ -51,6 +52,10 @@ struct Target {
     exited: bool,
     missing: BTreeSet<Probe>,
     slots: BTreeSet<Slot>,
+    /// Variables that some item was proof for.
+    judged: BTreeSet<Slot>,
+    /// Variables with reads that could not be judged.
+    unjudged: BTreeSet<Slot>,
     handoffs: u64,
     findings: u64,
     gaps: u64,
@@ -76,6 +81,8 @@ impl Tally {
                     exited: false,
                     missing,
                     slots: BTreeSet::new(),
+                    judged: BTreeSet::new(),
+                    unjudged: BTreeSet::new(),
                     handoffs: 0,
                     findings: 0,
                     gaps: 0,
@@ -144,6 +151,18 @@ impl Tally {
         Some(format!("cannot trace process {refusal}"))
     }
 
+    /// A configured path is not watched: another one is.
+    pub fn not_followed(&mut self, path: &str) {
+        if self.not_followed.len() < TARGET_LINES {
+            self.not_followed.insert(clean(path));
+        }
+    }
+
+    /// A variable of just this name is watched: it was no path.
+    pub fn watched(&mut self, name: &str) {
+        self.not_followed.remove(&clean(name));
+    }
+
     /// Names of all variables in use, watched or not: what to offer when no watched one was seen.
     pub fn variables_in_use(&mut self, names: impl IntoIterator<Item = impl AsRef<str>>) {
         self.seen = names.into_iter().map(|name| clean(name.as_ref())).collect();
@@ -163,6 +182,7 @@ impl Tally {
             lost_map: sum(|stats| stats.lost_map),
             lost_image: sum(|stats| stats.lost_image),
             lost_slot: sum(|stats| stats.lost_slot),
+            unreadable: sum(|stats| stats.unreadable),
             ..ProbeStats::default()
         };
         self.bpf_seconds = bpf_seconds;
@@ -193,10 +213,19 @@ impl Tally {
                     target.slots.insert(*slot);
                 }
             }
-            FactKind::Read(_, result) => {
+            FactKind::Judged(slot) => {
+                if let Some(target) = target {
+                    target.judged.insert(*slot);
+                }
+            }
+            FactKind::Read(slot, result) => {
                 *self.reads.entry(*result).or_default() += 1;
-                if let (Some(target), ReadResult::Unreadable) = (target, result) {
-                    target.unreadable += 1;
+                match (target, result) {
+                    (Some(target), ReadResult::Unreadable) => target.unreadable += 1,
+                    (Some(target), ReadResult::Unjudged) => {
+                        target.unjudged.insert(*slot);
+                    }
+                    _ => {}
                 }
             }
             FactKind::Bind(_, place) => *self.binds.entry(*place).or_default() += 1,
@@ -300,6 +329,19 @@ impl Tally {
                 "watched variables were used, but no work was seen to go from one thread to another"
                     .to_owned(),
             );
+        } else if !watched().any(Target::covered) {
+            because(
+                ReasonCode::Unjudged,
+                "work went from one thread to another, but whose a watched variable was there could not be told"
+                    .to_owned(),
+            );
+        }
+        if !self.not_followed.is_empty() {
+            let names: Vec<_> = self.not_followed.iter().cloned().collect();
+            because(
+                ReasonCode::NotFollowed,
+                format!("not watched, because other paths are: {}", some(&names)),
+            );
         }
         if let Some(message) = self.loss() {
             because(ReasonCode::EventsLost, message);
@@ -369,7 +411,7 @@ impl Tally {
         match (gaps, lost) {
             (0, 0) => None,
             (_, 0) => Some(format!(
-                "{gaps} gaps in what was seen: state could not be followed there"
+                "{gaps} gaps: events that could not be read, or state that could not be followed"
             )),
             _ => Some(format!("{lost} events were lost: findings may be missing")),
         }
@@ -377,6 +419,11 @@ impl Tally {
 }
 
 impl Target {
+    /// Work went from one thread to another, and whose every variable was could be told at least once.
+    fn covered(&self) -> bool {
+        self.handoffs > 0 && !self.judged.is_empty() && self.unjudged.is_subset(&self.judged)
+    }
+
     const fn state(&self) -> TargetState {
         if self.exited {
             TargetState::Exited
@@ -406,12 +453,13 @@ impl Target {
 }
 
 /// Why the kernel side lost events, and how many.
-pub(super) const fn losses(stats: &ProbeStats) -> [(&'static str, u64); 4] {
+pub(super) const fn losses(stats: &ProbeStats) -> [(&'static str, u64); 5] {
     [
         ("ring_full", stats.lost_ring),
         ("map_full", stats.lost_map),
         ("no_image", stats.lost_image),
         ("no_slot", stats.lost_slot),
+        ("unreadable", stats.unreadable),
     ]
 }
 

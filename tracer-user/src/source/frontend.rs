@@ -6,6 +6,7 @@ use std::{
 };
 
 use tracer_common::{
+    MAX_PATHS,
     config::{Recipe, RecipeKey, SlotVar, step},
     record::{
         CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
@@ -100,6 +101,8 @@ pub struct Frontend {
     said: BTreeSet<String>,
     /// What a person has to know.
     to_say: Vec<String>,
+    /// Configured paths that are not followed, and why.
+    not_followed: Vec<(Arc<str>, String)>,
 }
 
 impl Frontend {
@@ -129,6 +132,7 @@ impl Frontend {
             looked_at: HashMap::new(),
             said: BTreeSet::new(),
             to_say: Vec::new(),
+            not_followed: Vec::new(),
         }
     }
 
@@ -211,7 +215,8 @@ impl Frontend {
                 return;
             }
         } else if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
-            out.push(self.event(time, tid, What::Gap { lost: 1 }));
+            // The record is here, only what it says is not known: the losses by reason count it as unreadable.
+            out.push(self.event(time, tid, What::Gap { lost: 0 }));
             return;
         }
         let what = self.what(record, values);
@@ -438,10 +443,25 @@ impl Frontend {
             }
         }
         for other in &watched.others {
-            self.say(format!(
-                "{other} is not watched: {} is, and one path of a variable can be followed",
-                watched.name
-            ));
+            if !self.named.contains_key(other) {
+                let why = format!("{} is, and one path of a variable can be followed", watched.name);
+                self.leave_out(other, &why);
+            }
+        }
+        let has_path = |name: &u32| {
+            self.names
+                .names
+                .get(*name as usize)
+                .is_some_and(|n| !n.path.is_empty())
+        };
+        let others = (0..self.slots.len()).filter(|at| self.slots[*at].is_some());
+        let paths = others
+            .filter_map(|at| self.slot_names.get(at))
+            .filter(|name| has_path(name));
+        if !watched.path.is_empty() && paths.count() >= MAX_PATHS {
+            let why = format!("{MAX_PATHS} other paths are, and no more can be followed in one process");
+            self.leave_out(&watched.name, &why);
+            return None;
         }
         let number = Slot(self.seen);
         self.seen += 1;
@@ -589,6 +609,18 @@ impl Frontend {
     /// What a person has to know, each thing once.
     pub fn to_say(&mut self) -> Vec<String> {
         std::mem::take(&mut self.to_say)
+    }
+
+    /// Configured paths that turned out not to be followed, each with the reason.
+    pub fn not_followed(&mut self) -> Vec<(Arc<str>, String)> {
+        std::mem::take(&mut self.not_followed)
+    }
+
+    fn leave_out(&mut self, path: &Arc<str>, why: &str) {
+        let text = format!("{path} is not watched: {why}");
+        if self.said.len() < MAX_TYPES && self.said.insert(text.clone()) {
+            self.not_followed.push((Arc::clone(path), text));
+        }
     }
 
     fn say(&mut self, text: String) {

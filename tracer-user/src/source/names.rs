@@ -87,9 +87,7 @@ impl NameSet {
         for whole in names.clone() {
             for (variable, path) in paths(&whole.name) {
                 match names.iter_mut().find(|known| *known.variable == *variable) {
-                    Some(known) => known
-                        .others
-                        .extend((!known.path.is_empty()).then(|| Arc::clone(&whole.name))),
+                    Some(known) => known.others.push(Arc::clone(&whole.name)),
                     None => names.push(WatchedName {
                         variable,
                         path,
@@ -289,7 +287,12 @@ mod tests {
     fn a_name_that_is_given_itself_is_no_beginning_of_a_path() {
         let set = watching(&["app", "app.tenant"]);
         let app = set.names.iter().find(|n| &*n.variable == "app").unwrap();
-        assert_eq!((&*app.name, app.path.len(), app.others.len()), ("app", 0, 0));
+        assert_eq!((&*app.name, app.path.len()), ("app", 0));
+        assert_eq!(
+            &*app.others,
+            &[Arc::from("app.tenant")][..],
+            "which cannot be a path, then"
+        );
     }
 
     #[test]

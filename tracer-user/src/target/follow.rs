@@ -145,6 +145,15 @@ pub enum Notice {
     },
     /// Variables that are in use in a process.
     InUse(BTreeSet<String>),
+    /// A configured path is not watched.
+    NotFollowed {
+        /// The process.
+        pid: u32,
+        /// The path.
+        path: Arc<str>,
+        /// Why, in a sentence.
+        text: String,
+    },
     /// What is told of one variable, where uses are counted.
     Used(Used),
     /// Something that a person has to know of a process.
@@ -773,6 +782,12 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
         }
     }
     let pid = frontend.tgid;
+    notices.extend(
+        frontend
+            .not_followed()
+            .into_iter()
+            .map(|(path, text)| Notice::NotFollowed { pid, path, text }),
+    );
     notices.extend(
         frontend
             .to_say()

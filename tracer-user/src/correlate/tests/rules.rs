@@ -616,3 +616,53 @@ fn a_reset_bind_is_undone_even_over_an_equal_value() {
         a(Kind::Bleed).found("acme").expected("globex").confirmed(),
     ]);
 }
+
+/// Work that takes a value which it is not known how to look into.
+fn opaque_work(w: &mut World, then_read: bool) {
+    w.request();
+    let item = w.submit(LOOP);
+    w.take(2, item);
+    let (scope, stack) = (w.scope(2), at("worker_reads"));
+    w.emit(
+        2,
+        What::Read {
+            slot: TENANT,
+            scope,
+            entered: false,
+            found: Found::Unresolved,
+            call_default: None,
+            request: None,
+            stack,
+        },
+    );
+    if then_read {
+        w.read(2, "worker_reads");
+    }
+    w.idle(2);
+    w.leave(LOOP);
+}
+
+#[test]
+fn only_work_that_was_judged_is_proof() {
+    let mut w = pool();
+    opaque_work(&mut w, false);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Judged(TENANT)), 0, "its only read said nothing");
+    assert_eq!(
+        w.says(&FactKind::Judged(REQUEST)),
+        1,
+        "that nothing was carried says enough"
+    );
+    opaque_work(&mut w, true);
+    opaque_work(&mut w, true);
+    assert_eq!(w.says(&FactKind::Judged(TENANT)), 1, "once is enough");
+}
+
+#[test]
+fn work_of_which_nobody_knows_what_was_handed_over_is_no_proof() {
+    let mut w = World::attached(false);
+    w.existing(2, Doing::UnseenItem);
+    w.read(2, "worker_reads");
+    w.idle(2);
+    assert_eq!(w.says(&FactKind::Judged(TENANT)), 0);
+}

@@ -80,7 +80,7 @@ families! {
     RECEIVED = Counter "bleedtrace_events_received_total" ["event"] "events":
         "Events that reached the engine.";
     LOST = Counter "bleedtrace_events_lost_total" ["probe", "reason"] "events":
-        "Events that the kernel side could not send.";
+        "Events that the kernel side could not send, or, with the reason unreadable, of which it could not read enough to say what they mean.";
     ENTRIES = Gauge "bleedtrace_state_entries" ["table"] "entries":
         "Entries in the engine's bounded tables.";
     EVICTIONS = Counter "bleedtrace_state_evictions_total" ["table"] "entries":

@@ -1,5 +1,7 @@
 //! What people see.
 
+use tracer_common::stats::{Probe, ProbeStats};
+
 use crate::{
     correlate::{
         event::{Primitive, Slot, TargetId},
@@ -282,6 +284,7 @@ fn the_summary() {
     fold(FactKind::Read(Slot(0), ReadResult::Foreign));
     fold(FactKind::Bind(Slot(0), Place::WorkerBase));
     fold(FactKind::Handoff(Primitive::RunInExecutor, Carried::Foreign));
+    fold(FactKind::Judged(Slot(0)));
     fold(FactKind::Mint(Attribution::Attributed));
     for (number, kind) in [(1, Kind::Squat), (2, Kind::Bleed), (3, Kind::Squat)] {
         let mut finding = samples::finding(kind);
@@ -289,7 +292,14 @@ fn the_summary() {
         text.finding(&samples::export(&finding, false));
         fold(FactKind::Finding(Box::new(finding)));
     }
-    fold(FactKind::Gap(5));
+    fold(FactKind::Gap(3));
+    fold(FactKind::Gap(0));
+    let stats = ProbeStats {
+        lost_ring: 3,
+        unreadable: 1,
+        ..ProbeStats::default()
+    };
+    tally.kernel(&[(Probe::QueuePut, stats)], None);
     tally.exited(TargetId(1));
     tally.received(1234);
     insta::assert_snapshot!(text.summary(&tally.finish(Some(0))), @r#"
@@ -305,13 +315,13 @@ fn the_summary() {
                bind  work (/srv/proxy.py:12)
 
     verdict: 3 findings, and there may be more:
-      - 5 events were lost: findings may be missing
+      - 3 events were lost: findings may be missing
       findings  bleed 1, squat 2
       hops      run_in_executor 1
       reads     foreign 1
       binds     worker_base 1
       tasks     attributed 1
-      events    received 1234; lost: none
+      events    received 1234; lost: ring_full 3, unreadable 1
       overhead  0 probe hits
       target    proxy (process 4242, cpython 3.12) exited; watched variables 1, handoffs 1, findings 3
       target    sh (process 4300, no runtime) unsupported: no Python in it; watched variables 0,

@@ -32,6 +32,7 @@ fn covered() -> Tally {
         FIRST,
         FactKind::Handoff(Primitive::ToThread, Carried::Copied),
     );
+    fold(&mut tally, FIRST, FactKind::Judged(Slot(0)));
     tally
 }
 
@@ -123,6 +124,63 @@ fn variable_and_handoff_must_meet_in_one_target() {
         FactKind::Handoff(Primitive::Submit, Carried::None),
     );
     assert_no_verdict(&tally, &[ReasonCode::NoHandoff]);
+}
+
+#[test]
+fn what_nobody_could_judge_is_no_coverage() {
+    let mut tally = Tally::default();
+    tally.attached(FIRST, samples::target(), []);
+    let handoff = || FactKind::Handoff(Primitive::Submit, Carried::None);
+    fold(&mut tally, FIRST, FactKind::SlotSeen(Slot(0)));
+    fold(&mut tally, FIRST, handoff());
+    assert_no_verdict(&tally, &[ReasonCode::Unjudged]);
+
+    // Of two variables the one that was read says nothing, and the other cannot stand in for it.
+    fold(&mut tally, FIRST, FactKind::Judged(Slot(1)));
+    fold(&mut tally, FIRST, FactKind::Read(Slot(0), ReadResult::Unjudged));
+    assert_no_verdict(&tally, &[ReasonCode::Unjudged]);
+
+    // One target that proves something is enough.
+    tally.attached(SECOND, samples::target(), []);
+    for what in [FactKind::SlotSeen(Slot(0)), handoff(), FactKind::Judged(Slot(0))] {
+        fold(&mut tally, SECOND, what);
+    }
+    assert_eq!(tally.finish(None).verdict, Verdict::Clean);
+}
+
+#[test]
+fn a_path_that_is_not_followed_spoils_it_unless_it_was_a_name() {
+    let mut tally = covered();
+    tally.not_followed("app.tenant");
+    tally.not_followed("app.user");
+    assert_no_verdict(&tally, &[ReasonCode::NotFollowed]);
+    tally.watched("app.tenant");
+    assert_eq!(
+        tally.finish(None).reasons[0].message,
+        "not watched, because other paths are: app.user"
+    );
+    tally.watched("app.user");
+    assert_eq!(tally.finish(None).verdict, Verdict::Clean);
+}
+
+#[test]
+fn what_could_not_be_read_is_in_the_table_of_losses() {
+    let mut tally = covered();
+    let stats = ProbeStats {
+        unreadable: 2,
+        ..ProbeStats::default()
+    };
+    tally.kernel(&[(Probe::QueuePut, stats)], None);
+    fold(&mut tally, FIRST, FactKind::Gap(0));
+    fold(&mut tally, FIRST, FactKind::Gap(0));
+    assert_no_verdict(&tally, &[ReasonCode::EventsLost]);
+    let summary = tally.finish(None);
+    assert_eq!(summary.events.lost["unreadable"], 2);
+    assert!(
+        summary.reasons[0].message.starts_with("2 gaps"),
+        "{:?}",
+        summary.reasons
+    );
 }
 
 #[test]
