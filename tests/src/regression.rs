@@ -6,9 +6,13 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use crate::{Program, Setup, Trace};
+
+/// A whole suite, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// How each test ended, by its full name.
 pub type Results = BTreeMap<String, String>;
@@ -38,13 +42,19 @@ impl Regression {
             return None;
         }
         let (report, words) = words(setup, arguments);
-        let ended = Program::start(Command::new(&words[0]).args(&words[1..])).end();
+        let ended = Program::start(Command::new(&words[0]).args(&words[1..])).end_within(PATIENCE);
         let alone = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {ended:?}"));
         let (report, words) = self::words(setup, arguments);
         // A name that the tests of contexts use, so that values are read as well.
-        let outcome = Trace::new(setup, "var").command(words).end();
-        let traced = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {:?}", outcome.ended));
-        assert_eq!(outcome.summary["command_exit"].as_i64(), ended.code.map(i64::from), "{:?}", outcome.ended);
+        let outcome = Trace::new(setup, "var").command(words).end_within(PATIENCE);
+        let traced =
+            take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {:?}", outcome.ended));
+        assert_eq!(
+            outcome.summary["command_exit"].as_i64(),
+            ended.code.map(i64::from),
+            "{:?}",
+            outcome.ended
+        );
         Some(Self { alone, traced })
     }
 
@@ -68,7 +78,10 @@ impl Regression {
 fn words(setup: &Setup, arguments: &[&str]) -> (PathBuf, Vec<PathBuf>) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let report = std::env::temp_dir().join(format!("bleedtrace-regression-{}-{number}.xml", std::process::id()));
+    let report = std::env::temp_dir().join(format!(
+        "bleedtrace-regression-{}-{number}.xml",
+        std::process::id()
+    ));
     let mut words = setup.interpreter.words();
     words.extend(["-m", "test", "--junit-xml"].map(PathBuf::from));
     words.push(report.clone());
@@ -86,7 +99,11 @@ fn take(report: &PathBuf) -> Option<Results> {
 fn results(text: &str) -> Results {
     let mut results = Results::new();
     for case in text.split("<testcase ").skip(1) {
-        let Some(name) = case.split("name=\"").nth(1).and_then(|rest| rest.split('"').next()) else {
+        let Some(name) = case
+            .split("name=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+        else {
             continue;
         };
         let ended = ["failure", "error", "skipped"]
@@ -115,10 +132,16 @@ mod tests {
 
     #[test]
     fn a_report_says_how_each_test_ended() {
-        let expected = [("t.A.one", "passed"), ("t.A.two", "failure"), ("t.A.three", "skipped")];
+        let expected = [
+            ("t.A.one", "passed"),
+            ("t.A.two", "failure"),
+            ("t.A.three", "skipped"),
+        ];
         assert_eq!(
             results(REPORT),
-            expected.map(|(name, ended)| (name.to_owned(), ended.to_owned())).into()
+            expected
+                .map(|(name, ended)| (name.to_owned(), ended.to_owned()))
+                .into()
         );
     }
 
@@ -133,7 +156,10 @@ mod tests {
         };
         assert_eq!(
             regression.differences(),
-            ["t.A.one: passed, and error when traced", "t.A.three: skipped, and not run when traced"]
+            [
+                "t.A.one: passed, and error when traced",
+                "t.A.three: skipped, and not run when traced"
+            ]
         );
     }
 }

@@ -27,9 +27,11 @@ impl Traffic {
     /// When it does not end in time.
     #[track_caller]
     pub fn run(setup: &Setup, seconds: u64) -> Self {
-        let mut trace = Trace::new(setup, "tenant")
-            .revealing()
-            .start(setup, "packages/correct_traffic.py", &[&seconds.to_string()]);
+        let mut trace = Trace::new(setup, "tenant").revealing().start(
+            setup,
+            "packages/correct_traffic.py",
+            &[&seconds.to_string()],
+        );
         let begin = Instant::now();
         let mut samples = Vec::new();
         while trace.program.runs() {

@@ -2,9 +2,7 @@
 
 use std::process::Command;
 
-use bleedtrace_tests::{
-    Interpreter, Program, Regression, Setup, Trace, Traffic, on_interpreters_that, skip,
-};
+use bleedtrace_tests::{Interpreter, Program, Regression, Setup, Trace, Traffic, on_interpreters_that, skip};
 
 /// The lists of packages are pinned for these.
 fn is_pinned(interpreter: &Interpreter) -> bool {
@@ -12,33 +10,49 @@ fn is_pinned(interpreter: &Interpreter) -> bool {
 }
 
 fn with(test: &str, requirements: &str, check: impl Fn(&Setup)) {
-    on_interpreters_that(test, is_pinned, |setup| match setup.with_requirements(requirements) {
-        Some(setup) => check(&setup),
-        None => skip(test, &format!("no packages of requirements/{requirements}.txt")),
+    on_interpreters_that(test, is_pinned, |setup| {
+        match setup.with_requirements(requirements) {
+            Some(setup) => check(&setup),
+            None => skip(test, &format!("no packages of requirements/{requirements}.txt")),
+        }
     });
 }
 
 /// Some of CPython's own tests; `cargo xtask soak` runs them whole.
 #[track_caller]
 fn same(test: &str, arguments: &[&str], at_least: usize) {
-    on_interpreters_that(test, |one| one.root.is_none(), |setup| {
-        let Some(regression) = Regression::run(setup, arguments) else {
-            return skip(test, "the interpreter comes without CPython's tests");
-        };
-        let ran = regression.alone.len();
-        assert!(ran >= at_least, "only {ran} tests ran");
-        assert_eq!(regression.differences(), Vec::<String>::new());
-    });
+    on_interpreters_that(
+        test,
+        |one| one.root.is_none(),
+        |setup| {
+            let Some(regression) = Regression::run(setup, arguments) else {
+                return skip(test, "the interpreter comes without CPython's tests");
+            };
+            let ran = regression.alone.len();
+            assert!(ran >= at_least, "only {ran} tests ran");
+            assert_eq!(regression.differences(), Vec::<String>::new());
+        },
+    );
 }
 
 #[test]
 fn cpythons_tests_of_contexts_and_queues_end_as_ever() {
-    same("cpythons_tests_of_contexts_and_queues_end_as_ever", &["test_context", "test_queue"], 60);
+    same(
+        "cpythons_tests_of_contexts_and_queues_end_as_ever",
+        &["test_context", "test_queue"],
+        60,
+    );
 }
 
 #[test]
 fn cpythons_tests_of_threads_end_as_ever() {
-    let arguments = ["-m", "ThreadTests", "-m", "ThreadingExceptionTests", "test_threading"];
+    let arguments = [
+        "-m",
+        "ThreadTests",
+        "-m",
+        "ThreadingExceptionTests",
+        "test_threading",
+    ];
     same("cpythons_tests_of_threads_end_as_ever", &arguments, 30);
 }
 
@@ -48,14 +62,23 @@ fn survives(setup: &Setup, mode: &str) {
     let fixture = setup.fixture("packages/greenlets_in_pools.py");
     let alone = Program::start(Command::new(&setup.python).arg(&fixture).arg(mode)).end();
     assert_eq!(alone.code, Some(0), "{alone:?}");
-    let said = |stdout: &str| stdout.lines().find(|line| line.starts_with("came to")).map(str::to_owned);
+    let said = |stdout: &str| {
+        stdout
+            .lines()
+            .find(|line| line.starts_with("came to"))
+            .map(str::to_owned)
+    };
     assert!(said(&alone.stdout).is_some(), "{alone:?}");
     for flags in [&[][..], &["--allow-greenlet"]] {
         let outcome = Trace::new(setup, "tenant")
             .flags(flags)
             .start(setup, "packages/greenlets_in_pools.py", &[mode])
             .end();
-        assert_eq!(outcome.summary["command_exit"], 0, "{flags:?} {:?}", outcome.ended);
+        assert_eq!(
+            outcome.summary["command_exit"], 0,
+            "{flags:?} {:?}",
+            outcome.ended
+        );
         assert_eq!(said(&outcome.ended.stdout), said(&alone.stdout), "{flags:?}");
         let let_go = outcome.summary["reasons"].to_string().contains("maps greenlet");
         assert_eq!(let_go, flags.is_empty(), "{:?}", outcome.summary);
@@ -64,7 +87,9 @@ fn survives(setup: &Setup, mode: &str) {
 
 #[test]
 fn greenlets_in_pools_survive() {
-    with("greenlets_in_pools_survive", "greenlets", |setup| survives(setup, "greenlet"));
+    with("greenlets_in_pools_survive", "greenlets", |setup| {
+        survives(setup, "greenlet")
+    });
 }
 
 #[test]
@@ -77,7 +102,11 @@ fn gevent_survives() {
 fn correct_traffic_is_clean() {
     with("correct_traffic_is_clean", "pools", |setup| {
         let traffic = Traffic::run(setup, 15);
-        assert!(traffic.outcome.number("reads", "own") > 1000, "{:?}", traffic.outcome.summary);
+        assert!(
+            traffic.outcome.number("reads", "own") > 1000,
+            "{:?}",
+            traffic.outcome.summary
+        );
         traffic.assert_clean();
     });
 }
