@@ -158,7 +158,7 @@ pub struct RawValue {
     pub text_len: u8,
     /// Always 0.
     pub pad: [u8; 5],
-    /// The value's first bytes; the rest is 0.
+    /// The value's first bytes; of an [`repr::OPAQUE`] one its type's name, as far as there is room. The rest is 0.
     pub text: [u8; MAX_TEXT],
 }
 

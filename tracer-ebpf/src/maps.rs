@@ -61,13 +61,23 @@ pub static CODE_SCRATCH: HashMap<u32, FullCode> = HashMap::with_max_entries(32_7
 #[map]
 pub static BLANK_CODE: Array<FullCode> = Array::with_max_entries(1, 0);
 
+/// What a thread needs to put a record together.
+#[repr(C)]
+pub struct Scratch {
+    /// The record.
+    pub record: FullRecord,
+    /// The state of the interpreter that it is about. Kept here and read back, so that the verifier forgets how it was found and
+    /// follows what comes next once, not for every way there.
+    pub state: [u64; 5],
+}
+
 /// Where each thread puts its record together. Per thread, not per CPU: a uprobe may be overtaken on its CPU.
 #[map]
-pub static SCRATCH: HashMap<u32, FullRecord> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+pub static SCRATCH: HashMap<u32, Scratch> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
 /// What a new entry of [`SCRATCH`] is copied from; all zero.
 #[map]
-pub static BLANK: Array<FullRecord> = Array::with_max_entries(1, 0);
+pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
 
 /// Counters by program.
 #[map]

@@ -62,7 +62,7 @@ pub fn queue_get(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send(&hit, record);
+    emit::send_without_stack(&hit, record);
     0
 }
 
@@ -102,14 +102,13 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         target,
         image,
         point,
-        elsewhere: false,
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
         return 0;
     };
     record.head.object = taken;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send(&hit, record);
+    emit::send_without_stack(&hit, record);
     0
 }
 
