@@ -88,13 +88,15 @@ fn survives(setup: &Setup, mode: &str) {
 #[test]
 fn greenlets_in_pools_survive() {
     with("greenlets_in_pools_survive", "greenlets", |setup| {
-        survives(setup, "greenlet")
+        survives(setup, "greenlet");
     });
 }
 
 #[test]
 fn gevent_survives() {
-    with("gevent_survives", "greenlets", |setup| survives(setup, "gevent"));
+    with("gevent_survives", "greenlets", |setup| {
+        survives(setup, "gevent");
+    });
 }
 
 /// The short form of what `cargo xtask soak` runs for an hour.
