@@ -15,7 +15,7 @@ use crate::{
     path,
     read::{self, Unreadable},
     state::{Hit, State},
-    value,
+    uses, value,
     vars::{self, Watched},
 };
 
@@ -28,6 +28,7 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    uses::read(&mut hit, var);
     let found = vars::watched(&mut hit, var);
     let Some(slot) = slot_of(&hit, found) else {
         return 0;
@@ -65,6 +66,7 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(new)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    uses::bind(&mut hit, var, new);
     let (kind, slot) = match vars::watched(&mut hit, var) {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
         Ok(Watched::Marker(marker::CONTEXT_HANDED)) => {

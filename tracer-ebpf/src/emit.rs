@@ -123,6 +123,14 @@ pub fn announce(hit: &Hit, record: &FullRecord) -> Option<Wake> {
     })
 }
 
+/// Sends a record that has no stack and no values that paths lead on from, and wakes the agent.
+#[inline(always)]
+pub fn send_now(hit: &Hit, record: &mut FullRecord) {
+    if keep_scope(hit, record) {
+        send_announced(hit, record, Wake::Now);
+    }
+}
+
 /// Sees to it that the end of a record's scope is told. If it cannot be, the record is lost.
 #[inline(always)]
 fn keep_scope(hit: &Hit, record: &FullRecord) -> bool {

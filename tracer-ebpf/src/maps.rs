@@ -8,7 +8,9 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
-    config::{CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey},
+    config::{
+        CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
+    },
     record::{FullCode, FullRecord},
     stats::{PROBES, ProbeStats},
 };
@@ -40,6 +42,9 @@ pub static VARS: LruHashMap<VarKey, Var> = LruHashMap::with_max_entries(65_536, 
 /// How to take the steps of paths, by the type that each starts from. The agent fills it in.
 #[map]
 pub static RECIPES: HashMap<RecipeKey, Recipe> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+/// How often each ContextVar was used, when that is asked for.
+#[map]
+pub static USES: HashMap<UseKey, Uses> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Context objects that records have named and that are still alive.
 #[map]
@@ -108,6 +113,12 @@ static PID_NUMBERS_OFFSET: Global<u32> = Global::new(0);
 static NAMESPACE_INUM_OFFSET: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static COUNT_USES: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
+static INVENTORY: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 #[unsafe(no_mangle)]
@@ -121,6 +132,16 @@ pub fn paths() -> bool {
 /// Pending bytes at which the agent is woken; a power of two.
 pub fn wake_at() -> u64 {
     u64::from(WAKE_AT.load())
+}
+
+/// Whether the uses of all variables are counted. Known at load: what depends on it is removed where it is not wanted.
+pub fn count_uses() -> bool {
+    COUNT_USES.load() != 0
+}
+
+/// Whether it is wanted where things are put into queues that are no work.
+pub fn inventory() -> bool {
+    INVENTORY.load() != 0
 }
 
 /// Offsets inside the kernel's own structs, from its BTF.
