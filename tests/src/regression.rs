@@ -45,8 +45,12 @@ impl Regression {
         let ended = Program::start(Command::new(&words[0]).args(&words[1..])).end_within(PATIENCE);
         let alone = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {ended:?}"));
         let (report, words) = self::words(setup, arguments);
-        // A name that the tests of contexts use, so that values are read as well.
-        let outcome = Trace::new(setup, "var").command(words).end_within(PATIENCE);
+        // Names that these tests use, so that values are read as well.
+        let names = ["a", "c", "cv", "cvar", "decimal_context"].map(|name| ["--identity", name]);
+        let outcome = Trace::new(setup, "var")
+            .flags(names.iter().flatten())
+            .command(words)
+            .end_within(PATIENCE);
         let traced =
             take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {:?}", outcome.ended));
         assert_eq!(
