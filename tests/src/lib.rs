@@ -7,9 +7,11 @@ mod interpreters;
 mod metrics;
 mod outcome;
 mod prefix;
+mod regression;
 mod results;
 mod setup;
 mod tracer;
+mod traffic;
 mod truth;
 
 pub use interpreters::{
@@ -18,10 +20,12 @@ pub use interpreters::{
 pub use metrics::{free_port, get, sample};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
+pub use regression::{Regression, Results};
 pub use results::{Ran, results, results_file};
 pub use setup::{
     Setup, fixture, line_of, on_every_installed_interpreter, on_every_interpreter, on_interpreters_that,
     once, skip, unsupported_interpreter,
 };
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
+pub use traffic::Traffic;
 pub use truth::{Totals, Truth};

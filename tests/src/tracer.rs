@@ -192,17 +192,26 @@ impl Program {
     /// # Panics
     /// When it does not come.
     #[track_caller]
-    pub fn end(mut self) -> Ended {
+    pub fn end(self) -> Ended {
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for its end for so long.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn end_within(mut self, patience: Duration) -> Ended {
         drop(self.stdin.take());
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the child's state") {
                 break status;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 let _ = self.child.kill();
                 panic!(
-                    "the program did not end in {PATIENCE:?}; it printed:\n{}",
+                    "the program did not end in {patience:?}; it printed:\n{}",
                     self.printed
                 );
             }
@@ -388,7 +397,16 @@ impl Running {
     /// When it wrote nothing.
     #[track_caller]
     pub fn end(self) -> Outcome {
-        let ended = self.program.end();
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for its end for so long and reads what it wrote.
+    ///
+    /// # Panics
+    /// When it wrote nothing.
+    #[track_caller]
+    pub fn end_within(self, patience: Duration) -> Outcome {
+        let ended = self.program.end_within(patience);
         let text = fs::read_to_string(&self.output)
             .unwrap_or_else(|error| panic!("the tracer wrote nothing ({error}); it ended with {ended:?}"));
         let _ = fs::remove_file(&self.output);

@@ -3,15 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 use bleedtrace_tests::{Judged, SUPPORTED, Setup, Trace, interpreters};
 
-use crate::workspace;
+use crate::{soak, workspace};
 
 /// Sizes of the pools.
 const POOLS: [u32; 3] = [1, 4, 32];
@@ -57,15 +55,9 @@ pub fn bench(requests: u32, seed: u32) -> Result<()> {
 /// The same, for longer, with its results added to `docs/soak.md`.
 pub fn soak(requests: u32, seed: u32) -> Result<()> {
     let runs = mix(requests, seed)?;
-    let path = workspace::root().join("docs/soak.md");
-    let before = fs::read_to_string(&path).unwrap_or_else(|_| {
-        "# Long runs\n\nResults of `cargo xtask soak`: a random mix of requests with recorded ground truth.\n".to_owned()
-    });
     let mut text = format!(
-        "{before}\n## {}\n\n{requests} requests a run, seed {seed}, Linux {}, {} processors.\n\n",
-        said("date", &["-u", "+%Y-%m-%d"])?,
-        said("uname", &["-r"])?,
-        std::thread::available_parallelism()?
+        "A random mix of requests with recorded ground truth: {requests} requests a run, seed {seed}, {}.\n\n",
+        soak::machine()?
     );
     text.push_str("| CPython | workers | initialiser | right | false | missed | events lost | seconds |\n|---|---|---|---|---|---|---|---|\n");
     for run in &runs {
@@ -80,9 +72,7 @@ pub fn soak(requests: u32, seed: u32) -> Result<()> {
             run.took.as_secs_f64()
         )?;
     }
-    fs::create_dir_all(workspace::root().join("docs"))?;
-    fs::write(&path, text)?;
-    println!("{}", path.display());
+    soak::note(&text)?;
     ensure!(
         runs.iter().all(Run::is_exact),
         "there are false or missed findings"
@@ -153,9 +143,4 @@ fn print(run: &Run) {
     for (kind, Judged { right, wrong, missed }) in &run.matrix {
         println!("{kind:<20} {right:>8} {wrong:>8} {missed:>8}");
     }
-}
-
-fn said(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

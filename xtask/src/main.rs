@@ -7,6 +7,7 @@ mod demo;
 mod deps;
 mod interpreters;
 mod mirror;
+mod soak;
 mod support;
 mod test;
 mod workspace;
@@ -42,7 +43,7 @@ enum Chore {
     #[command(subcommand)]
     Bench(Bench),
     /// The long runs; their results are added to docs/soak.md.
-    Soak(Mix),
+    Soak(Soak),
 }
 
 #[derive(Subcommand)]
@@ -72,6 +73,17 @@ struct Mix {
     seed: u32,
 }
 
+#[derive(Args)]
+struct Soak {
+    /// Only this one of them.
+    part: Option<soak::Part>,
+    #[command(flatten)]
+    mix: Mix,
+    /// Seconds of correct traffic.
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(10..))]
+    seconds: u64,
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::BuildEbpf { check: false } => bpf::build(),
@@ -88,6 +100,10 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
-        Chore::Soak(Mix { requests, seed }) => accuracy::soak(requests, seed),
+        Chore::Soak(Soak {
+            part,
+            mix: Mix { requests, seed },
+            seconds,
+        }) => soak::run(part, requests, seed, seconds),
     }
 }
