@@ -163,6 +163,19 @@ pub fn on_every_installed_interpreter(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, |interpreter| interpreter.root.is_none(), check);
 }
 
+/// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root.
+///
+/// # Panics
+/// When it fails on one; it has run on all of them before.
+#[track_caller]
+pub fn on_main_interpreters(test: &str, check: impl Fn(&Setup)) {
+    on_interpreters_that(
+        test,
+        |interpreter| interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13),
+        check,
+    );
+}
+
 /// The same, on those of which something holds. The support matrix shows that the others ran one test less.
 ///
 /// # Panics

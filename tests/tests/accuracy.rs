@@ -1,12 +1,12 @@
 //! The random mix: no false finding, and none missed. `cargo xtask bench accuracy` runs the large one.
 
-use bleedtrace_tests::{Trace, on_every_interpreter};
+use bleedtrace_tests::{Trace, on_main_interpreters};
 
 #[track_caller]
 fn mix(test: &str, workers: &str, more: &[&str]) {
     let requests = std::env::var("BLEEDTRACE_ACCURACY_REQUESTS").unwrap_or_else(|_| "1000".to_owned());
     let seed = std::env::var("BLEEDTRACE_ACCURACY_SEED").unwrap_or_else(|_| "7".to_owned());
-    on_every_interpreter(test, |setup| {
+    on_main_interpreters(test, |setup| {
         let mut arguments = vec![requests.as_str(), workers, seed.as_str()];
         arguments.extend(more);
         let (outcome, truth) = Trace::new(setup, "tenant")

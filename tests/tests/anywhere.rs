@@ -8,8 +8,8 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Outcome, Place, Prefix, Program, Setup, Trace, Truth, fixture, on_every_installed_interpreter, once,
-    skip, wait_until,
+    Outcome, Place, Prefix, Program, Setup, Trace, Truth, fixture, on_main_interpreters, once, skip,
+    wait_until,
 };
 
 /// Attaches to programs that wait, lets them go on, and compares the sum of their truths with what was found.
@@ -74,7 +74,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn in_a_user_namespace() {
-    on_every_installed_interpreter("in_a_user_namespace", |setup| {
+    on_main_interpreters("in_a_user_namespace", |setup| {
         one(
             setup,
             &mut under(
@@ -90,7 +90,7 @@ fn in_a_user_namespace() {
 
 #[test]
 fn in_a_mount_namespace_where_only_it_sees_its_files() {
-    on_every_installed_interpreter("in_a_mount_namespace_where_only_it_sees_its_files", |setup| {
+    on_main_interpreters("in_a_mount_namespace_where_only_it_sees_its_files", |setup| {
         let place = Place::new("mount");
         let inside = place.directory("inside");
         let original = setup.python.parent().and_then(Path::parent).expect("a prefix");
@@ -110,7 +110,7 @@ fn in_a_mount_namespace_where_only_it_sees_its_files() {
 
 #[test]
 fn in_a_pid_namespace() {
-    on_every_installed_interpreter("in_a_pid_namespace", |setup| {
+    on_main_interpreters("in_a_pid_namespace", |setup| {
         let flags = ["--pid", "--fork", "--mount-proc"];
         let target = waiting(&mut under(setup, "unshare", &flags, "attached.py", ""));
         let pid = target.children()[0];
@@ -135,7 +135,7 @@ fn agent_in(setup: &Setup, place: &Place, command: &str) -> Setup {
 
 #[test]
 fn an_agent_in_a_pid_namespace_of_its_own() {
-    on_every_installed_interpreter("an_agent_in_a_pid_namespace_of_its_own", |setup| {
+    on_main_interpreters("an_agent_in_a_pid_namespace_of_its_own", |setup| {
         let place = Place::new("agent");
         let flags = ["--pid", "--fork", "--mount-proc"];
         // The namespace lives as long as its process 1, a shell, which stays until nobody talks to it any more.
@@ -182,7 +182,7 @@ fn an_agent_that_cannot_tell_numbers_says_so() {
 
 #[test]
 fn in_a_chroot() {
-    on_every_installed_interpreter("in_a_chroot", |setup| {
+    on_main_interpreters("in_a_chroot", |setup| {
         let mut place = Place::new("chroot");
         let jail = place.directory("jail");
         if !place.mount(&["--bind", "/"], &jail) {
@@ -208,7 +208,7 @@ fn in_a_chroot() {
 
 #[test]
 fn two_copies_are_both_traced() {
-    on_every_installed_interpreter("two_copies_are_both_traced", |setup| {
+    on_main_interpreters("two_copies_are_both_traced", |setup| {
         let place = Place::new("copies");
         let copies = ["a", "b"].map(|name| Prefix::copy(&setup.python, &place.path.join(name)));
         let targets: Vec<_> = copies
@@ -225,7 +225,7 @@ fn two_copies_are_both_traced() {
 /// file that is armed through each of them would tell everything as often.
 #[test]
 fn overlays_of_one_image_are_traced_once_each() {
-    on_every_installed_interpreter("overlays_of_one_image_are_traced_once_each", |setup| {
+    on_main_interpreters("overlays_of_one_image_are_traced_once_each", |setup| {
         let mut place = Place::new("overlays");
         let lower = Prefix::copy(&setup.python, &place.path.join("lower"));
         // On the second one's upper layer lies another file system: then `stat` and memory maps name other devices.
@@ -271,7 +271,7 @@ fn overlays_of_one_image_are_traced_once_each() {
 
 #[test]
 fn files_that_are_gone_or_replaced() {
-    on_every_installed_interpreter("files_that_are_gone_or_replaced", |setup| {
+    on_main_interpreters("files_that_are_gone_or_replaced", |setup| {
         for case in ["deleted", "upgraded", "fifo", "link"] {
             let place = Place::new(case);
             let copy = Prefix::copy(&setup.python, &place.path.join("prefix"));
@@ -310,7 +310,7 @@ fn files_that_are_gone_or_replaced() {
 
 #[test]
 fn names_that_mislead() {
-    on_every_installed_interpreter("names_that_mislead", |setup| {
+    on_main_interpreters("names_that_mislead", |setup| {
         let place = Place::new("names");
         for name in [
             "with  spaces",
@@ -328,7 +328,7 @@ fn names_that_mislead() {
 
 #[test]
 fn as_another_user() {
-    on_every_installed_interpreter("as_another_user", |setup| {
+    on_main_interpreters("as_another_user", |setup| {
         // The whole library is copied: nobody may look into somebody's home.
         let place = Place::new("user");
         let original = setup.python.parent().and_then(Path::parent).expect("a prefix");
@@ -376,7 +376,7 @@ fn as_another_user() {
 
 #[test]
 fn however_it_is_started() {
-    on_every_installed_interpreter("however_it_is_started", |setup| {
+    on_main_interpreters("however_it_is_started", |setup| {
         let python = text(&setup.python);
         let script = fixture("fork.py");
         let script = text(&script);
@@ -399,7 +399,7 @@ fn however_it_is_started() {
 
 #[test]
 fn from_an_archive_and_isolated() {
-    on_every_installed_interpreter("from_an_archive_and_isolated", |setup| {
+    on_main_interpreters("from_an_archive_and_isolated", |setup| {
         let place = Place::new("archive");
         let source = place.directory("source");
         let program = "from contextvars import ContextVar\nfrom concurrent.futures import ThreadPoolExecutor\n\
@@ -427,7 +427,7 @@ fn from_an_archive_and_isolated() {
 
 #[test]
 fn under_another_tracer() {
-    on_every_installed_interpreter("under_another_tracer", |setup| {
+    on_main_interpreters("under_another_tracer", |setup| {
         let flags = ["-f", "-o", "/dev/null"];
         if !Command::new("strace")
             .arg("-V")
@@ -456,7 +456,7 @@ fn under_another_tracer() {
 /// Whoever serves a FUSE file system can let a read wait for ever, and a probe is set while the whole machine waits.
 #[test]
 fn on_a_file_system_that_a_process_serves() {
-    on_every_installed_interpreter("on_a_file_system_that_a_process_serves", |setup| {
+    on_main_interpreters("on_a_file_system_that_a_process_serves", |setup| {
         let place = Place::new("fuse");
         let copy = Prefix::copy(&setup.python, &place.path.join("prefix"));
         let served = place.directory("served");

@@ -2,12 +2,12 @@
 
 use std::{fs, os::unix::fs::FileExt as _, process::Command, time::Duration};
 
-use bleedtrace_tests::{Outcome, Program, Setup, Trace, Truth, on_every_interpreter, once, wait_until};
+use bleedtrace_tests::{Outcome, Program, Setup, Trace, Truth, on_main_interpreters, once, wait_until};
 use serde_json::Value;
 
 #[test]
 fn residue_that_is_already_there_is_found() {
-    on_every_interpreter("residue_that_is_already_there_is_found", |setup| {
+    on_main_interpreters("residue_that_is_already_there_is_found", |setup| {
         let mut target = Program::fixture(setup, "attached.py", &[]);
         target.wait_for("ready");
         let trace = Trace::new(setup, "tenant").revealing().attach(target.pid());
@@ -53,7 +53,7 @@ fn exact(setup: &Setup, name: &str, arguments: &[&str]) -> Outcome {
 
 #[test]
 fn children_that_are_there_already_are_traced() {
-    on_every_interpreter("children_that_are_there_already_are_traced", |setup| {
+    on_main_interpreters("children_that_are_there_already_are_traced", |setup| {
         for method in ["fork", "spawn", "forkserver"] {
             eprintln!("{method}");
             let outcome = exact(setup, "workers.py", &[method, "3"]);
@@ -64,21 +64,21 @@ fn children_that_are_there_already_are_traced() {
 
 #[test]
 fn modules_that_are_loaded_later_are_probed() {
-    on_every_interpreter("modules_that_are_loaded_later_are_probed", |setup| {
+    on_main_interpreters("modules_that_are_loaded_later_are_probed", |setup| {
         exact(setup, "waits.py", &["late"]);
     });
 }
 
 #[test]
 fn a_main_thread_may_end_first() {
-    on_every_interpreter("a_main_thread_may_end_first", |setup| {
+    on_main_interpreters("a_main_thread_may_end_first", |setup| {
         exact(setup, "waits.py", &["main_ends"]);
     });
 }
 
 #[test]
 fn many_threads_are_walked() {
-    on_every_interpreter("many_threads_are_walked", |setup| {
+    on_main_interpreters("many_threads_are_walked", |setup| {
         let outcome = exact(setup, "waits.py", &["threads"]);
         assert_eq!(outcome.summary["targets"][0]["at_attach"]["threads"], 501);
     });
@@ -86,14 +86,14 @@ fn many_threads_are_walked() {
 
 #[test]
 fn what_a_target_becomes_is_traced() {
-    on_every_interpreter("what_a_target_becomes_is_traced", |setup| {
+    on_main_interpreters("what_a_target_becomes_is_traced", |setup| {
         exact(setup, "waits.py", &["execs"]);
     });
 }
 
 #[test]
 fn a_target_that_only_just_starts() {
-    on_every_interpreter("a_target_that_only_just_starts", |setup| {
+    on_main_interpreters("a_target_that_only_just_starts", |setup| {
         for round in 0..12 {
             let mut target = Program::fixture(setup, "attached.py", &[]);
             std::thread::sleep(Duration::from_millis(round * 4));
@@ -135,7 +135,7 @@ fn a_library_that_switches_stacks_may_come_later() {
 
 #[test]
 fn a_duration_ends_the_trace_and_not_the_target() {
-    on_every_interpreter("a_duration_ends_the_trace_and_not_the_target", |setup| {
+    on_main_interpreters("a_duration_ends_the_trace_and_not_the_target", |setup| {
         let mut target = Program::fixture(setup, "load.py", &[]);
         target.wait_for("ready");
         let outcome = Trace::new(setup, "tenant")
@@ -150,7 +150,7 @@ fn a_duration_ends_the_trace_and_not_the_target() {
 
 #[test]
 fn a_target_that_is_killed_ends_the_trace() {
-    on_every_interpreter("a_target_that_is_killed_ends_the_trace", |setup| {
+    on_main_interpreters("a_target_that_is_killed_ends_the_trace", |setup| {
         let mut running = Trace::new(setup, "tenant").start(setup, "load.py", &[]);
         running.program.wait_for("ready");
         std::thread::sleep(Duration::from_secs(1));
@@ -163,7 +163,7 @@ fn a_target_that_is_killed_ends_the_trace() {
 
 #[test]
 fn a_target_that_exits_ends_the_trace() {
-    on_every_interpreter("a_target_that_exits_ends_the_trace", |setup| {
+    on_main_interpreters("a_target_that_exits_ends_the_trace", |setup| {
         let mut running = Trace::new(setup, "tenant").start(setup, "load.py", &[]);
         running.program.wait_for("ready");
         std::thread::sleep(Duration::from_secs(1));
@@ -177,7 +177,7 @@ fn a_target_that_exits_ends_the_trace() {
 
 #[test]
 fn a_killed_agent_leaves_the_target_unharmed() {
-    on_every_interpreter("a_killed_agent_leaves_the_target_unharmed", |setup| {
+    on_main_interpreters("a_killed_agent_leaves_the_target_unharmed", |setup| {
         let mut target = Program::fixture(setup, "load.py", &[]);
         target.wait_for("ready");
         let trace = Trace::new(setup, "tenant").attach(target.pid());
@@ -210,7 +210,7 @@ fn a_killed_agent_leaves_no_command_stopped() {
 
 #[test]
 fn lost_events_are_counted_and_admitted() {
-    on_every_interpreter("lost_events_are_counted_and_admitted", |setup| {
+    on_main_interpreters("lost_events_are_counted_and_admitted", |setup| {
         let outcome = Trace::new(setup, "tenant")
             .env("BLEEDTRACE_RING_BYTES", "4096")
             .start(setup, "load.py", &["20000"])
@@ -238,7 +238,7 @@ fn lost_events_are_counted_and_admitted() {
 
 #[test]
 fn a_command_keeps_its_exit_code() {
-    on_every_interpreter("a_command_keeps_its_exit_code", |setup| {
+    on_main_interpreters("a_command_keeps_its_exit_code", |setup| {
         let outcome = Trace::new(setup, "tenant").start(setup, "exits.py", &["7"]).end();
         assert_eq!(outcome.verdict(), "clean", "{:?}", outcome.summary);
         assert_eq!(outcome.summary["command_exit"], 7);
@@ -248,7 +248,7 @@ fn a_command_keeps_its_exit_code() {
 
 #[test]
 fn fail_on_changes_the_exit_code_only() {
-    on_every_interpreter("fail_on_changes_the_exit_code_only", |setup| {
+    on_main_interpreters("fail_on_changes_the_exit_code_only", |setup| {
         let (outcome, _) = Trace::new(setup, "tenant").flags(["--fail-on", "bleed"]).run(
             setup,
             "bleed.py",

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Ended, Program, Setup, fixture, line_of, on_every_installed_interpreter, once, skip, wait_until,
+    Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, skip, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ fn says(site: &Value, expected: &Value) {
 
 #[test]
 fn every_variable_is_counted() {
-    on_every_installed_interpreter("every_variable_is_counted", |setup| {
+    on_main_interpreters("every_variable_is_counted", |setup| {
         let file = output();
         let mut program = Program::start(
             Command::new(&setup.bleedtrace)
@@ -135,7 +135,7 @@ fn every_variable_is_counted() {
 
 #[test]
 fn variables_of_a_running_process() {
-    on_every_installed_interpreter("variables_of_a_running_process", |setup| {
+    on_main_interpreters("variables_of_a_running_process", |setup| {
         let mut target = Program::fixture(setup, "variables.py", &["held"]);
         target.wait_for("ready");
         let file = output();
@@ -186,7 +186,7 @@ fn variables_of_a_running_process() {
 
 #[test]
 fn binds_that_stay_and_do_not_come_back() {
-    on_every_installed_interpreter("binds_that_stay_and_do_not_come_back", |setup| {
+    on_main_interpreters("binds_that_stay_and_do_not_come_back", |setup| {
         let (sites, summary) = hops(setup, "black_hole_return.py", &["20"]);
         assert_eq!(sites.len(), 1, "{sites:#?}");
         assert_eq!((&summary["sites"], &summary["handoffs"]), (&json!(1), &json!(20)));
@@ -218,7 +218,7 @@ fn binds_that_stay_and_do_not_come_back() {
 
 #[test]
 fn a_bleed_comes_before_what_carries() {
-    on_every_installed_interpreter("a_bleed_comes_before_what_carries", |setup| {
+    on_main_interpreters("a_bleed_comes_before_what_carries", |setup| {
         let (sites, _) = hops(setup, "bleed.py", &["confirmed"]);
         says(
             &sites[0],
@@ -258,7 +258,7 @@ fn a_bleed_comes_before_what_carries() {
 
 #[test]
 fn who_misses_an_identity_and_who_puts_data() {
-    on_every_installed_interpreter("who_misses_an_identity_and_who_puts_data", |setup| {
+    on_main_interpreters("who_misses_an_identity_and_who_puts_data", |setup| {
         let (sites, _) = hops(setup, "black_hole_read.py", &[]);
         says(
             &sites[0],
@@ -277,7 +277,7 @@ fn who_misses_an_identity_and_who_puts_data() {
 
 #[test]
 fn processes_are_listed_with_what_they_run() {
-    on_every_installed_interpreter("processes_are_listed_with_what_they_run", |setup| {
+    on_main_interpreters("processes_are_listed_with_what_they_run", |setup| {
         let mut target = Program::start(
             Command::new(&setup.python)
                 .env("OTEL_SERVICE_NAME", "found me")

@@ -3,8 +3,7 @@
 use std::process::Command;
 
 use bleedtrace_tests::{
-    Ended, Program, Setup, Trace, on_every_installed_interpreter, on_every_interpreter, once, skip,
-    unsupported_interpreter,
+    Ended, Program, Setup, Trace, on_main_interpreters, once, skip, unsupported_interpreter,
 };
 
 #[track_caller]
@@ -136,7 +135,7 @@ fn unknown_values_of_flags_are_named() {
 
 #[test]
 fn a_child_that_is_not_python_does_no_harm() {
-    on_every_interpreter("a_child_that_is_not_python_does_no_harm", |setup| {
+    on_main_interpreters("a_child_that_is_not_python_does_no_harm", |setup| {
         let outcome = Trace::new(setup, "tenant")
             .start(setup, "children.py", &["echo", "child"])
             .end();
@@ -152,7 +151,7 @@ fn a_python_child_that_cannot_be_attached_leaves_no_verdict() {
         return skip(TEST, "no CPython older than 3.8");
     };
     let child = unsupported.to_str().expect("a path in UTF-8");
-    on_every_installed_interpreter(TEST, |setup| {
+    on_main_interpreters(TEST, |setup| {
         let arguments = [child, "-c", "import time; time.sleep(0.5); print('child')"];
         let outcome = Trace::new(setup, "tenant")
             .start(setup, "children.py", &arguments)
@@ -195,7 +194,7 @@ fn doctor_says_that_this_machine_will_do() {
 
 #[test]
 fn doctor_says_whether_a_process_will_do() {
-    on_every_interpreter("doctor_says_whether_a_process_will_do", |setup| {
+    on_main_interpreters("doctor_says_whether_a_process_will_do", |setup| {
         let mut target = Program::fixture(setup, "attached.py", &[]);
         target.wait_for("ready");
         let (code, rows) = doctor(setup, target.pid());
@@ -300,7 +299,7 @@ fn a_kernel_without_types_is_named() {
 
 #[test]
 fn a_process_with_greenlets_is_left_alone() {
-    on_every_installed_interpreter("a_process_with_greenlets_is_left_alone", |setup| {
+    on_main_interpreters("a_process_with_greenlets_is_left_alone", |setup| {
         let Some(python) = setup.with_packages(&["greenlet==3.1.1"]) else {
             return skip("a_process_with_greenlets_is_left_alone", "no greenlet can be had");
         };

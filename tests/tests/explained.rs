@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use bleedtrace_tests::{Trace, on_every_interpreter};
+use bleedtrace_tests::{Trace, on_main_interpreters};
 
 /// What the examples take for granted.
 const BEFORE: &str = r#"
@@ -62,7 +62,7 @@ fn example(document: &str, kind: &str) -> String {
 fn the_examples_show_what_they_explain() {
     let findings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/findings.md");
     let document = fs::read_to_string(findings).expect("docs/findings.md");
-    on_every_interpreter("the_examples_show_what_they_explain", |setup| {
+    on_main_interpreters("the_examples_show_what_they_explain", |setup| {
         for (kind, run, expected) in EXAMPLES {
             let program = format!("{BEFORE}\n{}\n{run}\npool.shutdown()\n", example(&document, kind));
             let path = std::env::temp_dir().join(format!("bleedtrace-{kind}-{}.py", std::process::id()));

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use bleedtrace_tests::{Program, Trace, fixture, on_every_installed_interpreter};
+use bleedtrace_tests::{Program, Trace, fixture, on_main_interpreters};
 
 /// The library by which a fixture shows garbage, compiled with the system's C compiler, which linking Rust needs as well.
 fn poke() -> String {
@@ -20,7 +20,7 @@ fn poke() -> String {
 #[track_caller]
 fn beside(test: &str, mode: &str, rounds: &str) {
     let poke = poke();
-    on_every_installed_interpreter(test, |setup| {
+    on_main_interpreters(test, |setup| {
         let trace = Trace::new(setup, "tenant").revealing();
         let (outcome, truth) = trace.run(setup, "hostile_neighbour.py", &[&poke, mode, rounds]);
         let (expected, found) = outcome.confusion(&truth);
@@ -45,7 +45,7 @@ fn memory_that_never_answers_is_not_waited_for() {
 fn arguments_that_never_answer_are_not_waited_for() {
     let poke = poke();
     let test = "arguments_that_never_answer_are_not_waited_for";
-    on_every_installed_interpreter(test, |setup| {
+    on_main_interpreters(test, |setup| {
         let mut hidden = Program::fixture(setup, "hostile/hostile.py", &[&poke, "1", "arguments"]);
         hidden.wait_for("done");
         let pid = hidden.pid().to_string();

@@ -1,6 +1,6 @@
 //! Work changes hands in many ways: each is known by its name, what is right stays clean, and what is wrong is found exactly.
 
-use bleedtrace_tests::{Setup, Trace, on_every_interpreter, skip};
+use bleedtrace_tests::{Setup, Trace, on_main_interpreters, skip};
 
 /// Traces a fixture on an interpreter. `expected` is said twice, by the fixture and here, so that a fixture that forgets a finding
 /// fails, too.
@@ -25,7 +25,7 @@ fn check(setup: &Setup, fixture: &str, arguments: &[&str], flags: &[&str], expec
 macro_rules! rows {
     ($($name:ident: $fixture:literal $arguments:expr => $expected:expr;)+) => {
         $(#[test] fn $name() {
-            on_every_interpreter(stringify!($name), |setup| check(setup, $fixture, &$arguments, &[], &$expected));
+            on_main_interpreters(stringify!($name), |setup| check(setup, $fixture, &$arguments, &[], &$expected));
         })+
     };
 }
@@ -34,7 +34,7 @@ macro_rules! rows {
 macro_rules! rows_with {
     ($($requirements:literal $name:ident: $fixture:literal $arguments:expr, $flags:expr => $expected:expr;)+) => {
         $(#[test] fn $name() {
-            on_every_interpreter(stringify!($name), |setup| {
+            on_main_interpreters(stringify!($name), |setup| {
                 match setup.with_requirements($requirements) {
                     Some(setup) => check(&setup, $fixture, &$arguments, &$flags, &$expected),
                     None => skip(stringify!($name), concat!("no packages of requirements/", $requirements, ".txt")),

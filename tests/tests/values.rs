@@ -3,8 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use bleedtrace_tests::{
-    Outcome, Program, Setup, Trace, Truth, fixture, on_every_installed_interpreter, on_every_interpreter,
-    on_interpreters_that, skip,
+    Outcome, Program, Setup, Trace, Truth, fixture, on_interpreters_that, on_main_interpreters, skip,
 };
 
 const PATH: &str = "identity.caller.tenant_id";
@@ -31,7 +30,7 @@ fn holds(
     arguments: &[&str],
     expected: &[(&str, u64)],
 ) {
-    on_every_interpreter(test, |setup| {
+    on_main_interpreters(test, |setup| {
         let (outcome, truth) = traced(setup, watched, flags, fixture, arguments);
         outcome.assert_truth(&truth);
         for (kind, number) in expected {
@@ -109,7 +108,7 @@ rows! {
 
 #[test]
 fn structlog_reads_through_a_copy() {
-    on_every_interpreter("structlog_reads_through_a_copy", |setup| {
+    on_main_interpreters("structlog_reads_through_a_copy", |setup| {
         let Some(python) = setup.with_packages(&["structlog==25.4.0"]) else {
             return skip("structlog_reads_through_a_copy", "structlog cannot be installed");
         };
@@ -148,7 +147,7 @@ fn a_program_of_unknown_types_proves_nothing() {
 
 #[test]
 fn what_begins_like_another_variable_is_a_variable_of_its_own() {
-    on_every_interpreter(
+    on_main_interpreters(
         "what_begins_like_another_variable_is_a_variable_of_its_own",
         |setup| {
             let (outcome, truth) = traced(
@@ -208,7 +207,7 @@ fn a_path_that_cannot_be_followed_leaves_no_verdict() {
 
 #[test]
 fn paths_lead_on_from_what_was_bound_before_anybody_looked() {
-    on_every_interpreter(
+    on_main_interpreters(
         "paths_lead_on_from_what_was_bound_before_anybody_looked",
         |setup| {
             for (left, bleeds) in [("acme", 1), ("globex", 0)] {
@@ -268,7 +267,7 @@ fn native(setup: &Setup) -> Option<PathBuf> {
 #[test]
 fn extension_modules_read_and_bind_for_the_python_function_that_calls_them() {
     let test = "extension_modules_read_and_bind_for_the_python_function_that_calls_them";
-    on_every_installed_interpreter(test, |setup| {
+    on_main_interpreters(test, |setup| {
         let Some(folder) = native(setup) else {
             return skip(test, "no C compiler, or no headers");
         };

@@ -25,6 +25,14 @@ pub struct Image {
     pub context_type: u64,
     /// `PyCFunction_Type`.
     pub cfunction_type: u64,
+    /// `PyFunction_Type`.
+    pub function_type: u64,
+    /// `PyTuple_Type`.
+    pub tuple_type: u64,
+    /// `PyMethod_Type`.
+    pub method_type: u64,
+    /// The `PyMethodDef` of `Context.run`.
+    pub context_run: u64,
     /// `_PyHamt_BitmapNode_Type`.
     pub hamt_bitmap_type: u64,
     /// `_PyHamt_ArrayNode_Type`.
@@ -404,7 +412,7 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 88 + 22 * 4);
+    assert!(size_of::<Image>() == 120 + 22 * 4);
     assert!(size_of::<SlotVar>() == 24);
     assert!(size_of::<Target>() == 56 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);

@@ -22,7 +22,7 @@ const MAX_PARTIALS: u32 = 3;
 pub fn describe(hit: &Hit, item: u64, record: &mut FullRecord) {
     record.head.work = work::DATA;
     record.head.object = item;
-    match has_type(item, b"_WorkItem") {
+    match is_work_item(item) {
         Ok(true) => record.head.work = work::WORK_ITEM,
         Ok(false) => return,
         Err(Unreadable) => {
@@ -34,6 +34,17 @@ pub fn describe(hit: &Hit, item: u64, record: &mut FullRecord) {
         Ok(()) => {}
         Err(Unreadable) => record.head.flags |= flag::OPAQUE_ITEM,
     }
+}
+
+/// Whether it is an executor's: an instance of a class that is written in Python. The name of any other is not even read.
+#[inline(always)]
+fn is_work_item(item: u64) -> Result<bool, Unreadable> {
+    // PyTypeObject.tp_flags is at 168, Py_TPFLAGS_HEAPTYPE its bit 9 (Include/object.h).
+    let flags = read::pointer(read::pointer(item + 8)? + 168)?;
+    if flags & 1 << 9 == 0 {
+        return Ok(false);
+    }
+    has_type(item, b"_WorkItem")
 }
 
 /// The callable: the attribute `fn`, second in `_WorkItem.__init__` (Lib/concurrent/futures/thread.py), from 3.14 on the first item of
@@ -80,7 +91,13 @@ fn callable_of(hit: &Hit, item: u64) -> Result<u64, Unreadable> {
 #[inline(always)]
 fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), Unreadable> {
     for _ in 0..MAX_PARTIALS {
-        if !has_type(callable, b"functools.partial")? {
+        // What is usual is known without a look at its name: in a forked process, names are not mapped before the process itself
+        // has read them.
+        let kind = read::pointer(callable + 8)?;
+        let usual = kind == hit.address(hit.image.function_type)
+            || kind == hit.address(hit.image.method_type)
+            || kind == hit.address(hit.image.cfunction_type);
+        if usual || !has_type(callable, b"functools.partial")? {
             break;
         }
         // partialobject.fn is at 16 (Modules/_functoolsmodule.c).
@@ -95,7 +112,7 @@ fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), U
     if owner == 0 || read::pointer(owner + 8)? != hit.address(hit.image.context_type) {
         return Ok(());
     }
-    if read::user::<[u8; 4]>(read::pointer(method)?)? == *b"run\0" {
+    if method == hit.address(hit.image.context_run) {
         record.head.brings = owner;
     }
     Ok(())
@@ -103,7 +120,7 @@ fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), U
 
 /// Whether the object's type has this name, as its `tp_name` says.
 #[inline(always)]
-pub fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
+fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
     // PyTypeObject.tp_name is at 24.
     let start = read::pointer(read::pointer(object + 8)? + 24)?;
     let mut found = MaybeUninit::<[u8; NAME]>::uninit();

@@ -1,8 +1,8 @@
 //! What `multiprocessing.pool.ThreadPool` hands over: plain tuples.
 
 use crate::{
-    item::has_type,
     read::{self, Unreadable},
+    state::Hit,
 };
 
 /// `(taskseq, set_length)`, what a pool's `_taskqueue` takes (Lib/multiprocessing/pool.py).
@@ -12,8 +12,10 @@ const TASK: u64 = 5;
 
 /// Whether the object can be one of those. Only the stack can tell whether it is.
 #[inline(always)]
-pub fn is_tuple(object: u64) -> bool {
-    // PyVarObject.ob_size is at 16.
-    let size = read::pointer(object + 16);
-    matches!(size, Ok(BATCH | TASK)) && has_type(object, b"tuple").unwrap_or_else(|Unreadable| false)
+pub fn is_tuple(hit: &Hit, object: u64) -> bool {
+    // PyObject.ob_type is at 8, PyVarObject.ob_size at 16.
+    match read::user::<[u64; 2]>(object + 8) {
+        Ok([kind, BATCH | TASK]) => kind == hit.address(hit.image.tuple_type),
+        Ok(_) | Err(Unreadable) => false,
+    }
 }

@@ -38,7 +38,7 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     item::describe(&hit, first, record);
-    if record.head.work == work::DATA && pool::is_tuple(first) {
+    if record.head.work == work::DATA && pool::is_tuple(&hit, first) {
         record.head.work = work::POOL_TUPLE;
     }
     if record.head.work == work::DATA {

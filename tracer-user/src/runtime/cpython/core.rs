@@ -18,6 +18,8 @@ use crate::elf::{
 };
 
 const CONTEXT_VAR: &[&str] = &["get", "set", "reset"];
+/// `sizeof(PyMethodDef)` (`Include/methodobject.h`).
+const METHOD_DEF: u64 = 32;
 const CONTEXT: &[&str] = &["run", "copy", "keys", "values"];
 const THREAD: &[&str] = &["start_new_thread", "get_ident", "allocate_lock"];
 const POSIX: &[&str] = &["urandom", "fork"];
@@ -337,6 +339,16 @@ fn expect(member: &'static str, expected: u64, found: u64) -> Result<(), Unsuppo
     }
 }
 
+/// The address of the `PyMethodDef` of `Context.run`.
+fn context_run(file: &Elf<'_>) -> Result<u64, Unsupported> {
+    let tables = method_tables(file);
+    let table = find_table(&tables, CONTEXT).map_err(PointError::from)?;
+    let place = table.entries.iter().position(|method| method.name == "run");
+    place
+        .and_then(|place| table.vaddr.checked_add(METHOD_DEF * place as u64))
+        .ok_or(Unsupported::NotInFile("Context.run"))
+}
+
 fn image(file: &Elf<'_>, layout: &Layout, runtime: u64) -> Result<Image, Unsupported> {
     let mut image = Image {
         interpreter_main: runtime
@@ -348,6 +360,10 @@ fn image(file: &Elf<'_>, layout: &Layout, runtime: u64) -> Result<Image, Unsuppo
         bytes_type: export(file, "PyBytes_Type")?,
         context_type: export(file, "PyContext_Type")?,
         cfunction_type: export(file, "PyCFunction_Type")?,
+        function_type: export(file, "PyFunction_Type")?,
+        tuple_type: export(file, "PyTuple_Type")?,
+        method_type: export(file, "PyMethod_Type")?,
+        context_run: context_run(file)?,
         hamt_bitmap_type: static_type(file, "hamt_bitmap_node")?,
         hamt_array_type: static_type(file, "hamt_array_node")?,
         hamt_collision_type: static_type(file, "hamt_collision_node")?,
