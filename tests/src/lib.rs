@@ -3,16 +3,25 @@
 //! A fixture is a small Python program that knows the truth about itself and prints it; a test traces it and compares.
 //! What cannot run here says so by name; what can, must pass.
 
+mod interpreters;
 mod metrics;
 mod outcome;
+mod prefix;
+mod results;
 mod setup;
 mod tracer;
 mod truth;
 
+pub use interpreters::{
+    DEBIAN, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing, roots,
+};
 pub use metrics::{free_port, get, sample};
 pub use outcome::{Finding, Judged, Outcome};
+pub use prefix::{Place, Prefix};
+pub use results::{Ran, results, results_file};
 pub use setup::{
-    Setup, fixture, interpreters, line_of, on_every_interpreter, once, skip, unsupported_interpreter,
+    Setup, fixture, line_of, on_every_installed_interpreter, on_every_interpreter, on_interpreters_that,
+    once, skip, unsupported_interpreter,
 };
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use truth::{Totals, Truth};

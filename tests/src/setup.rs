@@ -1,28 +1,105 @@
-//! What a test needs: the tracer, a kernel that lets it trace, interpreters.
+//! What a test needs: the tracer, a kernel that lets it trace, an interpreter.
 
 use std::{
     env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// Minor versions of CPython 3 that every test runs on.
-const SUPPORTED: [u32; 8] = [8, 9, 10, 11, 12, 13, 14, 15];
+use crate::{
+    interpreters::{Interpreter, SUPPORTED, interpreters},
+    results::note,
+};
 
 /// A tracer and an interpreter.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The program under test.
     pub bleedtrace: PathBuf,
-    /// The interpreter of the traced program.
+    /// The executable of the traced program's interpreter. One that runs in another root only runs by `command`.
     pub python: PathBuf,
+    /// All about it.
+    pub interpreter: Interpreter,
 }
 
 impl Setup {
+    /// Of this tracer and this interpreter.
+    pub fn new(bleedtrace: &Path, interpreter: &Interpreter) -> Self {
+        Self {
+            bleedtrace: bleedtrace.to_owned(),
+            python: interpreter.python.clone(),
+            interpreter: interpreter.clone(),
+        }
+    }
+
+    /// 12 of CPython 3.12.
+    pub fn minor(&self) -> u32 {
+        self.interpreter.minor
+    }
+
+    /// A command that runs the interpreter.
+    pub fn command(&self) -> Command {
+        self.interpreter.command()
+    }
+
+    /// Path of a fixture, which the interpreter can read, with all that it may import.
+    ///
+    /// # Panics
+    /// When it cannot be made readable.
+    #[track_caller]
+    pub fn fixture(&self, name: &str) -> PathBuf {
+        if self.interpreter.root.is_some() {
+            for entry in fs::read_dir(fixture(""))
+                .expect("the folder of fixtures")
+                .flatten()
+            {
+                if entry.path().is_file() {
+                    self.interpreter.share(&entry.path());
+                }
+            }
+            self.interpreter.share(&fixture(name));
+        }
+        fixture(name)
+    }
+
     /// The interpreter in a virtual environment with these packages, as pip names them; none when they cannot be had.
     pub fn with_packages(&self, packages: &[&str]) -> Option<PathBuf> {
-        let (minor, _) = identify(&self.python)?;
-        let name = format!("venv-3.{minor}-{}", packages.join("-"));
+        self.environment(&packages.join("-"), packages)
+    }
+
+    /// The same setup with the interpreter in a virtual environment that has what `requirements/NAME.txt` pins; none when that
+    /// cannot be had.
+    pub fn with_requirements(&self, name: &str) -> Option<Self> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("requirements/{name}.txt"));
+        let pinned = fs::read(&file).expect("the requirements are readable");
+        // Another list is another environment.
+        let number = pinned
+            .iter()
+            .fold(7_u32, |n, byte| n.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+        let file = file.to_str().expect("a path in UTF-8");
+        let python = self.environment(&format!("{name}-{number:08x}"), &["--requirement", file])?;
+        Some(self.with_python(python))
+    }
+
+    /// The same setup with another executable of the interpreter.
+    #[must_use]
+    pub fn with_python(&self, python: PathBuf) -> Self {
+        let mut setup = self.clone();
+        setup.interpreter.python.clone_from(&python);
+        setup.python = python;
+        setup
+    }
+
+    fn environment(&self, name: &str, packages: &[&str]) -> Option<PathBuf> {
+        // In a root of its own there is neither venv nor pip.
+        if self.interpreter.root.is_some() {
+            return None;
+        }
+        let name = format!(
+            "venv-3.{}-{}-{name}",
+            self.interpreter.minor, self.interpreter.origin
+        );
         let place = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../target/deps")
             .join(name);
@@ -68,34 +145,67 @@ pub fn skip(test: &str, reason: &str) {
     eprintln!("SKIP {test}: {reason}");
 }
 
-/// Runs a test on every interpreter, or says why it cannot.
+/// Runs a test on every interpreter that is supported, or says why it cannot.
+///
+/// # Panics
+/// When it fails on one; it has run on all of them before.
 #[track_caller]
 pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
+    on_interpreters_that(test, |_| true, check);
+}
+
+/// The same, without those that run in a root of their own, where nothing else of this machine is.
+///
+/// # Panics
+/// When it fails on one; it has run on all of them before.
+#[track_caller]
+pub fn on_every_installed_interpreter(test: &str, check: impl Fn(&Setup)) {
+    on_interpreters_that(test, |interpreter| interpreter.root.is_none(), check);
+}
+
+/// The same, on those of which something holds. The support matrix shows that the others ran one test less.
+///
+/// # Panics
+/// When it fails on one; it has run on all of them before.
+#[track_caller]
+pub fn on_interpreters_that(test: &str, wanted: impl Fn(&Interpreter) -> bool, check: impl Fn(&Setup)) {
     let bleedtrace = match tracer() {
         Ok(program) => program,
         Err(reason) => return skip(test, &reason),
     };
-    let pythons = interpreters();
-    for minor in SUPPORTED {
-        let Some((_, python)) = pythons.iter().find(|(version, _)| *version == minor) else {
-            skip(test, &format!("no CPython 3.{minor}"));
-            continue;
-        };
-        eprintln!("{test}: CPython 3.{minor}");
-        check(&Setup {
-            bleedtrace: bleedtrace.clone(),
-            python: python.clone(),
-        });
+    let mut failed = Vec::new();
+    let mut ran = 0;
+    for interpreter in interpreters()
+        .iter()
+        .filter(|one| one.is_supported() && wanted(one))
+    {
+        let name = interpreter.name();
+        eprintln!("{test}: {name}");
+        let setup = Setup::new(&bleedtrace, interpreter);
+        // The others are of interest, too. The message was printed where it failed.
+        let passed = catch_unwind(AssertUnwindSafe(|| check(&setup))).is_ok();
+        note(interpreter, test, passed);
+        ran += 1;
+        if !passed {
+            failed.push(name);
+        }
     }
+    if ran == 0 {
+        skip(test, &format!("no CPython of {SUPPORTED:?}"));
+    }
+    assert!(failed.is_empty(), "{test} failed on {}", failed.join(", "));
 }
 
 /// Runs a test on the first interpreter, or says why it cannot.
 #[track_caller]
 pub fn once(test: &str, check: impl FnOnce(&Setup)) {
-    match (tracer(), interpreters().into_iter().next()) {
+    let first = interpreters()
+        .iter()
+        .find(|interpreter| interpreter.is_supported() && interpreter.root.is_none());
+    match (tracer(), first) {
         (Err(reason), _) => skip(test, &reason),
-        (_, None) => skip(test, "no CPython 3.8 to 3.15"),
-        (Ok(bleedtrace), Some((_, python))) => check(&Setup { bleedtrace, python }),
+        (_, None) => skip(test, &format!("no CPython of {SUPPORTED:?}")),
+        (Ok(bleedtrace), Some(interpreter)) => check(&Setup::new(&bleedtrace, interpreter)),
     }
 }
 
@@ -132,57 +242,10 @@ fn is_root() -> bool {
     })
 }
 
-/// Supported CPythons, by minor version: those of `BLEEDTRACE_PYTHONS`, else of pyenv and PATH.
-pub fn interpreters() -> Vec<(u32, PathBuf)> {
-    let candidates: Vec<PathBuf> = match env::var_os("BLEEDTRACE_PYTHONS") {
-        Some(chosen) => env::split_paths(&chosen).collect(),
-        None => pyenv()
-            .into_iter()
-            .chain(SUPPORTED.map(|minor| PathBuf::from(format!("python3.{minor}"))))
-            .chain([PathBuf::from("python3")])
-            .collect(),
-    };
-    let identified = candidates.iter().filter_map(|python| identify(python));
-    let mut found: Vec<_> = identified
-        .filter(|(minor, _)| SUPPORTED.contains(minor))
-        .collect();
-    found.sort();
-    found.dedup_by_key(|(minor, _)| *minor);
-    found
-}
-
-/// What pyenv installed: its launchers only give the version that is chosen for a folder.
-fn pyenv() -> Vec<PathBuf> {
-    let root = env::var_os("PYENV_ROOT")
-        .map(PathBuf::from)
-        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
-    let versions = root.and_then(|root| fs::read_dir(root.join("versions")).ok());
-    let mut found: Vec<_> = versions
-        .into_iter()
-        .flatten()
-        .filter_map(|version| Some(version.ok()?.path().join("bin/python3")))
-        .filter(|python| python.is_file())
-        .collect();
-    found.sort();
-    found
-}
-
-/// A CPython that is not supported.
+/// An installed CPython that is not supported.
 pub fn unsupported_interpreter() -> Option<PathBuf> {
-    let candidates = pyenv()
-        .into_iter()
-        .chain(["/usr/bin/python3", "python3.11", "python3.10"].map(PathBuf::from));
-    candidates
-        .filter_map(|python| identify(&python))
-        .find(|(minor, _)| !SUPPORTED.contains(minor))
-        .map(|(_, python)| python)
-}
-
-/// The minor version of CPython 3 and the executable itself, behind any launcher.
-fn identify(python: &Path) -> Option<(u32, PathBuf)> {
-    let script = "import sys, os; assert sys.version_info.major == 3; print(sys.version_info.minor, os.path.realpath(sys.executable))";
-    let output = Command::new(python).args(["-c", script]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let (minor, path) = text.trim().split_once(' ')?;
-    Some((minor.parse().ok()?, PathBuf::from(path)))
+    let found = interpreters()
+        .iter()
+        .find(|interpreter| !interpreter.is_supported() && interpreter.root.is_none());
+    found.map(|interpreter| interpreter.python.clone())
 }

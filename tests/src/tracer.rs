@@ -100,11 +100,7 @@ impl Program {
     /// Starts a fixture without a tracer.
     #[track_caller]
     pub fn fixture(setup: &Setup, name: &str, arguments: &[&str]) -> Self {
-        Self::start(
-            Command::new(&setup.python)
-                .arg(crate::fixture(name))
-                .args(arguments),
-        )
+        Self::start(setup.command().arg(setup.fixture(name)).args(arguments))
     }
 
     /// Its process id.
@@ -131,6 +127,21 @@ impl Program {
                 return;
             }
         }
+    }
+
+    /// The next line that it prints.
+    ///
+    /// # Panics
+    /// When it prints none.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let line = self
+            .lines
+            .recv_timeout(PATIENCE)
+            .expect("the program prints a line");
+        self.printed.push_str(&line);
+        self.printed.push('\n');
+        line
     }
 
     /// Writes a line to its standard input.
@@ -307,9 +318,16 @@ impl Trace {
     pub fn start(mut self, setup: &Setup, name: &str, arguments: &[&str]) -> Running {
         self.command
             .arg("--")
-            .arg(&setup.python)
-            .arg(crate::fixture(name))
+            .args(setup.interpreter.words())
+            .arg(setup.fixture(name))
             .args(arguments);
+        self.begin()
+    }
+
+    /// Starts it on any command.
+    #[track_caller]
+    pub fn command<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Running {
+        self.command.arg("--").args(words);
         self.begin()
     }
 
@@ -327,7 +345,7 @@ impl Trace {
             .count() as f64;
         let mut running = trace.begin();
         let address = running.address.clone();
-        wait_until("the target is traced", Duration::from_secs(20), || {
+        wait_until("the target is traced", PATIENCE, || {
             assert!(running.program.runs(), "the tracer ended");
             let metrics = metrics::get(&address, "/metrics").ok()?;
             let attached = metrics::sample(&metrics, "bleedtrace_targets", &[("state", "attached")])?;

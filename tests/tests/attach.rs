@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::FileExt as _, process::Command, time::Duration};
 
-use bleedtrace_tests::{Program, Trace, Truth, on_every_interpreter, once, wait_until};
+use bleedtrace_tests::{Outcome, Program, Setup, Trace, Truth, on_every_interpreter, once, wait_until};
 use serde_json::Value;
 
 #[test]
@@ -16,6 +16,120 @@ fn residue_that_is_already_there_is_found() {
         let outcome = trace.end();
         outcome.assert_truth(&truth);
         assert_eq!(outcome.count("bleed"), 1);
+        // The main thread and the worker that holds what it was left with.
+        let found = serde_json::json!({"threads": 2, "variables": 1, "residue": 1});
+        assert_eq!(outcome.summary["targets"][0]["at_attach"], found);
+    });
+}
+
+#[test]
+fn what_is_there_already_is_said() {
+    once("what_is_there_already_is_said", |setup| {
+        let mut target = Program::fixture(setup, "attached.py", &[]);
+        target.wait_for("ready");
+        let pid = target.pid().to_string();
+        let words = ["trace", "--identity", "tenant", "--duration", "1s", "--pid", &pid];
+        let ended = Program::start(Command::new(&setup.bleedtrace).args(words)).end();
+        let said =
+            "found 2 threads, 1 watched variable in use, 1 waiting worker that holds a value from before";
+        assert!(ended.stdout.contains(said), "{ended:?}");
+        target.say("go on");
+        assert_eq!(target.end().code, Some(0));
+    });
+}
+
+/// Attaches to a program that waits, lets it go on, and compares.
+#[track_caller]
+fn exact(setup: &Setup, name: &str, arguments: &[&str]) -> Outcome {
+    let mut target = Program::fixture(setup, name, arguments);
+    target.wait_for("ready");
+    let trace = Trace::new(setup, "tenant").revealing().attach(target.pid());
+    target.say("go on");
+    let truth = Truth::parse(&target.end().stdout);
+    let outcome = trace.end();
+    outcome.assert_truth(&truth);
+    outcome
+}
+
+#[test]
+fn children_that_are_there_already_are_traced() {
+    on_every_interpreter("children_that_are_there_already_are_traced", |setup| {
+        for method in ["fork", "spawn", "forkserver"] {
+            eprintln!("{method}");
+            let outcome = exact(setup, "workers.py", &[method, "3"]);
+            assert_eq!((outcome.count("bleed"), outcome.count("squat")), (3, 3));
+        }
+    });
+}
+
+#[test]
+fn modules_that_are_loaded_later_are_probed() {
+    on_every_interpreter("modules_that_are_loaded_later_are_probed", |setup| {
+        exact(setup, "waits.py", &["late"]);
+    });
+}
+
+#[test]
+fn a_main_thread_may_end_first() {
+    on_every_interpreter("a_main_thread_may_end_first", |setup| {
+        exact(setup, "waits.py", &["main_ends"]);
+    });
+}
+
+#[test]
+fn many_threads_are_walked() {
+    on_every_interpreter("many_threads_are_walked", |setup| {
+        let outcome = exact(setup, "waits.py", &["threads"]);
+        assert_eq!(outcome.summary["targets"][0]["at_attach"]["threads"], 501);
+    });
+}
+
+#[test]
+fn what_a_target_becomes_is_traced() {
+    on_every_interpreter("what_a_target_becomes_is_traced", |setup| {
+        exact(setup, "waits.py", &["execs"]);
+    });
+}
+
+#[test]
+fn a_target_that_only_just_starts() {
+    on_every_interpreter("a_target_that_only_just_starts", |setup| {
+        for round in 0..12 {
+            let mut target = Program::fixture(setup, "attached.py", &[]);
+            std::thread::sleep(Duration::from_millis(round * 4));
+            let trace = Trace::new(setup, "tenant").revealing().attach(target.pid());
+            target.wait_for("ready");
+            target.say("go on");
+            assert_eq!(target.end().code, Some(0));
+            let outcome = trace.end();
+            // Whether the bind was seen depends on the moment; what is left is found either way.
+            assert_eq!(outcome.count("bleed"), 1, "{:?}", outcome.summary);
+            assert_eq!(outcome.findings.len() as u64, 1 + outcome.count("squat"));
+        }
+    });
+}
+
+/// A return probe and a library that switches stacks do not go together: coverage ends there, and that is said.
+#[test]
+fn a_library_that_switches_stacks_may_come_later() {
+    once("a_library_that_switches_stacks_may_come_later", |setup| {
+        let outcome = Trace::new(setup, "tenant")
+            .start(setup, "switches.py", &["2"])
+            .end();
+        assert!(outcome.ended.stdout.contains("done"), "{:?}", outcome.ended);
+        outcome.assert_verdict("no_verdict", Some("child_not_attached"));
+        let message = outcome.summary["reasons"][0]["message"]
+            .as_str()
+            .unwrap_or_default();
+        assert!(
+            message.contains("maps greenlet") && message.contains("traced no longer"),
+            "{message}"
+        );
+        let forced = Trace::new(setup, "tenant")
+            .flags(["--allow-greenlet"])
+            .start(setup, "switches.py", &["1"])
+            .end();
+        forced.assert_verdict("clean", None);
     });
 }
 

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use bleedtrace_tests::{
-    Ended, Program, Setup, Trace, on_every_interpreter, once, skip, unsupported_interpreter,
+    Ended, Program, Setup, Trace, on_every_installed_interpreter, on_every_interpreter, once, skip,
+    unsupported_interpreter,
 };
 
 #[track_caller]
@@ -151,7 +152,7 @@ fn a_python_child_that_cannot_be_attached_leaves_no_verdict() {
         return skip(TEST, "no CPython older than 3.8");
     };
     let child = unsupported.to_str().expect("a path in UTF-8");
-    on_every_interpreter(TEST, |setup| {
+    on_every_installed_interpreter(TEST, |setup| {
         let arguments = [child, "-c", "import time; time.sleep(0.5); print('child')"];
         let outcome = Trace::new(setup, "tenant")
             .start(setup, "children.py", &arguments)
@@ -201,14 +202,10 @@ fn doctor_says_whether_a_process_will_do() {
         target.say("go on");
         target.end();
         assert_eq!(code, Some(0), "{rows:?}");
-        let version = Command::new(&setup.python)
-            .args(["-c", "import platform; print(platform.python_version())"])
-            .output()
-            .expect("the interpreter runs");
-        let version = String::from_utf8(version.stdout).expect("text");
+        let version = &setup.interpreter.version;
         let (outcome, found) = row(&rows, "CPython interpreter");
         assert!(
-            outcome == "ok" && found.starts_with(&format!("{} in ", version.trim())),
+            outcome == "ok" && found.starts_with(&format!("{version} in ")),
             "{found}"
         );
         assert_eq!(row(&rows, "_queue module").0, "ok");
@@ -303,7 +300,7 @@ fn a_kernel_without_types_is_named() {
 
 #[test]
 fn a_process_with_greenlets_is_left_alone() {
-    on_every_interpreter("a_process_with_greenlets_is_left_alone", |setup| {
+    on_every_installed_interpreter("a_process_with_greenlets_is_left_alone", |setup| {
         let Some(python) = setup.with_packages(&["greenlet==3.1.1"]) else {
             return skip("a_process_with_greenlets_is_left_alone", "no greenlet can be had");
         };

@@ -102,8 +102,8 @@ pub struct SlotVar {
     pub hash: u64,
     /// Number of the watched name.
     pub name: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// Steps of the path into its value.
+    pub steps: u32,
 }
 
 /// One traced process, keyed by its tgid.
@@ -127,6 +127,12 @@ pub struct Target {
     pub request_slot: u32,
     /// The variables found so far.
     pub slots: [SlotVar; MAX_SLOTS],
+    /// Load bias of the extension module that was hit last.
+    pub module_bias: u64,
+    /// [`Point::file`] of that; 0 before one was hit.
+    pub module: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// [`Target::image`] before an interpreter is known.
@@ -156,10 +162,98 @@ pub struct NameKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Name {
-    /// Number of the name within its set, or a [`crate::record::marker`].
+    /// Number of the name within its set.
     pub number: u32,
     /// 1 when its role is `request`.
     pub request: u32,
+    /// Steps of the path into its value; 0 when the value itself is meant.
+    pub steps: u32,
+    /// A [`crate::record::marker`] when the name is a reserved one, else 0.
+    pub marker: u32,
+}
+
+/// Key of the recipes map: one step of a path, taken from an object of one type.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct RecipeKey {
+    /// Address of the type.
+    pub type_object: u64,
+    /// Process.
+    pub tgid: u32,
+    /// The step: see [`step`].
+    pub step: u32,
+}
+
+/// The number of a step: the watched name's number and the step's place in its path.
+pub const fn step(name: u32, at: u32) -> u32 {
+    name << 8 | at
+}
+
+/// How to take one step of a path from an object of one type.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Recipe {
+    /// `tp_name` of the type, a pointer: another one means that the type's address was reused.
+    pub tp_name: u64,
+    /// `tp_basicsize`, likewise.
+    pub basic_size: u64,
+    /// Hash of the attribute's name, as this process makes it.
+    pub hash: u64,
+    /// The class attribute that stands in where the object has none; 0 when there is none.
+    pub fallback: u64,
+    /// `tp_version_tag` that `fallback` belongs to.
+    pub version: u64,
+    /// Address of the keys that the type's objects share; 0 when they do not.
+    pub keys: u64,
+    /// Entries of `keys`, when the name was not among them.
+    pub entries: u64,
+    /// Where in the object the value, the values or the dictionary is; may be negative.
+    pub offset: i64,
+    /// Index of the value among values, or of a tuple's item; [`NO_INDEX`] when the name is not among `keys`.
+    pub index: u32,
+    /// One of [`recipe`].
+    pub kind: u32,
+    /// Characters of the name.
+    pub len: u32,
+    /// Bits of [`recipe_flag`].
+    pub flags: u32,
+}
+
+/// [`Recipe::index`] of a name that objects of the type have not had so far.
+pub const NO_INDEX: u32 = u32::MAX;
+
+/// Kinds of [`Recipe`].
+pub mod recipe {
+    /// The step cannot be taken without running code of the target, or is not understood.
+    pub const IMPOSSIBLE: u32 = 0;
+    /// A pointer in the object (`__slots__`).
+    pub const FIELD: u32 = 1;
+    /// An item of a tuple.
+    pub const ITEM: u32 = 2;
+    /// The object is a dictionary.
+    pub const MAPPING: u32 = 3;
+    /// The object points to its dictionary.
+    pub const DICT: u32 = 4;
+    /// 3.11: a pointer to values; where it is null, the next word points to a dictionary.
+    pub const VALUES: u32 = 5;
+    /// 3.12: a tagged pointer: odd means values one byte further on, else it points to a dictionary.
+    pub const TAGGED: u32 = 6;
+    /// 3.13+: values in the object, which say whether they are in force; where not, a dictionary 24 bytes before the object.
+    pub const INLINE: u32 = 7;
+    /// The class attribute only.
+    pub const CLASS: u32 = 8;
+}
+
+/// Bits of [`Recipe::flags`].
+pub mod recipe_flag {
+    /// Dictionaries are those of 3.10 and before.
+    pub const OLD_KEYS: u32 = 1 << 0;
+    /// A split dictionary's values begin 8 bytes further on (3.13+).
+    pub const VALUES_HEADER: u32 = 1 << 1;
+    /// Where the object has no such attribute, code of the target makes one.
+    pub const COMPUTED: u32 = 1 << 2;
 }
 
 /// Key of the variables map: what is known about a ContextVar's address.
@@ -225,6 +319,10 @@ pub struct Point {
     pub image: u32,
     /// Convention of a method's arguments; one of [`arguments`].
     pub arguments: u32,
+    /// Number of the file that was armed, from 1.
+    pub file: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// Where a method finds its first argument, by its `ml_flags` (CPython `Include/methodobject.h`).
@@ -245,6 +343,8 @@ pub mod arguments {
 pub mod global {
     /// `u32`: pending bytes at which the agent is woken, a power of two.
     pub const WAKE_AT: &str = "WAKE_AT";
+    /// `u32`: 1 when paths lead on from the values of some variables. Otherwise the verifier leaves out what follows them.
+    pub const PATHS: &str = "PATHS";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.
@@ -255,16 +355,31 @@ pub mod global {
     pub const SIGNAL_OFFSET: &str = "SIGNAL_OFFSET";
     /// `u32`: offset of `live` in `signal_struct`.
     pub const LIVE_OFFSET: &str = "LIVE_OFFSET";
+    /// `u32`: inode of the PID namespace that the agent's `/proc` shows; 0 for the initial one, where the others do not matter.
+    pub const NAMESPACE: &str = "NAMESPACE";
+    /// `u32`: offset of `thread_pid` in `task_struct`.
+    pub const THREAD_PID_OFFSET: &str = "THREAD_PID_OFFSET";
+    /// `u32`: offset of `group_leader` in `task_struct`.
+    pub const GROUP_LEADER_OFFSET: &str = "GROUP_LEADER_OFFSET";
+    /// `u32`: offset of `level` in `pid`.
+    pub const PID_LEVEL_OFFSET: &str = "PID_LEVEL_OFFSET";
+    /// `u32`: offset of `numbers` in `pid`.
+    pub const PID_NUMBERS_OFFSET: &str = "PID_NUMBERS_OFFSET";
+    /// `u32`: offset of `ns.inum` in `pid_namespace`.
+    pub const NAMESPACE_INUM_OFFSET: &str = "NAMESPACE_INUM_OFFSET";
 }
 
 const _: () = {
     assert!(size_of::<Image>() == 88 + 22 * 4);
     assert!(size_of::<SlotVar>() == 24);
-    assert!(size_of::<Target>() == 40 + 24 * MAX_SLOTS);
+    assert!(size_of::<Target>() == 56 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
+    assert!(size_of::<Name>() == 16);
+    assert!(size_of::<RecipeKey>() == 16);
+    assert!(size_of::<Recipe>() == 80);
     assert!(size_of::<VarKey>() == 16);
     assert!(size_of::<Var>() == 16);
     assert!(size_of::<CodeKey>() == 16);
     assert!(size_of::<ScopeKey>() == 16);
-    assert!(size_of::<Point>() == 16);
+    assert!(size_of::<Point>() == 24);
 };

@@ -17,6 +17,10 @@ pub const MAX_FRAMES: usize = 8;
 pub const MAX_TEXT: usize = 64;
 /// Bytes of a variable's name that are compared in the kernel; of a longer one the length is compared as well.
 pub const MAX_NAME: usize = 56;
+/// Values of a record from which paths can lead on.
+pub const MAX_PATHS: usize = 3;
+/// Steps of a path into a variable's value.
+pub const MAX_STEPS: usize = 4;
 /// Bytes of a code object's name that travel.
 pub const MAX_CODE_NAME: usize = 128;
 /// Bytes of a type's name that travel with a code object.
@@ -26,8 +30,8 @@ pub const MAX_CODE_FILE: usize = 256;
 /// Bytes of a code object's line table that travel.
 pub const MAX_CODE_TABLE: usize = 4096;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
-pub const MAX_IMAGES: u32 = 64;
+pub const MAX_IMAGES: u32 = 256;
 /// Probe points over all images.
-pub const MAX_POINTS: u32 = 4096;
+pub const MAX_POINTS: u32 = 8192;
 /// Processes that can be traced at once.
 pub const MAX_TARGETS: u32 = 4096;

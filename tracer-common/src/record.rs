@@ -7,7 +7,7 @@ pub mod kind {
     /// A watched variable was seen for the first time in a target; `object` is the variable, `slot` the number it got, `text` its name,
     /// value 0 its default (unset when it has none).
     pub const VAR: u16 = 1;
-    /// `PyContextVar_Get`: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot;
+    /// `PyContextVar_Get`, or a look-up in a copy of the current context: value 0 is what the current context holds, value 1 the call's default, value 2 the `request` slot;
     /// the last ones are left out when there is no default or no such slot.
     pub const READ: u16 = 2;
     /// `PyContextVar_Set`: value 0 is what is written; value 2 as for [`READ`].
@@ -42,13 +42,16 @@ pub mod kind {
     pub const OTHER_VAR: u16 = 17;
     /// A code object that has not been told before: a [`super::CodeHead`] instead of a record, and its line table.
     pub const CODE: u16 = 18;
+    /// A context was copied for a piece of work ([`super::marker::CONTEXT_HANDED`]): `brings` is the copy, `scope` what it was
+    /// copied from; values by slot.
+    pub const CONTEXT_HANDED: u16 = 19;
 }
 
 /// Bits of [`Record::flags`].
 pub mod flag {
     /// The interpreter's state could not be read: `scope` and all values mean nothing.
     pub const UNREADABLE: u16 = 1 << 0;
-    /// `scope` is inside `Context.run` (`ctx_entered` is not 0).
+    /// `scope` is inside `Context.run` (`ctx_entered` is not 0), and is not the context that `threading` runs the whole thread in (3.14+).
     pub const ENTERED: u16 = 1 << 1;
     /// The stack goes on beyond the last frame that travelled.
     pub const MORE_FRAMES: u16 = 1 << 2;
@@ -62,6 +65,8 @@ pub mod flag {
     pub const OPAQUE_ITEM: u16 = 1 << 6;
     /// READ: the caller passed a default, value 1.
     pub const HAS_DEFAULT: u16 = 1 << 7;
+    /// The thread runs another interpreter of the process than the main one: its state is not where it is looked for.
+    pub const OTHER_INTERPRETER: u16 = 1 << 8;
 }
 
 /// What kind of work a PUT hands over ([`Record::work`]).
@@ -70,12 +75,16 @@ pub mod work {
     pub const DATA: u8 = 0;
     /// A `concurrent.futures.thread._WorkItem`.
     pub const WORK_ITEM: u8 = 1;
+    /// A tuple of as many members as a `multiprocessing.pool.ThreadPool` hands over; the stack tells whether it is one's.
+    pub const POOL_TUPLE: u8 = 2;
 }
 
-/// Reserved variables, as `slot` of a MARK.
+/// Variables that tell something by being set, as `slot` of a MARK.
 pub mod marker {
     /// `bleedtrace.task_minted`.
     pub const TASK_MINTED: u8 = 16;
+    /// sniffio's variable: anyio sets it to `None` in each context that it copies for a worker thread.
+    pub const CONTEXT_HANDED: u8 = 17;
 }
 
 /// [`Record::slot`] when the record is about no slot.
@@ -89,6 +98,9 @@ pub mod found {
     pub const UNSET: u8 = 1;
     /// There is an object.
     pub const OBJECT: u8 = 2;
+    /// There is an object, and a path that leads on from it, of which a step is not known yet: `object` and `type_object` are what
+    /// the step starts from, `len` is its number ([`crate::config::step`]).
+    pub const UNRESOLVED: u8 = 3;
 }
 
 /// How [`RawValue::text`] is to be read.
@@ -134,10 +146,10 @@ pub struct RawValue {
     pub object: u64,
     /// Address of its type.
     pub type_object: u64,
-    /// Characters, bytes or digits, by `repr`.
+    /// Characters, bytes or digits, by `repr`; of an opaque object the word where containers count their items.
     pub len: u64,
-    /// Hash over `text`, `len` and `repr`, made in the kernel.
-    pub hash: u64,
+    /// Address of the object that the variable holds; 0 when that is `object` itself, since no path leads on from it.
+    pub root: u64,
     /// One of [`found`].
     pub state: u8,
     /// One of [`repr`].

@@ -30,11 +30,13 @@ pub enum Probe {
     Exec = 11,
     /// `sched_process_exit`.
     Exit = 12,
+    /// Look-ups in a context object: `ctx[var]`, `ctx.get(var)`, `ctx.items()`, `ctx.values()`.
+    ContextLookup = 13,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -48,6 +50,7 @@ impl Probe {
         Self::Fork,
         Self::Exec,
         Self::Exit,
+        Self::ContextLookup,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -66,6 +69,7 @@ impl Probe {
             Self::Fork => "process_fork",
             Self::Exec => "process_exec",
             Self::Exit => "process_exit",
+            Self::ContextLookup => "context_lookup",
         }
     }
 }
@@ -88,10 +92,12 @@ pub struct ProbeStats {
     pub lost_ring: u64,
     /// Records lost because a map that they need was full.
     pub lost_map: u64,
+    /// Hits in a process whose interpreter was not known yet.
+    pub lost_image: u64,
     /// Watched variables that found no free slot.
     pub lost_slot: u64,
     /// Records sent with [`crate::record::flag::UNREADABLE`]: the thread state or the context could not be read.
     pub unreadable: u64,
 }
 
-const _: () = assert!(size_of::<ProbeStats>() == 56);
+const _: () = assert!(size_of::<ProbeStats>() == 64);

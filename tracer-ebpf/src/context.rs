@@ -5,13 +5,14 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     config::ScopeKey,
-    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind},
+    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
     stats::Probe,
 };
 
 use crate::{
     emit::{self, Frames, Wake},
     maps::SCOPES,
+    path,
     read::{self, Unreadable},
     state::Hit,
     value,
@@ -45,7 +46,7 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
             vars::fill_request(&hit, state, &mut record.values);
             if default != 0 {
                 record.head.flags |= flag::HAS_DEFAULT;
-                value::describe(&hit, default, &mut record.values[VALUE_CALL_DEFAULT]);
+                path::describe(&hit, slot, default, &mut record.values[VALUE_CALL_DEFAULT]);
             }
         }
         None => all_unreadable(record),
@@ -65,6 +66,14 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     };
     let (kind, slot) = match vars::watched(&mut hit, var) {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
+        Ok(Watched::Marker(marker::CONTEXT_HANDED)) => {
+            if new == hit.address(hit.image.none) {
+                context_handed(&mut hit);
+            } else {
+                vars::pass_over(hit.probe);
+            }
+            return 0;
+        }
         Ok(Watched::Marker(marker)) => (kind::MARK, u32::from(marker)),
         Ok(Watched::No) => {
             vars::pass_over(hit.probe);
@@ -81,7 +90,7 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     record.head.object = var;
     record.head.slot = slot as u8;
     record.head.values = vars::values_of_event(&hit, false);
-    value::describe(&hit, new, &mut record.values[VALUE_FOUND]);
+    path::describe(&hit, slot, new, &mut record.values[VALUE_FOUND]);
     if record.head.values > 1 {
         value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
     }
@@ -91,6 +100,25 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     }
     emit::send(&hit, record);
     0
+}
+
+/// A context was copied for a worker, and has just been entered for the first time, by whoever copied it.
+#[inline(never)]
+fn context_handed(hit: &mut Hit) {
+    let Some((record, state)) = emit::begin(hit, kind::CONTEXT_HANDED, Frames::With) else {
+        return;
+    };
+    if let Some(state) = &state {
+        // Its end is to be told, too.
+        if !emit::remember_scope(hit.tgid, state.context) {
+            lose(hit);
+            return;
+        }
+        record.head.brings = state.context;
+        record.head.scope = state.previous;
+    }
+    record.head.values = vars::fill_all(hit, state.as_ref(), &mut record.values);
+    emit::send(hit, record);
 }
 
 /// `PyContextVar_Reset(var, token)`.
@@ -128,7 +156,7 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
             if *old == 0 {
                 value::unset(&mut record.values[VALUE_FOUND]);
             } else {
-                value::describe(&hit, *old, &mut record.values[VALUE_FOUND]);
+                path::describe(&hit, slot, *old, &mut record.values[VALUE_FOUND]);
             }
             vars::fill_request(&hit, state, &mut record.values);
         }

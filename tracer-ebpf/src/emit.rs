@@ -16,7 +16,7 @@ use tracer_common::{
 use crate::{
     code,
     maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, wake_at},
-    stack,
+    path, stack,
     state::{Hit, State},
     zero::zero,
 };
@@ -56,26 +56,43 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
         }
         None => {
             head.flags |= flag::UNREADABLE;
+            if hit.elsewhere {
+                head.flags |= flag::OTHER_INTERPRETER;
+            }
             count(hit.probe, |s| &raw mut s.unreadable);
         }
     }
     Some((record, state))
 }
 
-/// Sends a record with its values.
+/// Sends a record with its values, after following the paths that lead on from them.
 #[inline(always)]
 pub fn send(hit: &Hit, record: &mut FullRecord) {
+    path::resolve(hit, record);
+    if let Some(wake) = announce(hit, record) {
+        send_announced(hit, record, wake);
+    }
+}
+
+/// Tells, before a record is sent, what its reader has to know: code objects of its stack. None if it cannot be sent.
+#[inline(always)]
+pub fn announce(hit: &Hit, record: &FullRecord) -> Option<Wake> {
     if record.head.scope != 0 && !remember_scope(hit.tgid, record.head.scope) {
         count(hit.probe, |s| &raw mut s.lost_map);
         mark_lost(hit.target);
-        return;
+        return None;
     }
-    let wake = if record.head.frames > 0 && is_new_stack(&record.head) {
+    Some(if record.head.frames > 0 && is_new_stack(&record.head) {
         code::tell(hit, record.head.frames, &record.head.stack);
         Wake::Now
     } else {
         Wake::Later
-    };
+    })
+}
+
+/// Sends a record whose values are final.
+#[inline(always)]
+pub fn send_announced(hit: &Hit, record: &mut FullRecord, wake: Wake) {
     record.head.time = now();
     let values = u64::from(record.head.values).min(MAX_SLOTS as u64);
     let size = (size_of::<Record>() as u64) + values * (size_of::<RawValue>() as u64);
@@ -178,7 +195,7 @@ fn scratch(tid: u32) -> Option<&'static mut FullRecord> {
 
 /// Notes that a record names this context, so that its end is told, too.
 #[inline(always)]
-fn remember_scope(tgid: u32, scope: u64) -> bool {
+pub fn remember_scope(tgid: u32, scope: u64) -> bool {
     let key = ScopeKey { scope, tgid, pad: 0 };
     SCOPES.get_ptr(key).is_some() || SCOPES.insert(key, 1, 0).is_ok()
 }

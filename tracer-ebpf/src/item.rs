@@ -103,7 +103,7 @@ fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), U
 
 /// Whether the object's type has this name, as its `tp_name` says.
 #[inline(always)]
-fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
+pub fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
     // PyTypeObject.tp_name is at 24.
     let start = read::pointer(read::pointer(object + 8)? + 24)?;
     let mut found = MaybeUninit::<[u8; NAME]>::uninit();

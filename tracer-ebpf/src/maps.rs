@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
-    config::{CodeKey, Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey},
+    config::{CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey},
     record::{FullCode, FullRecord},
     stats::{PROBES, ProbeStats},
 };
@@ -36,6 +36,10 @@ pub static NAMES: HashMap<NameKey, Name> = HashMap::with_max_entries(4096, BPF_F
 /// What is known of each ContextVar's address. The least used are forgotten: they are looked at anew.
 #[map]
 pub static VARS: LruHashMap<VarKey, Var> = LruHashMap::with_max_entries(65_536, 0);
+
+/// How to take the steps of paths, by the type that each starts from. The agent fills it in.
+#[map]
+pub static RECIPES: HashMap<RecipeKey, Recipe> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Context objects that records have named and that are still alive.
 #[map]
@@ -81,7 +85,28 @@ static SIGNAL_OFFSET: Global<u32> = Global::new(0);
 static LIVE_OFFSET: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static NAMESPACE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static THREAD_PID_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static GROUP_LEADER_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PID_LEVEL_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static PID_NUMBERS_OFFSET: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static NAMESPACE_INUM_OFFSET: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
+
+#[unsafe(no_mangle)]
+static PATHS: Global<u32> = Global::new(0);
+
+/// Whether paths lead on from the values of some variables.
+pub fn paths() -> bool {
+    PATHS.load() != 0
+}
 
 /// Pending bytes at which the agent is woken; a power of two.
 pub fn wake_at() -> u64 {
@@ -104,5 +129,28 @@ pub mod kernel {
     }
     pub fn live() -> u64 {
         u64::from(super::LIVE_OFFSET.load())
+    }
+}
+
+/// The PID namespace that the agent's `/proc` shows, when that is not the initial one.
+pub mod namespace {
+    /// Its inode; 0 for the initial one.
+    pub fn number() -> u32 {
+        super::NAMESPACE.load()
+    }
+    pub fn thread_pid() -> u64 {
+        u64::from(super::THREAD_PID_OFFSET.load())
+    }
+    pub fn group_leader() -> u64 {
+        u64::from(super::GROUP_LEADER_OFFSET.load())
+    }
+    pub fn level() -> u64 {
+        u64::from(super::PID_LEVEL_OFFSET.load())
+    }
+    pub fn numbers() -> u64 {
+        u64::from(super::PID_NUMBERS_OFFSET.load())
+    }
+    pub fn inum() -> u64 {
+        u64::from(super::NAMESPACE_INUM_OFFSET.load())
     }
 }

@@ -4,10 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_task, bpf_send_signal},
-    },
+    helpers::generated::{bpf_get_current_task, bpf_send_signal},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
@@ -20,6 +17,7 @@ use tracer_common::{
 
 use crate::{
     emit::{self, Wake},
+    ids,
     maps::{CODE_SCRATCH, EVENTS, SCRATCH, TARGETS, kernel},
     read::{self, Unreadable},
     state::forget,
@@ -30,16 +28,12 @@ const SIGSTOP: u32 = 19;
 /// `sched_process_fork(parent, child)`: runs in the parent, before the child does.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    let (tgid, tid) = current();
+    let (tgid, tid) = ids::current();
     let Some(parent) = TARGETS.get_ptr_mut(tgid) else {
         return 0;
     };
     emit::count_hit(Probe::Fork);
-    let child: u64 = ctx.arg(1);
-    let (Ok(child_tgid), Ok(child_tid)) = (
-        read::kernel::<u32>(child + kernel::tgid()),
-        read::kernel::<u32>(child + kernel::pid()),
-    ) else {
+    let Ok((child_tgid, child_tid)) = ids::of(ctx.arg(1)) else {
         emit::mark_lost(parent);
         return 0;
     };
@@ -77,7 +71,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec`: the old image is gone. A held process stops here, before its first instruction.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let (tgid, tid) = current();
+    let (tgid, tid) = ids::current();
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         return 0;
     };
@@ -115,7 +109,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit`: a thread ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    let (tgid, tid) = current();
+    let (tgid, tid) = ids::current();
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         return 0;
     };
@@ -153,10 +147,4 @@ fn is_last() -> bool {
         read::kernel::<u32>(read::kernel::<u64>(task + kernel::signal())? + kernel::live())
     };
     live().is_ok_and(|live| live == 0)
-}
-
-#[inline(always)]
-fn current() -> (u32, u32) {
-    let id = bpf_get_current_pid_tgid();
-    ((id >> 32) as u32, id as u32)
 }

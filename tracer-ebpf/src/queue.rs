@@ -1,22 +1,23 @@
 //! `_queue.SimpleQueue`: what executors hand work over with.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
+    EbpfContext as _,
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_common::{
-    config::arguments,
+    config::{Point, Target, arguments},
     record::{kind, work},
     stats::Probe,
 };
 
 use crate::{
     emit::{self, Frames},
-    item,
+    ids, item,
     maps::{IMAGES, POINTS, TARGETS},
-    read,
-    state::Hit,
+    pool, read,
+    state::{Hit, lose_for_want_of_image},
     vars,
 };
 
@@ -37,6 +38,9 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     item::describe(&hit, first, record);
+    if record.head.work == work::DATA && pool::is_tuple(first) {
+        record.head.work = work::POOL_TUPLE;
+    }
     if record.head.work == work::DATA {
         record.head.frames = 0;
     } else {
@@ -66,8 +70,7 @@ pub fn queue_get(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn queue_got(ctx: RetProbeContext) -> u32 {
     emit::count_hit(Probe::QueueGot);
-    let id = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let (tgid, tid) = ids::current();
     let taken: u64 = ctx.ret();
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         emit::count_filtered(Probe::QueueGot);
@@ -77,8 +80,19 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         emit::count_filtered(Probe::QueueGot);
         return 0;
     }
+    // SAFETY: the context is the one that this program was called with.
+    let Some(point) = POINTS.get(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32) else {
+        return 0;
+    };
+    // SAFETY: as above; what is returned is the function that was entered.
+    let function = unsafe { bpf_get_func_ip(ctx.as_ptr()) };
+    if is_told_twice(target, point, function) {
+        emit::count_filtered(Probe::QueueGot);
+        return 0;
+    }
     // SAFETY: `target` comes from the map and lives as long as this program runs.
-    let (Some(image), Some(point)) = (IMAGES.get(unsafe { (*target).image }), POINTS.get(0)) else {
+    let Some(image) = IMAGES.get(unsafe { (*target).image }) else {
+        lose_for_want_of_image(Probe::QueueGot, target);
         return 0;
     };
     let mut hit = Hit {
@@ -88,6 +102,7 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         target,
         image,
         point,
+        elsewhere: false,
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
         return 0;
@@ -96,6 +111,16 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     emit::send(&hit, record);
     0
+}
+
+/// Whether this module is known by another file's points, whose hit counts. Its entry was hit before.
+#[inline(always)]
+fn is_told_twice(target: *mut Target, point: &Point, function: u64) -> bool {
+    // SAFETY: `target` comes from the map and lives as long as this program runs.
+    let target = unsafe { &*target };
+    target.module != 0
+        && target.module != point.file
+        && target.module_bias == function.wrapping_sub(point.vaddr)
 }
 
 /// A method's first argument, by its calling convention.

@@ -67,7 +67,11 @@ fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
         } else {
             (words[4], words[6])
         };
-        let owners = if image.frame_owner < 72 { words[8] } else { words[9] };
+        let owners = if image.frame_owner < 72 {
+            words[8]
+        } else {
+            words[9]
+        };
         let owner = (owners >> (8 * (image.frame_owner & 7))) as u8;
         if owner < OWNED_BY_INTERPRETER && code != 0 {
             record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {

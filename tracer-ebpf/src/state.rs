@@ -2,10 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_attach_cookie, bpf_get_current_task},
-    },
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task},
     programs::ProbeContext,
 };
 use tracer_common::{
@@ -14,12 +11,16 @@ use tracer_common::{
 };
 
 use crate::{
-    emit,
+    emit, ids,
     maps::{IMAGES, POINTS, TARGETS, kernel},
     read::{self, Unreadable},
     stack,
     zero::zero,
 };
+
+/// The minor version from which on `threading` runs every thread in a context of its own, the outermost that it enters
+/// (Lib/threading.py, `Thread._bootstrap_inner`).
+const FIRST_WITH_OWN_CONTEXTS: u32 = 14;
 
 /// A hit in a traced process whose interpreter image is known.
 pub struct Hit {
@@ -29,6 +30,8 @@ pub struct Hit {
     pub target: *mut Target,
     pub image: &'static Image,
     pub point: &'static Point,
+    /// It turned out that this thread runs another interpreter than the main one.
+    pub elsewhere: bool,
 }
 
 /// The interpreter's state on the current thread.
@@ -36,8 +39,11 @@ pub struct State {
     pub tstate: u64,
     /// The current context object; 0 when the thread has none.
     pub context: u64,
+    /// The context that was current when this one was entered; 0 when it is the thread's first.
+    pub previous: u64,
     /// Its variables; 0 when there is no context.
     pub vars: u64,
+    /// Whether it is another than the thread's own.
     pub entered: bool,
 }
 
@@ -46,8 +52,7 @@ impl Hit {
     #[inline(always)]
     pub fn new(ctx: &ProbeContext, probe: Probe) -> Option<Self> {
         emit::count_hit(probe);
-        let id = bpf_get_current_pid_tgid();
-        let (tgid, tid) = ((id >> 32) as u32, id as u32);
+        let (tgid, tid) = ids::current();
         let Some(target) = TARGETS.get_ptr_mut(tgid) else {
             emit::count_filtered(probe);
             return None;
@@ -56,9 +61,15 @@ impl Hit {
         let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
         let point = POINTS.get(cookie)?;
         // SAFETY: the registers are those of this hit.
-        adopt_image(target, point, unsafe { (*ctx.regs).rip });
+        if !is_new(target, point, unsafe { (*ctx.regs).rip }) {
+            emit::count_filtered(probe);
+            return None;
+        }
         // SAFETY: `target` comes from the map and lives as long as this program runs.
-        let image = IMAGES.get(unsafe { (*target).image })?;
+        let Some(image) = IMAGES.get(unsafe { (*target).image }) else {
+            lose_for_want_of_image(probe, target);
+            return None;
+        };
         Some(Self {
             tgid,
             tid,
@@ -66,6 +77,7 @@ impl Hit {
             target,
             image,
             point,
+            elsewhere: false,
         })
     }
 
@@ -90,11 +102,12 @@ impl Hit {
     /// Reads the thread state and the current context. Right only on the thread that holds the interpreter's lock, which is checked.
     #[inline(always)]
     pub fn state(&mut self) -> Result<State, Unreadable> {
-        let tstate = read::pointer(self.tstate_slot()?)?;
+        let tstate = self.tstate()?;
         let thread_id = read::pointer(tstate + u64::from(self.image.tstate_thread_id))?;
         // SAFETY: no arguments.
         let task = unsafe { bpf_get_current_task() };
         if thread_id != read::kernel::<u64>(task + kernel::fsbase())? {
+            self.elsewhere = true;
             return Err(Unreadable);
         }
         let context = read::pointer(tstate + u64::from(self.image.tstate_context))?;
@@ -102,17 +115,20 @@ impl Hit {
             return Ok(State {
                 tstate,
                 context,
+                previous: 0,
                 vars: 0,
                 entered: false,
             });
         }
         // PyContext: ctx_prev 16, ctx_vars 24, ctx_weakreflist 32, ctx_entered 40 (Include/internal/pycore_context.h, 3.8 to 3.15).
-        let [vars, _, entered] = read::user::<[u64; 3]>(context + 24)?;
+        let [previous, vars, _, entered] = read::user::<[u64; 4]>(context + 16)?;
+        let own = previous == 0 && self.image.minor >= FIRST_WITH_OWN_CONTEXTS;
         Ok(State {
             tstate,
             context,
+            previous,
             vars,
-            entered: entered as u32 != 0,
+            entered: entered as u32 != 0 && !own,
         })
     }
 
@@ -120,6 +136,23 @@ impl Hit {
     #[inline(always)]
     pub fn top_frame(&self) -> Result<u64, Unreadable> {
         stack::top(self, read::pointer(self.target().tstate_slot)?)
+    }
+
+    /// The current thread state, as the main interpreter's lock knows it.
+    #[inline(always)]
+    fn tstate(&mut self) -> Result<u64, Unreadable> {
+        let slot = self.tstate_slot()?;
+        if self.image.tstate_current != 0 {
+            return read::pointer(slot);
+        }
+        // _gil_runtime_state: last_holder, then locked (Include/internal/pycore_gil.h, 3.12 to 3.15). Whoever runs Python code
+        // while this lock is free holds another interpreter's.
+        let [tstate, locked] = read::user::<[u64; 2]>(slot)?;
+        if locked as u32 == 0 {
+            self.elsewhere = true;
+            return Err(Unreadable);
+        }
+        Ok(tstate)
     }
 
     /// Where the pointer to the current thread state is. Found once per process.
@@ -144,26 +177,47 @@ impl Hit {
     }
 }
 
+/// A hit in a process whose interpreter is not known yet.
+#[inline(always)]
+pub fn lose_for_want_of_image(probe: Probe, target: *mut Target) {
+    emit::count(probe, |s| &raw mut s.lost_image);
+    emit::mark_lost(target);
+}
+
+/// Whether this hit counts. A file that two file systems show (overlays with a common lower layer) may have been armed
+/// through both: then every hit is told once for each, and counts for the one that the process was first seen in.
+///
 /// A process that has not told its image yet is known by the first hit in an image: the load bias follows from where it was hit.
 #[inline(always)]
-pub fn adopt_image(target: *mut Target, point: &Point, ip: u64) {
-    if point.image == NO_IMAGE {
-        return;
-    }
+pub fn is_new(target: *mut Target, point: &Point, ip: u64) -> bool {
     // SAFETY: `target` comes from the map and lives as long as this program runs.
     let target = unsafe { &mut *target };
     let bias = ip.wrapping_sub(point.vaddr);
-    if target.image != point.image || target.bias != bias {
-        target.image = point.image;
-        target.bias = bias;
-        forget(target);
+    if point.image == NO_IMAGE {
+        if target.module != 0 && target.module_bias == bias {
+            return target.module == point.file;
+        }
+        target.module = point.file;
+        target.module_bias = bias;
+        return true;
     }
+    if target.image == point.image && target.bias == bias {
+        return true;
+    }
+    if target.image != NO_IMAGE && target.bias == bias {
+        return false;
+    }
+    target.image = point.image;
+    target.bias = bias;
+    forget(target);
+    true
 }
 
 /// Forgets what belonged to an earlier image or an earlier life of the interpreter.
 #[inline(always)]
 pub fn forget(target: &mut Target) {
     target.tstate_slot = 0;
+    target.module = 0;
     target.request_slot = u32::MAX;
     zero(&raw mut target.slots);
 }

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use aya_log_ebpf::debug;
 use tracer_common::{
     record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
@@ -11,9 +11,10 @@ use tracer_common::{
 
 use crate::{
     emit::{self, Frames, Wake},
+    ids,
     maps::{POINTS, TARGETS},
     queue::first_argument,
-    state::{Hit, adopt_image, forget},
+    state::{Hit, forget, is_new},
     value, vars,
 };
 
@@ -58,8 +59,7 @@ pub fn random(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     emit::count_hit(Probe::InterpreterStart);
-    let id = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((id >> 32) as u32, id as u32);
+    let (tgid, tid) = ids::current();
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         emit::count_filtered(Probe::InterpreterStart);
         return 0;
@@ -70,11 +70,13 @@ pub fn interpreter_start(ctx: ProbeContext) -> u32 {
     let Some(point) = POINTS.get(cookie as u32) else {
         return 0;
     };
-    // SAFETY: the registers are those of this hit; the target's entry lives as long as this program runs.
-    let target_ref = unsafe {
-        adopt_image(target, point, (*ctx.regs).rip);
-        &mut *target
-    };
+    // SAFETY: the registers are those of this hit.
+    if !is_new(target, point, unsafe { (*ctx.regs).rip }) {
+        emit::count_filtered(Probe::InterpreterStart);
+        return 0;
+    }
+    // SAFETY: the target's entry lives as long as this program runs.
+    let target_ref = unsafe { &mut *target };
     forget(target_ref);
     debug!(
         &ctx,

@@ -83,12 +83,13 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         value.text_len = 4;
         object + 24
     } else {
+        // Where tuples, lists, dictionaries and sets count their items (ob_size, ma_used, fill); of any other type it says nothing.
+        value.len = read::pointer(object + 16).unwrap_or(0);
         return Ok(());
     };
     let bytes = content(value);
     read::user_into(value.text.as_mut_ptr(), bytes, source)?;
     value.text_len = bytes as u8;
-    value.hash = digest(value);
     Ok(())
 }
 
@@ -118,23 +119,9 @@ fn content(value: &RawValue) -> u32 {
     }
 }
 
-/// A hash over content, length and representation: equal content gives equal hashes in every process.
+/// Clears `value` but for its state.
 #[inline(always)]
-fn digest(value: &RawValue) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = value.len.wrapping_mul(FACTOR) ^ u64::from(value.repr);
-    let words = value.text.as_ptr().cast::<u64>();
-    for i in 0..MAX_TEXT / 8 {
-        // SAFETY: `text` has MAX_TEXT bytes; RawValue keeps it aligned to 8.
-        let word = unsafe { words.add(i).read() };
-        hash = (hash ^ word).wrapping_mul(FACTOR);
-        hash ^= hash >> 29;
-    }
-    hash
-}
-
-#[inline(always)]
-fn blank(value: &mut RawValue, state: u8) {
+pub fn blank(value: &mut RawValue, state: u8) {
     zero(value);
     value.state = state;
 }

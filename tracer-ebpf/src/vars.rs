@@ -5,9 +5,7 @@ use core::mem::MaybeUninit;
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
     config::{Name, NameKey, SlotVar, Var, VarKey},
-    record::{
-        NO_SLOT, RawValue, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind, marker,
-    },
+    record::{NO_SLOT, RawValue, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
     stats::Probe,
 };
 
@@ -15,6 +13,7 @@ use crate::{
     emit::{self, Frames},
     lookup,
     maps::{NAMES, VARS},
+    path,
     read::{self, Unreadable},
     state::{Hit, State},
     value,
@@ -80,8 +79,8 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
         announce_other(hit, var);
         return Ok(u32::from(NO_SLOT));
     };
-    if name.number >= u32::from(marker::TASK_MINTED) {
-        return Ok(name.number);
+    if name.marker != 0 {
+        return Ok(name.marker);
     }
     let slots = &hit.target().slots;
     let mut free = MAX_SLOTS;
@@ -103,7 +102,7 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
         var,
         hash,
         name: name.number,
-        pad: 0,
+        steps: name.steps,
     };
     if name.request != 0 && target.request_slot == u32::MAX {
         target.request_slot = free as u32;
@@ -124,7 +123,7 @@ fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
     record.head.values = 1;
     match read::pointer(var + 24) {
         Ok(0) => value::unset(&mut record.values[0]),
-        Ok(default) => value::describe(hit, default, &mut record.values[0]),
+        Ok(default) => path::describe(hit, slot, default, &mut record.values[0]),
         Err(Unreadable) => value::unreadable(&mut record.values[0]),
     }
     emit::send(hit, record);
@@ -189,7 +188,7 @@ pub fn fill(hit: &Hit, state: &State, slot: u32, into: &mut RawValue) {
         return;
     }
     match lookup::find(hit, state.vars, var.var, var.hash) {
-        Ok(Some(object)) => value::describe(hit, object, into),
+        Ok(Some(object)) => path::describe(hit, slot, object, into),
         Ok(None) => value::unset(into),
         Err(Unreadable) => value::unreadable(into),
     }

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod correlate;
 pub mod elf;
+pub mod patience;
 pub mod report;
 pub mod runtime;
 pub mod source;

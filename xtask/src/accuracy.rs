@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use bleedtrace_tests::{Judged, Setup, Trace, interpreters};
+use bleedtrace_tests::{Judged, SUPPORTED, Setup, Trace, interpreters};
 
 use crate::workspace;
 
@@ -18,7 +18,8 @@ const POOLS: [u32; 3] = [1, 4, 32];
 
 /// One run of the mix.
 struct Run {
-    minor: u32,
+    /// What the interpreter is called.
+    interpreter: String,
     workers: u32,
     initializer: bool,
     matrix: BTreeMap<String, Judged>,
@@ -71,8 +72,8 @@ pub fn soak(requests: u32, seed: u32) -> Result<()> {
         let Judged { right, wrong, missed } = run.total();
         writeln!(
             text,
-            "| 3.{} | {} | {} | {right} | {wrong} | {missed} | {} | {:.1} |",
-            run.minor,
+            "| {} | {} | {} | {right} | {wrong} | {missed} | {} | {:.1} |",
+            run.interpreter,
             run.workers,
             if run.initializer { "yes" } else { "no" },
             run.lost,
@@ -91,22 +92,19 @@ pub fn soak(requests: u32, seed: u32) -> Result<()> {
 
 fn mix(requests: u32, seed: u32) -> Result<Vec<Run>> {
     let bleedtrace = workspace::release()?;
-    let pythons = interpreters();
+    let pythons: Vec<_> = interpreters().iter().filter(|one| one.is_supported()).collect();
     ensure!(
         !pythons.is_empty(),
-        "no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS"
+        "no CPython of {SUPPORTED:?}: set BLEEDTRACE_PYTHONS"
     );
     let mut runs = Vec::new();
-    for (minor, python) in pythons {
-        let setup = Setup {
-            bleedtrace: bleedtrace.clone(),
-            python,
-        };
+    for interpreter in pythons {
+        let setup = Setup::new(&bleedtrace, interpreter);
         for (workers, initializer) in POOLS
             .into_iter()
             .flat_map(|workers| [(workers, false), (workers, true)])
         {
-            let run = one(&setup, minor, requests, workers, seed, initializer);
+            let run = one(&setup, requests, workers, seed, initializer);
             print(&run);
             runs.push(run);
         }
@@ -114,7 +112,7 @@ fn mix(requests: u32, seed: u32) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-fn one(setup: &Setup, minor: u32, requests: u32, workers: u32, seed: u32, initializer: bool) -> Run {
+fn one(setup: &Setup, requests: u32, workers: u32, seed: u32, initializer: bool) -> Run {
     let numbers = [requests, workers, seed].map(|number| number.to_string());
     let mut arguments: Vec<&str> = numbers.iter().map(String::as_str).collect();
     arguments.extend(initializer.then_some("initializer"));
@@ -125,7 +123,7 @@ fn one(setup: &Setup, minor: u32, requests: u32, workers: u32, seed: u32, initia
         .run(setup, "accuracy.py", &arguments);
     let lost = outcome.summary["events"]["lost"].as_object();
     Run {
-        minor,
+        interpreter: setup.interpreter.name(),
         workers,
         initializer,
         matrix: outcome.matrix(&truth),
@@ -145,8 +143,8 @@ fn print(run: &Run) {
         ""
     };
     println!(
-        "\nCPython 3.{}, {} workers{initializer}: {} events lost, {:.1} s",
-        run.minor,
+        "\nCPython {}, {} workers{initializer}: {} events lost, {:.1} s",
+        run.interpreter,
         run.workers,
         run.lost,
         run.took.as_secs_f64()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bleedtrace_tests::{free_port, get, interpreters, sample};
+use bleedtrace_tests::{SUPPORTED, free_port, get, installed, sample};
 
 use crate::workspace;
 
@@ -19,10 +19,10 @@ const SHOWN: [&str; 5] = [
 /// Traces the proxy; fails when it does not show what it should.
 pub fn run() -> Result<()> {
     let bleedtrace = workspace::release()?;
-    let (_, python) = interpreters()
-        .into_iter()
-        .next()
-        .context("no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS")?;
+    let pythons = installed();
+    let interpreter = pythons
+        .first()
+        .with_context(|| format!("no CPython of {SUPPORTED:?}: set BLEEDTRACE_PYTHONS"))?;
     let address = format!("127.0.0.1:{}", free_port());
     let mut child = Command::new(bleedtrace)
         .current_dir(workspace::root())
@@ -37,7 +37,7 @@ pub fn run() -> Result<()> {
             &address,
         ])
         .arg("--")
-        .arg(python)
+        .arg(&interpreter.python)
         .arg("demo/proxy.py")
         .spawn()
         .context("cannot run bleedtrace")?;

@@ -5,7 +5,9 @@ mod bench;
 mod bpf;
 mod demo;
 mod deps;
-mod fuzz;
+mod interpreters;
+mod mirror;
+mod support;
 mod test;
 mod workspace;
 
@@ -30,19 +32,15 @@ enum Chore {
     },
     /// Run everything that must hold, and say what ran.
     Test,
+    /// Fetch Debian's interpreters, which the tests run on, into target/interpreters, and say which ones are here.
+    Interpreters,
+    /// Write docs/support.md, and the README's table, from what the tests noted when they last ran.
+    Support,
     /// Trace a bundled proxy under the traffic of two tenants.
     Demo,
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
-    /// Feed what reads a target's bytes with inputs that nobody thought of.
-    Fuzz {
-        /// Seconds for each target.
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
-        seconds: u32,
-        /// The targets; all of them when none is named.
-        targets: Vec<String>,
-    },
     /// The long runs; their results are added to docs/soak.md.
     Soak(Mix),
 }
@@ -79,11 +77,17 @@ fn main() -> Result<()> {
         Chore::BuildEbpf { check: false } => bpf::build(),
         Chore::BuildEbpf { check: true } => bpf::check().map(|outcome| println!("{outcome}")),
         Chore::Test => test::run(),
+        Chore::Interpreters => {
+            for (name, why) in interpreters::report() {
+                println!("not tested: {name}: {why}");
+            }
+            Ok(())
+        }
+        Chore::Support => support::write(),
         Chore::Demo => demo::run(),
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
-        Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Soak(Mix { requests, seed }) => accuracy::soak(requests, seed),
     }
 }

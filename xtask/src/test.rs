@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    fs,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
@@ -11,8 +11,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use bleedtrace_tests::results_file;
 
-use crate::{bpf, deps, workspace};
+use crate::{bpf, deps, interpreters, workspace};
 
 /// How a step ended.
 #[derive(Default)]
@@ -136,11 +137,23 @@ pub fn run() -> Result<()> {
         })
     });
     let prometheus = deps::prometheus();
+    table.add("interpreters", || {
+        let skipped = interpreters::report();
+        let supported = bleedtrace_tests::interpreters()
+            .iter()
+            .filter(|interpreter| interpreter.is_supported());
+        Ok(Tally {
+            passed: supported.count() as u64,
+            failed: 0,
+            skipped,
+        })
+    });
     table.add("end to end", || {
         let program = workspace::release()?;
-        let pythons = bleedtrace_tests::interpreters()
-            .into_iter()
-            .map(|(_, python)| python);
+        // What ran before is of another program.
+        if results_file().exists() {
+            fs::remove_file(results_file())?;
+        }
         let mut command = cargo(&[
             "test",
             "--package",
@@ -151,9 +164,7 @@ pub fn run() -> Result<()> {
             "--nocapture",
             "--test-threads=1",
         ]);
-        command
-            .env("BLEEDTRACE_BIN", program)
-            .env("BLEEDTRACE_PYTHONS", env::join_paths(pythons)?);
+        command.env("BLEEDTRACE_BIN", program);
         if let Ok(prometheus) = &prometheus {
             command
                 .env("BLEEDTRACE_PROMETHEUS", &prometheus.server)

@@ -20,6 +20,25 @@ pub struct KernelOffsets {
     pub signal: u32,
     /// `signal_struct.live`.
     pub live: u32,
+    /// What it takes to number processes in an inner PID namespace; all 0 in the initial one.
+    pub namespace: NamespaceOffsets,
+}
+
+/// The way from a task to its number in a PID namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceOffsets {
+    /// The namespace's inode; 0 for the initial one.
+    pub number: u32,
+    /// `task_struct.thread_pid`.
+    pub thread_pid: u32,
+    /// `task_struct.group_leader`.
+    pub group_leader: u32,
+    /// `pid.level`.
+    pub level: u32,
+    /// `pid.numbers`.
+    pub numbers: u32,
+    /// `pid_namespace.ns.inum`.
+    pub inum: u32,
 }
 
 /// Why the offsets are not known.
@@ -34,11 +53,23 @@ pub enum KernelError {
 }
 
 impl KernelOffsets {
-    /// Reads them from the running kernel.
-    pub fn read() -> Result<Self, KernelError> {
+    /// Reads them from the running kernel. `namespace` is the inode of the PID namespace that counts, if not the initial one.
+    pub fn read(namespace: Option<u32>) -> Result<Self, KernelError> {
         let btf = Btf::from_file_with_backend(Path::new(BTF), Backend::Mmap)
             .map_err(|e| KernelError::Btf(e.to_string()))?;
+        let namespace = match namespace {
+            None => NamespaceOffsets::default(),
+            Some(number) => NamespaceOffsets {
+                number,
+                thread_pid: member(&btf, "task_struct", "thread_pid")?,
+                group_leader: member(&btf, "task_struct", "group_leader")?,
+                level: member(&btf, "pid", "level")?,
+                numbers: member(&btf, "pid", "numbers")?,
+                inum: member(&btf, "pid_namespace", "ns")? + member(&btf, "ns_common", "inum")?,
+            },
+        };
         Ok(Self {
+            namespace,
             fsbase: member(&btf, "task_struct", "thread")? + member(&btf, "thread_struct", "fsbase")?,
             pid: member(&btf, "task_struct", "pid")?,
             tgid: member(&btf, "task_struct", "tgid")?,
@@ -79,9 +110,11 @@ mod tests {
             eprintln!("SKIP the_running_kernel_has_them: this kernel publishes no BTF");
             return;
         }
-        let offsets = KernelOffsets::read().expect("BTF of the running kernel");
+        let offsets = KernelOffsets::read(Some(1)).expect("BTF of the running kernel");
         // tgid follows pid since they exist; both are 32 bits.
         assert_eq!(offsets.tgid, offsets.pid + 4);
+        assert_ne!(offsets.namespace.thread_pid, offsets.namespace.group_leader);
+        assert!(offsets.namespace.numbers > offsets.namespace.level);
         assert!(
             offsets.fsbase > offsets.pid,
             "thread_struct is the last member of task_struct"

@@ -15,12 +15,13 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, global},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
 use super::{
     kernel::{KernelError, KernelOffsets},
+    namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
     sys::{LoadError, Multi, Offset, Shared, UprobeBackend, When},
@@ -35,6 +36,9 @@ pub enum AttachError {
     /// The object with the programs is not there.
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// Processes cannot be numbered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// Maps could not be created.
     #[error("failed to create the BPF maps: {0}")]
     Maps(#[source] Box<aya::EbpfError>),
@@ -98,11 +102,12 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 10] = [
+const UPROBES: [(Probe, When); 11] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
     (Probe::ContextFree, When::Entry),
+    (Probe::ContextLookup, When::Entry),
     (Probe::QueuePut, When::Entry),
     (Probe::QueueGet, When::Entry),
     (Probe::QueueGot, When::Return),
@@ -142,6 +147,7 @@ pub struct Programs {
     images: Array<MapData, Shared<Image>>,
     points: Array<MapData, Shared<Point>>,
     names: HashMap<MapData, Shared<NameKey>, Shared<Name>>,
+    recipes: HashMap<MapData, Shared<RecipeKey>, Shared<Recipe>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
@@ -151,9 +157,10 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page).
-    pub fn load(object: &BpfObject, ring_bytes: u32) -> Result<Self, AttachError> {
-        let offsets = KernelOffsets::read()?;
+    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page). `paths` says that they lead on from the values of
+    /// some variables.
+    pub fn load(object: &BpfObject, ring_bytes: u32, paths: bool) -> Result<Self, AttachError> {
+        let offsets = KernelOffsets::read(namespace::shown()?)?;
         // A small ring is full before a large one would wake anybody.
         let wake_at = WAKE_AT.min(ring_bytes / 4);
         // What the programs say of themselves is for debugging only; below that level the verifier removes it.
@@ -165,12 +172,19 @@ impl Programs {
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global(aya_log::LEVEL, &log_level, true)
+            .override_global(global::PATHS, &u32::from(paths), true)
             .override_global(global::WAKE_AT, &wake_at, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)
             .override_global(global::TGID_OFFSET, &offsets.tgid, true)
             .override_global(global::SIGNAL_OFFSET, &offsets.signal, true)
             .override_global(global::LIVE_OFFSET, &offsets.live, true)
+            .override_global(global::NAMESPACE, &offsets.namespace.number, true)
+            .override_global(global::THREAD_PID_OFFSET, &offsets.namespace.thread_pid, true)
+            .override_global(global::GROUP_LEADER_OFFSET, &offsets.namespace.group_leader, true)
+            .override_global(global::PID_LEVEL_OFFSET, &offsets.namespace.level, true)
+            .override_global(global::PID_NUMBERS_OFFSET, &offsets.namespace.numbers, true)
+            .override_global(global::NAMESPACE_INUM_OFFSET, &offsets.namespace.inum, true)
             .map_max_entries("EVENTS", ring_bytes)
             .load(object.bytes())
             .map_err(|e| AttachError::Maps(Box::new(e)))?;
@@ -199,6 +213,7 @@ impl Programs {
             images: take(&mut ebpf, "IMAGES")?,
             points: take(&mut ebpf, "POINTS")?,
             names: take(&mut ebpf, "NAMES")?,
+            recipes: take(&mut ebpf, "RECIPES")?,
             targets: take(&mut ebpf, "TARGETS")?,
             scopes: take(&mut ebpf, "SCOPES")?,
             stats: take(&mut ebpf, "STATS")?,
@@ -238,6 +253,21 @@ impl Programs {
     pub fn add_name(&mut self, key: NameKey, name: Name) -> Result<(), AttachError> {
         let outcome = self.names.insert(Shared(key), Shared(name), 0);
         outcome.map_err(|error| AttachError::Map { map: "NAMES", error })
+    }
+
+    /// Says how to take a step of a path.
+    pub fn add_recipe(&mut self, key: RecipeKey, recipe: Recipe) -> Result<(), AttachError> {
+        let outcome = self.recipes.insert(Shared(key), Shared(recipe), 0);
+        outcome.map_err(|error| AttachError::Map {
+            map: "RECIPES",
+            error,
+        })
+    }
+
+    /// Forgets how to take a step.
+    pub fn remove_recipe(&mut self, key: RecipeKey) {
+        // It may never have been added.
+        let _ = self.recipes.remove(&Shared(key));
     }
 
     /// Traces a process from here on.
@@ -305,6 +335,7 @@ impl Programs {
                 total.stats.sent += s.sent;
                 total.stats.lost_ring += s.lost_ring;
                 total.stats.lost_map += s.lost_map;
+                total.stats.lost_image += s.lost_image;
                 total.stats.lost_slot += s.lost_slot;
                 total.stats.unreadable += s.unreadable;
             }

@@ -4,8 +4,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     sync::Arc,
+    time::SystemTime,
 };
 
 use tracer_common::{
@@ -16,7 +17,7 @@ use tracer_common::{
 
 use super::{
     programs::{AttachError, Programs},
-    sys::Offset,
+    sys::{Offset, handle},
 };
 use crate::{
     elf::{Cost, read_loaded},
@@ -25,16 +26,38 @@ use crate::{
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
     },
+    target::mapped::Mapped,
 };
 
+/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const OVERLAY: u64 = 0x794c_7630;
+/// What the kernel puts where it has to stop: `int3`.
+const BREAKPOINT: u8 = 0xcc;
+
 /// A file, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct FileKey {
-    device: u64,
-    inode: u64,
-    /// Inodes are used again: size and time of the last change tell the next file from the last.
+    identity: Identity,
+    /// Inodes are used again: size, birth and the last writing tell the next file from the last.
     size: u64,
-    changed: (i64, i64),
+    born: Option<SystemTime>,
+    written: (i64, i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    Inode {
+        device: u64,
+        inode: u64,
+    },
+    /// A file that an overlay shows, below it: every container of an image has an overlay of its own.
+    Layer(Vec<u8>),
+}
+
+/// What a file is known by.
+struct Keys {
+    own: FileKey,
+    layer: Option<FileKey>,
 }
 
 /// What a file turned out to be.
@@ -44,6 +67,13 @@ enum Known {
     Queue,
     Other,
     Refused(String),
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    known: Known,
+    /// Offset of a point that is armed in it.
+    point: Option<u64>,
 }
 
 /// An interpreter image that is armed.
@@ -84,10 +114,11 @@ pub enum ArmError {
 pub struct Registry {
     /// The kernel side.
     pub programs: Programs,
-    files: HashMap<FileKey, Known>,
+    files: HashMap<FileKey, Entry>,
     images: Vec<Armed>,
     queue: BTreeMap<Probe, Cost>,
     points: u32,
+    armed_files: u32,
     random: bool,
 }
 
@@ -100,8 +131,14 @@ impl Registry {
             images: Vec::new(),
             queue: BTreeMap::new(),
             points: 0,
+            armed_files: 0,
             random,
         }
+    }
+
+    /// How many files are armed.
+    pub const fn armed_files(&self) -> u32 {
+        self.armed_files
     }
 
     /// The image with this index.
@@ -121,10 +158,10 @@ impl Registry {
 
     /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.
     pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
-        let key = Self::key(file, name)?;
-        match self.files.get(&key) {
-            Some(Known::Core(index)) => return Ok(Some(*index)),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
+        let keys = keys(file, name)?;
+        match self.known(&keys, file) {
+            Some(Known::Core(index)) => return Ok(Some(index)),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
             Some(Known::Queue | Known::Other) => return Ok(None),
             None => {}
         }
@@ -132,11 +169,11 @@ impl Registry {
         let core = match Core::inspect(&bytes, name) {
             Ok(core) => core,
             Err(CoreError::NotCPython | CoreError::Elf(_)) => {
-                self.files.insert(key, Known::Other);
+                self.learn(keys, Known::Other, &[]);
                 return Ok(None);
             }
             Err(error) => {
-                self.files.insert(key, Known::Refused(error.to_string()));
+                self.learn(keys, Known::Refused(error.to_string()), &[]);
                 return Err(ArmError::Refused(error.to_string()));
             }
         };
@@ -147,6 +184,7 @@ impl Registry {
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
         points.retain(|point| self.random || point.probe != Probe::Random);
+        self.armed_files += 1;
         let mut probes = self.link(file, &points, index)?;
         // Some distributions build `_queue` into the interpreter.
         if let Ok(queue) = QueueModule::inspect(&bytes) {
@@ -159,33 +197,34 @@ impl Registry {
             core: Arc::new(core),
             probes,
         });
-        self.files.insert(key, Known::Core(index));
+        self.learn(keys, Known::Core(index), &points);
         Ok(Some(index))
     }
 
     /// Arms a `_queue` extension module. False when the file is none.
     pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
-        let key = Self::key(file, name)?;
-        match self.files.get(&key) {
+        let keys = keys(file, name)?;
+        match self.known(&keys, file) {
             Some(Known::Queue) => return Ok(true),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason.clone())),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
             Some(Known::Core(_) | Known::Other) => return Ok(false),
             None => {}
         }
         let bytes = read(file, name)?;
         match QueueModule::inspect(&bytes) {
             Ok(queue) => {
+                self.armed_files += 1;
                 let linked = self.link(file, &queue.points, NO_IMAGE)?;
                 self.queue.extend(linked);
-                self.files.insert(key, Known::Queue);
+                self.learn(keys, Known::Queue, &queue.points);
                 Ok(true)
             }
             Err(QueueError::Elf(_)) => {
-                self.files.insert(key, Known::Other);
+                self.learn(keys, Known::Other, &[]);
                 Ok(false)
             }
             Err(error) => {
-                self.files.insert(key, Known::Refused(error.to_string()));
+                self.learn(keys, Known::Refused(error.to_string()), &[]);
                 Err(ArmError::Refused(error.to_string()))
             }
         }
@@ -210,6 +249,8 @@ impl Registry {
                 vaddr: point.vaddr,
                 image,
                 arguments: point.arguments,
+                file: self.armed_files,
+                pad: 0,
             };
             self.programs.set_point(self.points, described)?;
             let offset = Offset {
@@ -228,18 +269,51 @@ impl Registry {
         Ok(costs)
     }
 
-    fn key(file: &File, name: &str) -> Result<FileKey, ArmError> {
-        let meta = file.metadata().map_err(|error| ArmError::Read {
-            name: name.to_owned(),
-            error,
-        })?;
-        Ok(FileKey {
+    /// What is known of a file.
+    fn known(&self, keys: &Keys, file: &File) -> Option<Known> {
+        let layer = keys.layer.as_ref().and_then(|key| self.files.get(key));
+        // Copies of one disk image give the same handles, too: what is armed shows a breakpoint in every mapping.
+        let is_armed = |entry: &&Entry| entry.point.is_none_or(|offset| shows_breakpoint(file, offset));
+        let entry = layer.filter(is_armed).or_else(|| self.files.get(&keys.own));
+        entry.map(|entry| entry.known.clone())
+    }
+
+    fn learn(&mut self, keys: Keys, known: Known, points: &[ProbePoint]) {
+        let point = points.first().map(|point| point.file_offset);
+        let entry = Entry { known, point };
+        if let Some(layer) = keys.layer {
+            self.files.entry(layer).or_insert_with(|| entry.clone());
+        }
+        self.files.insert(keys.own, entry);
+    }
+}
+
+fn shows_breakpoint(file: &File, offset: u64) -> bool {
+    Mapped::new(file, offset)
+        .and_then(|mapped| mapped.first_byte())
+        .is_ok_and(|byte| byte == BREAKPOINT)
+}
+
+fn keys(file: &File, name: &str) -> Result<Keys, ArmError> {
+    let meta = file.metadata().map_err(|error| ArmError::Read {
+        name: name.to_owned(),
+        error,
+    })?;
+    let key = |identity| FileKey {
+        identity,
+        size: meta.size(),
+        born: meta.created().ok(),
+        written: (meta.mtime(), meta.mtime_nsec()),
+    };
+    let is_overlay = rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type as u64 == OVERLAY);
+    let layer = is_overlay.then(|| handle(file.as_fd()).ok()).flatten();
+    Ok(Keys {
+        own: key(Identity::Inode {
             device: meta.dev(),
             inode: meta.ino(),
-            size: meta.size(),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        })
-    }
+        }),
+        layer: layer.map(|handle| key(Identity::Layer(handle))),
+    })
 }
 
 fn read(file: &File, name: &str) -> Result<Vec<u8>, ArmError> {

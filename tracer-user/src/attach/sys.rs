@@ -1,8 +1,8 @@
-//! The shim below aya: `uprobe_multi` links, which aya 0.14 cannot make. The only file here with `unsafe`.
+//! The shim below aya: `uprobe_multi` links, which aya 0.14 cannot make, and file handles. The only file here with `unsafe`.
 
 #![expect(
     unsafe_code,
-    reason = "raw bpf(2) calls, and plain-data markers for types of another crate"
+    reason = "raw bpf(2) and name_to_handle_at(2) calls, and plain-data markers for types of another crate"
 )]
 
 use std::{
@@ -15,7 +15,7 @@ use aya_obj::generated::{
     BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
 };
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey},
     stats::ProbeStats,
 };
 
@@ -33,7 +33,7 @@ macro_rules! plain {
     };
 }
 plain!(
-    Image, Name, NameKey, Point, ScopeKey, Target, Var, VarKey, ProbeStats
+    Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey, ProbeStats
 );
 
 /// Where a link takes effect.
@@ -165,6 +165,43 @@ fn load(
         }
     }
     bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// What names a file below the file systems that are stacked on its own: overlays with a common layer give the same.
+pub fn handle(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    /// `MAX_HANDLE_SZ` (`include/linux/exportfs.h`).
+    const ROOM: usize = 128;
+    /// `AT_HANDLE_FID` (`include/uapi/linux/fcntl.h`): a handle that need not be good for opening. Linux 6.5.
+    const ONLY_AN_IDENTITY: libc::c_int = 0x200;
+    /// `struct file_handle` (`include/linux/fs.h`).
+    #[repr(C)]
+    struct Handle {
+        len: u32,
+        kind: i32,
+        bytes: [u8; ROOM],
+    }
+    let mut handle = Handle {
+        len: ROOM as u32,
+        kind: 0,
+        bytes: [0; ROOM],
+    };
+    let mut mount: libc::c_int = 0;
+    // SAFETY: the kernel writes at most `len` bytes behind the struct's head, for which there is room, and one number.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            &raw mut handle,
+            &raw mut mount,
+            libc::AT_EMPTY_PATH | ONLY_AN_IDENTITY,
+        )
+    };
+    if code < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let bytes = &handle.bytes[..(handle.len as usize).min(ROOM)];
+    Ok([&handle.kind.to_ne_bytes(), bytes].concat())
 }
 
 fn zeroed() -> bpf_attr {

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     attach::{
         kernel::BTF,
+        namespace,
         object::BpfObject,
         programs::{AttachError, Programs},
         registry::Registry,
@@ -41,7 +42,7 @@ use crate::{
         http::{self, ListenError},
         metrics::Metrics,
         privacy::{Privacy, clean},
-        summary::{Ending, exit_code},
+        summary::{AtAttach, Ending, exit_code},
         tally::Tally,
     },
     source::ring::{Message, Ring},
@@ -82,7 +83,9 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     check_machine()?;
     let output = Output::open(args.format, args.output.as_ref(), !args.command.is_empty(), color)?;
     let privacy = privacy(&config)?;
-    let mut programs = Programs::load(&BpfObject::find().map_err(AttachError::from)?, ring_bytes()?)?;
+    let object = BpfObject::find().map_err(AttachError::from)?;
+    let paths = sets.iter().any(|set| set.has_paths());
+    let mut programs = Programs::load(&object, ring_bytes()?, paths)?;
     let ring = Ring::new(programs.ring()?);
     let mints = sets.iter().any(|set| set.names_mints());
     let mut follower = Follower::new(Registry::new(programs, mints), config, sets)?;
@@ -155,6 +158,8 @@ impl Session {
             let started = Instant::now();
             self.follower
                 .add_running(*pid, now, &mut self.events, &mut self.notices)?;
+            self.follower
+                .add_descendants(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
         self.digest();
@@ -187,6 +192,9 @@ impl Session {
                 }
                 Message::Code(head, table) => follower.code(head, table),
             });
+            self.report.tally.malformed(ring.malformed());
+            self.follower
+                .look_again(now(), &mut self.events, &mut self.notices);
             if last > 0 {
                 self.report.metrics.ring_lag(now().saturating_sub(last));
             }
@@ -335,8 +343,12 @@ impl Report {
                 version,
                 probes,
                 missing,
+                found,
             } => {
                 output.say(&format!("attached to {service} (pid {pid}, cpython {version})"));
+                if let Some(found) = found {
+                    output.say(&at_attach(found));
+                }
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 for (probe, cost) in probes {
                     self.metrics.probe(&service, probe, Some(cost));
@@ -351,6 +363,9 @@ impl Report {
                     version,
                 };
                 self.tally.attached(id, info.clone(), missing);
+                if let Some(found) = found {
+                    self.tally.found(id, found);
+                }
                 self.targets.insert(
                     id,
                     Reported {
@@ -367,6 +382,7 @@ impl Report {
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
             }
+            Notice::Remark { pid, text } => output.say(&format!("process {pid}: {}", clean(&text))),
             Notice::Ended { .. } | Notice::InUse(_) => {}
         }
     }
@@ -409,6 +425,28 @@ impl Report {
     }
 }
 
+/// What a process held already, in words.
+fn at_attach(found: AtAttach) -> String {
+    let number = |count: u64, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    };
+    format!(
+        "found {}, {}, {}",
+        number(found.threads, "thread", "threads"),
+        number(
+            found.variables,
+            "watched variable in use",
+            "watched variables in use"
+        ),
+        number(
+            found.residue,
+            "waiting worker that holds a value from before",
+            "waiting workers that hold a value from before"
+        ),
+    )
+}
+
 /// Waits for the kernel side to wake us, or for as long as records may wait.
 fn wait(ring: &Ring) {
     let timeout = Timespec {
@@ -433,6 +471,7 @@ fn check_machine() -> Result<(), Error> {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions do",
         ));
     }
+    namespace::shown().map_err(AttachError::from)?;
     let own = Process::open(std::process::id())?.status()?.capabilities;
     let has = |bit: u32| own & (1 << bit) != 0;
     let missing: Vec<&str> = [
@@ -507,6 +546,7 @@ impl From<AttachError> for Error {
     fn from(error: AttachError) -> Self {
         let hint = match &error {
             error if error.is_permission() => PRIVILEGE_HINT,
+            AttachError::Namespace(_) => "mount the procfs of this namespace: `mount -t proc proc /proc`",
             AttachError::Object(_) => "unset BLEEDTRACE_BPF_OBJECT, or name a readable object",
             AttachError::Link { .. } => "uprobe_multi needs Linux 6.6; run `bleedtrace doctor`",
             _ => "run `bleedtrace doctor`",

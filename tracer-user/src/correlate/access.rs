@@ -47,7 +47,7 @@ impl Asked<'_> {
     fn value(&self) -> Option<Value> {
         match self.found {
             Found::Value(value) => Some(value.clone()),
-            Found::Unset | Found::Unreadable => None,
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
         }
     }
 }
@@ -67,7 +67,7 @@ impl Target {
             } => {
                 let call_default = call_default.as_ref();
                 let nothing = match found {
-                    Found::Unreadable => false,
+                    Found::Unreadable | Found::Unresolved => false,
                     Found::Unset => true,
                     Found::Value(value) => self.slots.is_nothing(*slot, value, call_default),
                 };
@@ -83,6 +83,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.read(me, now, &asked, here, out);
             }
@@ -100,6 +101,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.bind(me, now, *slot, here, value, out);
             }
@@ -110,6 +112,7 @@ impl Target {
                 restored,
                 stack,
             } => {
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.unbind(me, *slot, (*scope, *entered), restored);
             }
@@ -124,6 +127,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.random(me, now, here, out);
             }
@@ -139,6 +143,7 @@ impl Target {
                     request: request.as_ref(),
                     stack,
                 };
+                self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
                 self.task_minted(me, now, here, payload, out);
             }
@@ -155,6 +160,7 @@ impl Target {
         out: &mut Out<'_>,
     ) {
         Self::count_thread(me, (here.scope, here.entered), out);
+        self.learn(me, (asked.slot, asked.found), here.request, out);
         let read = Read {
             site: here.stack.site().cloned(),
             stack: Arc::clone(here.stack),
@@ -209,6 +215,7 @@ impl Target {
         let Some(mut item) = me.item.take() else {
             judged.result = match asked.found {
                 Found::Unreadable => ReadResult::Unreadable,
+                Found::Unresolved => ReadResult::Unjudged,
                 _ if asked.nothing => ReadResult::Empty,
                 _ => ReadResult::Own,
             };
@@ -274,7 +281,8 @@ impl Target {
                 ReadResult::Foreign
             }
         };
-        judged.hop = item.hop.as_ref().map(|hop| told(hop, item.taken));
+        let hop = item.hop.as_ref().filter(|_| !item.by_context);
+        judged.hop = hop.map(|hop| told(hop, item.taken));
         me.item = Some(item);
         if let Some(finding) = finding {
             say(me, out, FactKind::Finding(Box::new(finding)));
@@ -303,7 +311,7 @@ impl Target {
         let record = BindRecord {
             value: match value {
                 Found::Value(value) => Some(value.clone()),
-                Found::Unset | Found::Unreadable => None,
+                Found::Unset | Found::Unreadable | Found::Unresolved => None,
             },
             site: here.stack.site().cloned(),
             carrier: now.carrier,
@@ -312,15 +320,21 @@ impl Target {
             seq: now.seq,
         };
         let bound = self.slots.bound(slot, value).is_some();
+        if let Some(value) = self.slots.bound(slot, value) {
+            let binder = me.item.as_ref().map(|item| item.number);
+            self.returns
+                .came_back((here.key(now.carrier), slot), binder, value);
+        }
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             item.remember_bound(slot, value);
             if bound {
                 self.returns
                     .bound(item, slot, (place, here.scope), record.clone());
-            } else if *value != Found::Unreadable {
+            } else if !matches!(value, Found::Unreadable | Found::Unresolved) {
                 self.returns.unbound(item, slot, place, here.scope, value);
             }
         } else if let Some(value) = self.slots.bound(slot, value) {
+            self.bound_by_request(slot, value);
             self.outside_bind(slot, here.key(now.carrier), value);
         }
         let in_base = place.map_or(!here.entered, |place| place == Where::Base);
@@ -337,7 +351,7 @@ impl Target {
         if self.slots.role(slot) != Some(Role::Identity) {
             return;
         }
-        self.requests.bound(scope, value.object);
+        self.requests.bound(scope, value.root);
         self.requests.id(scope, None, Some(value));
     }
 
@@ -351,7 +365,7 @@ impl Target {
         let place = me.item.as_mut().map(|item| item.place(scope, entered));
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             self.returns.unbound(item, slot, place, scope, restored);
-            item.forgot |= matches!(restored, Found::Unreadable);
+            item.forgot |= matches!(restored, Found::Unreadable | Found::Unresolved);
         }
         if place.map_or(!entered, |place| place == Where::Base) {
             me.base.undo(slot, restored);
@@ -428,7 +442,7 @@ impl Target {
             .cloned();
         let announced = match payload {
             Found::Value(value) => Some(value.clone()),
-            Found::Unset | Found::Unreadable => None,
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
         };
         let event = MintEvent {
             now,

@@ -42,7 +42,7 @@ pub(super) fn read_report(
 fn value_of(found: &Found) -> Option<Value> {
     match found {
         Found::Value(value) => Some(value.clone()),
-        Found::Unset | Found::Unreadable => None,
+        Found::Unset | Found::Unreadable | Found::Unresolved => None,
     }
 }
 
@@ -162,6 +162,19 @@ impl Returns {
         }
         if pending.open.is_empty() {
             self.pending.remove(&key);
+        }
+    }
+
+    /// The submitting scope itself binds what an item bound: that came back, whatever happens to it later.
+    pub(super) fn came_back(&mut self, (scope, slot): (ScopeKey, Slot), binder: Option<u64>, value: &Value) {
+        for key in self
+            .pending
+            .keys_between(&(scope, slot, 0), &(scope, slot, u64::MAX))
+        {
+            let brought = |p: &Pending| p.missed.is_none() && p.open.iter().any(|(_, bind)| bind.is(value));
+            if binder != Some(key.2) && self.pending.get(&key).is_some_and(brought) {
+                self.pending.remove(&key);
+            }
         }
     }
 

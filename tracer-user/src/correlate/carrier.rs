@@ -1,10 +1,10 @@
 //! What is remembered about a carrier.
 
 use super::{
-    event::{Carrier, QueueKey, Scope, Site, Slot},
+    event::{Carrier, QueueKey, Scope, Site, Slot, Work},
     fact::FactKind,
     finding::{Bind, Source},
-    hop::Submitted,
+    hop::{HopValue, Submitted},
     item::Item,
     request::{IdentityRead, RequestId},
     value::{Found, Held, Value},
@@ -68,7 +68,7 @@ impl BaseBinds {
         };
         binds.pop();
         match restored {
-            Found::Unreadable => {}
+            Found::Unreadable | Found::Unresolved => {}
             Found::Unset => binds.clear(),
             Found::Value(value) => {
                 while binds.last().is_some_and(|b| !b.is(value)) {
@@ -95,7 +95,7 @@ impl BaseBinds {
     pub(super) fn settle(&mut self, held: &[Found]) {
         for (at, binds) in self.0.iter_mut().enumerate() {
             match held.get(at).unwrap_or(&Found::Unset) {
-                Found::Unreadable => {}
+                Found::Unreadable | Found::Unresolved => {}
                 Found::Unset => binds.clear(),
                 Found::Value(value) => {
                     let last = binds.pop().filter(|b| b.is(value));
@@ -153,8 +153,14 @@ pub(super) struct CarrierState {
     pub(super) undecided: Option<Undecided>,
     /// At attach it waited for work: the return of that wait is not seen.
     pub(super) waiting: Option<Waiting>,
-    /// The thread that it starts, and whether that is a pool's worker.
-    pub(super) starting: Option<(bool, Submitted)>,
+    /// The thread that it starts: what for, and what it starts it with.
+    pub(super) starting: Option<(Work, Submitted)>,
+    /// Of a pool's worker: what it was started with, which its base scope can be a copy of.
+    pub(super) started: Option<Box<Submitted>>,
+    /// It runs each piece of work in a context that was copied for it.
+    pub(super) runs_contexts: bool,
+    /// The batch that it hands on.
+    pub(super) batch: Option<Box<Submitted>>,
 }
 
 impl CarrierState {
@@ -170,6 +176,9 @@ impl CarrierState {
             undecided: None,
             waiting: None,
             starting: None,
+            started: None,
+            runs_contexts: false,
+            batch: None,
         }
     }
 
@@ -183,8 +192,18 @@ impl CarrierState {
         match self.base.left_by_others(slot, value, item) {
             Some(bind) if bind.item.is_none() => (Source::Initializer, Some(bind.clone())),
             Some(bind) => (Source::Residue, Some(bind.clone())),
+            None if self.inherited(slot, value) => (Source::Inherited, None),
             None if self.at_attach => (Source::BeforeAttach, None),
             None => (Source::Residue, None),
         }
+    }
+
+    /// Whether nobody bound the value here, and whoever started the worker held it.
+    fn inherited(&self, slot: Slot, value: &Value) -> bool {
+        let Some(started) = self.started.as_ref().filter(|_| !self.binds_lost) else {
+            return false;
+        };
+        matches!(started.value(slot), HopValue::Bound(v) if v.same(value))
+            || started.residue(slot).is_some_and(|r| r.value.same(value))
     }
 }

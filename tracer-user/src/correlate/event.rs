@@ -61,6 +61,12 @@ pub enum Primitive {
     ToThread,
     /// `copy_context().run` handed to either of the first two.
     CopyContext,
+    /// `anyio.to_thread.run_sync`, which Starlette and FastAPI run synchronous functions with.
+    Anyio,
+    /// `asgiref.sync.sync_to_async`, which Django runs synchronous functions with.
+    Asgiref,
+    /// `multiprocessing.pool.ThreadPool`.
+    Threadpool,
     /// A bare `threading.Thread`.
     Thread,
     /// Anything else.
@@ -69,11 +75,14 @@ pub enum Primitive {
 
 impl Primitive {
     /// Every primitive.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::RunInExecutor,
         Self::Submit,
         Self::ToThread,
         Self::CopyContext,
+        Self::Anyio,
+        Self::Asgiref,
+        Self::Threadpool,
         Self::Thread,
         Self::Unknown,
     ];
@@ -85,6 +94,9 @@ impl Primitive {
             Self::Submit => "submit",
             Self::ToThread => "to_thread",
             Self::CopyContext => "copy_context",
+            Self::Anyio => "anyio",
+            Self::Asgiref => "asgiref",
+            Self::Threadpool => "threadpool",
             Self::Thread => "thread",
             Self::Unknown => "unknown",
         }
@@ -168,6 +180,14 @@ pub enum Work {
         /// The thread is a pool's worker: its start hands over nothing.
         pool: bool,
     },
+    /// A thread of a pool that runs each piece of work in a context that was copied for it; its start hands over nothing.
+    ContextThread,
+    /// A piece of work for such a thread. Its key is the address of that context.
+    InContext,
+    /// Work that whoever takes it hands on, piece by piece.
+    Batch,
+    /// A piece of the batch that the carrier took last.
+    Piece,
     /// Some object that is not work.
     Data,
 }
@@ -181,6 +201,8 @@ pub enum Doing {
     Waiting,
     /// Some other thread, of whose start nobody saw what it was handed.
     Thread,
+    /// A thread that takes its work from where no event tells: if nothing else says what it works on, nobody can know.
+    ByHand,
     /// It is a main thread, or runs a loop.
     Loop,
 }
@@ -206,7 +228,7 @@ pub enum What {
         /// No Python code ran before that was not traced, in the target or in what it was forked from.
         from_start: bool,
     },
-    /// At attach: a carrier that exists already and what its current scope holds.
+    /// At attach, or as soon as it shows: what a carrier that exists already does, and what its current scope holds.
     Existing {
         /// What it does.
         doing: Doing,

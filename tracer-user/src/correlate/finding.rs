@@ -58,6 +58,8 @@ pub enum Evidence {
 pub enum Source {
     /// An earlier item's bind.
     Residue,
+    /// The worker was started inside another request, and its base scope is a copy of that one's.
+    Inherited,
     /// Bound before the worker's first take.
     Initializer,
     /// It was there when the agent attached.
@@ -90,7 +92,12 @@ names!(Kind {
 names!(Severity { Warning => "warning", Critical => "critical" });
 names!(Confidence { Confirmed => "confirmed", Suspected => "suspected" });
 names!(Evidence { Observed => "observed", Claimed => "claimed", Inferred => "inferred" });
-names!(Source { Residue => "residue", Initializer => "initializer", BeforeAttach => "before_attach" });
+names!(Source {
+    Residue => "residue",
+    Inherited => "inherited",
+    Initializer => "initializer",
+    BeforeAttach => "before_attach",
+});
 
 impl Kind {
     /// How much it matters.

@@ -4,6 +4,7 @@ use super::{
     carrier::{CarrierState, Undecided, Waiting},
     event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
     fact::{Carried, FactKind},
+    finding::Source,
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
     item::{Item, Verdict, Where, judge},
     reporter::{Now, Out},
@@ -21,8 +22,12 @@ impl Target {
         }
         let mut me = CarrierState::new(false, false);
         match self.carriers.get_mut(&parent).and_then(|p| p.starting.take()) {
-            Some((true, _)) => me.pool = true,
-            Some((false, submitted)) => {
+            Some((Work::ContextThread, _)) => me.runs_contexts = true,
+            Some((Work::Thread { pool: true }, submitted)) => {
+                me.pool = true;
+                me.started = Some(Box::new(submitted));
+            }
+            Some((_, submitted)) => {
                 let mut item = Item::new(self.next_item(), Some(submitted), now.time);
                 item.uncounted = true;
                 me.item = Some(item);
@@ -47,6 +52,7 @@ impl Target {
         self.mintings
             .close_if(scene!(self, out), out, |c, _, _| c == carrier);
         if let Some(item) = me.item.take() {
+            self.left_context(&item);
             self.end_item(carrier, &item, out);
         }
         self.squat_gauge(me, false, out);
@@ -56,7 +62,7 @@ impl Target {
     }
 
     /// The item is over: its binds can no longer be reset, and what it submitted has nobody to come back to.
-    fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
+    pub(super) fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
         let findings = self.returns.ended(scene!(self, out), item);
         say_findings(out, findings);
         self.leave_base(carrier, item);
@@ -76,8 +82,10 @@ impl Target {
         holds: &[Found],
         out: &mut Out<'_>,
     ) {
-        if doing == Doing::Loop {
-            return;
+        match doing {
+            Doing::Loop => return,
+            Doing::ByHand => return self.by_hand(me, out),
+            Doing::UnseenItem | Doing::Waiting | Doing::Thread => {}
         }
         if doing == Doing::Waiting {
             me.waiting = Some(Waiting {
@@ -94,6 +102,26 @@ impl Target {
         me.pool = doing != Doing::Thread;
         let squatting = me.pool && self.slots.any_bound(holds);
         self.squat_gauge(me, squatting, out);
+    }
+
+    /// A bare thread does more than what it was started for: what belongs to which work cannot be told.
+    fn by_hand(&mut self, me: &mut CarrierState, out: &mut Out<'_>) {
+        let bare = |item: &&mut Item| {
+            let thread = item
+                .hop
+                .as_ref()
+                .is_some_and(|hop| hop.primitive == Primitive::Thread);
+            thread && item.judged && item.queue.is_none()
+        };
+        let Some(item) = me.item.as_mut().filter(bare) else {
+            return;
+        };
+        self.returns.abandon(scene!(self, out), item);
+        item.judged = false;
+        if let Some(undecided) = &mut me.undecided {
+            undecided.held_back.clear();
+            undecided.last_read = None;
+        }
     }
 
     /// What a submitter hands over (rule 5).
@@ -170,10 +198,19 @@ impl Target {
         out: &mut Out<'_>,
     ) {
         match work {
-            Work::Thread { pool } => {
-                me.starting = Some((pool, submitted));
+            Work::Thread { .. } | Work::ContextThread => {
+                me.starting = Some((work, submitted));
                 return;
             }
+            Work::InContext => {
+                self.contexts.insert(item, submitted);
+            }
+            Work::Batch => {
+                self.data.remove(&item);
+                self.batches.insert(item, submitted);
+            }
+            // Its hop is that of the batch.
+            Work::Piece => self.hand_on(me, item, submitted.queue),
             Work::Item => {
                 self.data.remove(&item);
                 self.submits.insert(item, submitted);
@@ -198,6 +235,10 @@ impl Target {
     ) {
         self.turned_out_worker(me, now.carrier, out);
         if self.data.remove(&item).is_some() {
+            return;
+        }
+        if let Some(batch) = self.batches.remove(&item) {
+            me.batch = Some(Box::new(batch));
             return;
         }
         let submitted = self.submits.remove(&item);
@@ -228,7 +269,8 @@ impl Target {
         out: &mut Out<'_>,
     ) {
         if let Some(hop) = &item.hop {
-            out.say(FactKind::Handoff(hop.primitive, carried(&self.slots, hop, holds)));
+            let carried = carried(&self.slots, me, item.number, hop, holds);
+            out.say(FactKind::Handoff(hop.primitive, carried));
         }
         item.queue = Some(queue);
         item.base = scope;
@@ -244,6 +286,17 @@ impl Target {
         me.base.settle(holds);
         let squatting = self.slots.any_bound(holds);
         self.squat_gauge(me, squatting, out);
+    }
+
+    /// Who took a batch hands a piece of it on: the work of whoever submitted the batch.
+    fn hand_on(&mut self, me: &CarrierState, item: ItemKey, queue: QueueKey) {
+        self.data.remove(&item);
+        self.submits.remove(&item);
+        if let Some(batch) = &me.batch {
+            let mut piece = Submitted::clone(batch);
+            piece.queue = queue;
+            self.submits.insert(item, piece);
+        }
     }
 
     /// A worker that waited for work when the agent attached does something: it took an item, whose take no probe saw.
@@ -278,6 +331,7 @@ impl Target {
         out: &mut Out<'_>,
     ) {
         self.turned_out_worker(me, now.carrier, out);
+        me.batch = None;
         self.mintings
             .close_if(scene!(self, out), out, |c, _, _| c == now.carrier);
         if me.item.as_ref().is_some_and(|item| item.queue != Some(queue)) {
@@ -303,7 +357,7 @@ impl Target {
     }
 
     /// A thread whose first queue event is a dequeue is a pool's worker: its start handed over nothing (rule 2).
-    fn turned_out_worker(&mut self, me: &mut CarrierState, carrier: Carrier, out: &mut Out<'_>) {
+    pub(super) fn turned_out_worker(&mut self, me: &mut CarrierState, carrier: Carrier, out: &mut Out<'_>) {
         if me.undecided.take().is_none() {
             return;
         }
@@ -311,14 +365,19 @@ impl Target {
         self.mintings.turned_out_worker(scene!(self, out), out, carrier);
         if let Some(item) = me.item.take() {
             self.returns.abandon(scene!(self, out), &item);
+            me.started = item.hop.map(Box::new);
         }
         me.base.disown();
     }
 
-    /// Counts a bare thread's handoff, once something watched happens in it that can be judged: in contexts that it enters,
-    /// as anyio's workers do, nothing can.
+    /// Counts a bare thread's handoff, once something watched happens in it that can be judged: in contexts that it enters
+    /// nothing can.
     pub(super) fn count_thread(me: &mut CarrierState, (scope, entered): (Scope, bool), out: &mut Out<'_>) {
-        let Some(item) = me.item.as_mut().filter(|item| item.uncounted && item.judged) else {
+        let Some(item) = me
+            .item
+            .as_mut()
+            .filter(|item| item.uncounted && item.judged && !item.by_context)
+        else {
             return;
         };
         if item.place(scope, entered) == Where::Entered {
@@ -337,7 +396,7 @@ impl Target {
 
 fn outside(slots: &Slots, slot: super::event::Slot, holds: &Found) -> Handed {
     let value = match (holds, slots.bound(slot, holds)) {
-        (Found::Unreadable, _) => HopValue::Unknown,
+        (Found::Unreadable | Found::Unresolved, _) => HopValue::Unknown,
         (_, Some(value)) => HopValue::Bound(value.clone()),
         (_, None) => HopValue::None,
     };
@@ -362,7 +421,7 @@ fn inside(
     };
     let value = || match holds {
         Found::Value(value) => Some(value.clone()),
-        Found::Unset | Found::Unreadable => None,
+        Found::Unset | Found::Unreadable | Found::Unresolved => None,
     };
     let depth = hop.depth(slot) + 1;
     let handed_on = || Handed {
@@ -414,13 +473,14 @@ fn origin(
 }
 
 /// What a worker carries when it takes an item; of several slots the worst.
-fn carried(slots: &Slots, hop: &Submitted, holds: &[Found]) -> Carried {
-    if matches!(hop.brings, Brings::Scope(_)) {
+fn carried(slots: &Slots, me: &CarrierState, item: u64, hop: &Submitted, holds: &[Found]) -> Carried {
+    if matches!(hop.brings, Brings::Scope(_)) || hop.primitive == Primitive::Asgiref {
         return Carried::Copied;
     }
     let of_slot = |slot| match (slots.bound(slot, held(holds, slot)), hop.value(slot)) {
         (None, _) | (Some(_), HopValue::Unknown) => Carried::None,
         (Some(value), HopValue::Bound(own)) if own.same(value) => Carried::Own,
+        (Some(value), _) if me.origin(slot, value, item).0 == Source::Inherited => Carried::Inherited,
         (Some(_), _) => Carried::Foreign,
     };
     slots.all().map(of_slot).min().unwrap_or(Carried::None)

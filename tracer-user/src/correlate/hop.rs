@@ -82,6 +82,18 @@ impl Submitted {
             .map_or(&self.later_slots, |handed| &handed.value)
     }
 
+    /// What turned out later to have been handed over.
+    pub(super) fn set(&mut self, slot: Slot, value: HopValue) {
+        let at = usize::from(slot.0);
+        while self.values.len() <= at {
+            self.values.push(Handed {
+                value: self.later_slots.clone(),
+                depth: 0,
+            });
+        }
+        self.values[at] = Handed { value, depth: 0 };
+    }
+
     pub(super) fn depth(&self, slot: Slot) -> u8 {
         self.values
             .get(usize::from(slot.0))

@@ -14,6 +14,7 @@ use super::{
 /// Values bound by one item that are remembered.
 const BOUND_VALUES: usize = 64;
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) number: u64,
@@ -21,8 +22,11 @@ pub(super) struct Item {
     pub(super) hop: Option<Submitted>,
     /// Its take was seen, its submit too, and nothing was lost since.
     pub(super) judged: bool,
-    /// Of a bare thread: its handoff is counted with its first watched event.
+    /// Of a bare thread: its handoff is counted with its first watched event. Of an item in a context whose submit was not seen:
+    /// with the first value that ties it to a request.
     pub(super) uncounted: bool,
+    /// It is known by its context alone: what was handed over is learnt from what that holds.
+    pub(super) by_context: bool,
     /// None of a bare thread, or if the take was not seen.
     pub(super) queue: Option<QueueKey>,
     /// None if the take was concluded and not seen.
@@ -70,6 +74,7 @@ impl Item {
             judged: hop.is_some(),
             hop,
             uncounted: false,
+            by_context: false,
             queue: None,
             taken: Some(taken),
             base: Scope(0),
@@ -96,7 +101,7 @@ impl Item {
             .unwrap_or(&self.carried_later)
     }
 
-    fn brings(&self) -> Brings {
+    pub(super) fn brings(&self) -> Brings {
         self.hop.as_ref().map_or(Brings::Unknown, |hop| hop.brings)
     }
 
@@ -121,7 +126,7 @@ impl Item {
 
     pub(super) fn remember_bound(&mut self, slot: Slot, value: &Found) {
         match value {
-            Found::Unreadable => self.forgot = true,
+            Found::Unreadable | Found::Unresolved => self.forgot = true,
             Found::Unset => {}
             Found::Value(value) => {
                 if self.bound(slot, value) {
@@ -134,7 +139,7 @@ impl Item {
         }
     }
 
-    fn bound(&self, slot: Slot, value: &Value) -> bool {
+    pub(super) fn bound(&self, slot: Slot, value: &Value) -> bool {
         self.bound.iter().any(|(s, v)| *s == slot && v.same(value))
     }
 
@@ -156,6 +161,7 @@ pub(super) fn judge(
 ) -> Verdict {
     let nothing = match found {
         Found::Unreadable => return Verdict::Unreadable,
+        Found::Unresolved => return Verdict::Unjudged,
         Found::Unset => true,
         Found::Value(value) => slots.is_nothing(slot, value, call_default),
     };
@@ -176,6 +182,10 @@ fn judge_nothing(
     slot: Slot,
     found: &Found,
 ) -> Verdict {
+    // The context was copied by the submitter, or chosen by the program: the submitter had nothing, or gave nothing.
+    if place == Where::Brought {
+        return Verdict::Empty { missed: None };
+    }
     let missed = match hop.value(slot) {
         HopValue::Unknown => return Verdict::Unjudged,
         HopValue::Bound(value) => Some(value.clone()),
@@ -183,14 +193,18 @@ fn judge_nothing(
     };
     match place {
         Where::Entered if hop.brings == Brings::Unknown => Verdict::Unjudged,
-        // A thread of a pool that is not the standard library's (anyio's) enters the context of each piece of work in turn.
-        Where::Entered if hop.primitive == Primitive::Thread && missed.is_some() => Verdict::Unjudged,
-        Where::Brought => Verdict::Empty { missed: None },
+        // A thread may belong to a pool that is not known and enters the context of each piece of work in turn; asgiref enters
+        // the copy that it took, or a context that the program chose.
+        Where::Entered
+            if matches!(hop.primitive, Primitive::Thread | Primitive::Asgiref) && missed.is_some() =>
+        {
+            Verdict::Unjudged
+        }
         // The item itself said that there is nothing: it misses nothing.
         Where::Base if matches!(found, Found::Value(v) if own_bind(carrier, item, slot, v)) => {
             Verdict::Empty { missed: None }
         }
-        Where::Base | Where::Entered => Verdict::Empty { missed },
+        Where::Base | Where::Brought | Where::Entered => Verdict::Empty { missed },
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod black_hole;
 mod bleed;
 mod carrier;
+mod contexts;
 pub mod engine;
 pub mod event;
 pub mod fact;

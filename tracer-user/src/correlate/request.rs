@@ -127,7 +127,7 @@ impl Requests {
         identity: Option<&Value>,
     ) -> RequestId {
         if let Some(value) = identity {
-            self.objects.insert(scope, value.object);
+            self.objects.insert(scope, value.root);
         }
         let object = self.objects.get(&scope).and_then(|object| {
             let owner = self.owners.get(object)?;
@@ -138,6 +138,20 @@ impl Requests {
             None => RequestKey::Scope(scope, self.birth(scope)),
         };
         RequestId { exact, object }
+    }
+
+    /// The request that bound this object, or that this request slot names.
+    pub(super) fn of_object(&mut self, object: u64, request: Option<&Value>) -> Option<RequestId> {
+        let owner = self.owners.get(&object);
+        let own = owner.filter(|owner| !self.owners_forgotten && !owner.shared);
+        match (own.map(|owner| owner.scope), request) {
+            (Some(scope), _) => Some(self.id(scope, request, None)),
+            (None, Some(request)) => Some(RequestId {
+                exact: RequestKey::of(request),
+                object: None,
+            }),
+            (None, None) => None,
+        }
     }
 
     /// The number of the request that runs in a scope.

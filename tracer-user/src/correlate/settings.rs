@@ -11,7 +11,8 @@ pub struct Settings {
     pub bounds: Bounds,
 }
 
-/// A value that counts as nothing: the content of a `str`, or an `int` as Python prints it.
+/// A value that counts as nothing: the content of a `str`, an `int` as Python prints it, `""` or `b""`, `{}`, `[]` or `()` for a
+/// container without items, or `<Type>` for every object of a type of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmptyValue(pub Arc<str>);
 
@@ -42,8 +43,25 @@ impl Default for Bounds {
 impl EmptyValue {
     /// Whether the value says just this.
     pub(super) fn matches(&self, value: &Value) -> bool {
+        let name = value.type_name.as_deref();
+        if let Some(wanted) = self.0.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'))
+            && name.is_some_and(|name| name == wanted || name.rsplit('.').next() == Some(wanted))
+        {
+            return true;
+        }
+        let container = match &*self.0 {
+            "{}" => Some("dict"),
+            "[]" => Some("list"),
+            "()" => Some("tuple"),
+            _ => None,
+        };
+        if container.is_some() && container == name && value.items == Some(0) {
+            return true;
+        }
         match &value.content {
+            Content::Str(s) if s.len == 0 => matches!(&*self.0, "" | "\"\""),
             Content::Str(s) => s.whole && s.shown == self.0,
+            Content::Bytes(b) => b.len == 0 && &*self.0 == "b\"\"",
             Content::Int { negative, digits } => {
                 let Ok(number) = self.0.parse::<i128>() else {
                     return false;

@@ -54,7 +54,7 @@ fn left_behind<'a>(
         return Some((Confidence::Confirmed, Some(bind)));
     }
     match item.carried(slot) {
-        Found::Unreadable => None,
+        Found::Unreadable | Found::Unresolved => None,
         Found::Unset => Some((Confidence::Confirmed, None)),
         Found::Value(before) if scene.slots.is_nothing(slot, before, None) => {
             Some((Confidence::Confirmed, None))

@@ -1,11 +1,11 @@
 //! What is known of one target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     black_hole::Returns,
     carrier::{CarrierState, Undecided},
-    event::{Carrier, Event, ItemKey, Scope, What},
+    event::{Carrier, Event, ItemKey, Scope, Slot, What},
     fact::{FactKind, Table as Which},
     finding::Finding,
     hop::{ScopeKey, Submitted},
@@ -16,6 +16,7 @@ use super::{
     slots::Slots,
     table::Table,
     task::{Mintings, PATIENCE},
+    value::Value,
 };
 
 /// The part of a target that findings are told by; a macro so that the other fields stay free.
@@ -38,6 +39,14 @@ pub(super) struct Target {
     pub(super) slots: Slots,
     pub(super) carriers: Table<Carrier, CarrierState>,
     pub(super) submits: Table<ItemKey, Submitted>,
+    /// Batches that nobody took yet.
+    pub(super) batches: Table<ItemKey, Submitted>,
+    /// Work that nobody began yet, by the context that was copied for it.
+    pub(super) contexts: Table<ItemKey, Submitted>,
+    /// Who is inside a context that was copied for an item.
+    pub(super) inside: BTreeMap<Scope, Carrier>,
+    /// What requests bound, by slot and object.
+    pub(super) bound: Table<(Slot, u64), Value>,
     /// Objects in queues that are not work.
     pub(super) data: Table<ItemKey, ()>,
     pub(super) returns: Returns,
@@ -79,6 +88,10 @@ impl Target {
             slots: Slots::default(),
             carriers: Table::new(bounds.carriers),
             submits: Table::new(bounds.submits),
+            batches: Table::new(bounds.submits),
+            contexts: Table::new(bounds.submits),
+            inside: BTreeMap::new(),
+            bound: Table::new(bounds.requests),
             data: Table::new(bounds.submits),
             returns: Returns::new(bounds.returns),
             requests: Requests::new(bounds.requests, from_start),
@@ -128,6 +141,7 @@ impl Target {
             What::ScopeEnd { scope } => {
                 let scene = scene!(self, out);
                 self.mintings.close_if(scene, out, |_, s, _| s == *scope);
+                self.end_context(*scope, out);
                 let key = ScopeKey::new(*scope, now.carrier);
                 self.returns.end_scope(key);
                 self.requests.end_scope(key);
@@ -171,6 +185,8 @@ impl Target {
                 held,
                 stack,
             } => {
+                self.enter(&mut me, now, *scope, out);
+                self.learn_all(&mut me, *scope, held, out);
                 let how = (*primitive, *brings, *queue);
                 let submitted = self.submitted(&me, now, how, *scope, held, stack);
                 self.look(now, *scope, stack, out);
@@ -205,6 +221,7 @@ impl Target {
             self.forgetful = true;
             self.squat_gauge(&mut dropped, false, out);
             if let Some(item) = &dropped.item {
+                self.left_context(item);
                 self.returns.abandon(scene!(self, out), item);
                 self.leave_base(carrier, item);
             }
@@ -261,6 +278,10 @@ impl Target {
         self.returns.clear();
         // A take, the end of its item and a submit at the same address may all be among the lost.
         self.submits.clear();
+        self.batches.clear();
+        self.contexts.clear();
+        self.inside.clear();
+        self.bound.clear();
         self.data.clear();
         self.undecided.clear();
         let mut items = self.items;
@@ -269,6 +290,8 @@ impl Target {
             me.binds_lost = true;
             me.at_attach = false;
             me.starting = None;
+            me.started = None;
+            me.batch = None;
             me.waiting = None;
             let was_undecided = me.undecided.take().is_some();
             match &mut me.item {
@@ -301,6 +324,8 @@ impl Target {
         }
         self.mintings.decided(scene!(self, out), out, |_| true);
         self.submits.clear();
+        self.batches.clear();
+        self.contexts.clear();
         self.data.clear();
         self.returns.clear();
         self.requests.clear();
@@ -325,8 +350,8 @@ impl Target {
         let tables = [
             (
                 Which::Submits,
-                self.submits.len() + self.data.len(),
-                self.submits.take_evicted(),
+                self.submits.len() + self.batches.len() + self.contexts.len() + self.data.len(),
+                self.submits.take_evicted() + self.batches.take_evicted() + self.contexts.take_evicted(),
             ),
             (Which::Carriers, self.carriers.len(), self.carriers.take_evicted()),
             (

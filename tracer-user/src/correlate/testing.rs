@@ -26,6 +26,8 @@ pub(super) fn text(text: &str) -> Value {
         .bytes()
         .fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(b.into()));
     Value {
+        root: object,
+        items: None,
         object,
         type_object: 1,
         type_name: None,
@@ -39,6 +41,8 @@ pub(super) fn text(text: &str) -> Value {
 
 pub(super) fn object(address: u64) -> Value {
     Value {
+        root: address,
+        items: None,
         object: address,
         type_object: 2,
         type_name: None,
@@ -48,6 +52,8 @@ pub(super) fn object(address: u64) -> Value {
 
 pub(super) fn none() -> Value {
     Value {
+        root: 3,
+        items: None,
         object: 3,
         type_object: 3,
         type_name: None,
@@ -380,7 +386,11 @@ impl World {
     }
 
     pub(super) fn start(&mut self, parent: u32, carrier: u32, pool: bool) {
-        self.hand(parent, Work::Thread { pool }, Primitive::Thread, Brings::Nothing);
+        self.start_for(parent, carrier, Work::Thread { pool });
+    }
+
+    pub(super) fn start_for(&mut self, parent: u32, carrier: u32, work: Work) {
+        self.hand(parent, work, Primitive::Thread, Brings::Nothing);
         self.threads.insert(carrier, Thread::default());
         self.emit(
             carrier,
@@ -422,6 +432,12 @@ impl World {
         let (scope, _) = self.current(carrier);
         let held = self.held(carrier);
         self.emit(carrier, What::Existing { doing, scope, held });
+    }
+
+    /// A thread lives in a copy of its parent's context (3.14 with `thread_inherit_context`).
+    pub(super) fn inherit(&mut self, parent: u32, carrier: u32) {
+        let copy = self.copy_context(parent);
+        self.thread(carrier).base = copy.0;
     }
 
     /// What a carrier holds from before the attach.

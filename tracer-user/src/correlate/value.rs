@@ -11,6 +11,10 @@ pub struct Value {
     pub type_object: u64,
     /// Name of its type, when it could be read.
     pub type_name: Option<Arc<str>>,
+    /// Address of the object that the variable holds: another one where a path leads on from it.
+    pub root: u64,
+    /// Items of a container.
+    pub items: Option<u64>,
     /// What it says.
     pub content: Content,
 }
@@ -70,11 +74,18 @@ pub enum Sameness {
 impl Value {
     /// Compares two values by the rule of equality: the same object, or, for `str`, `bytes` and `int`, the same content.
     ///
-    /// Beyond what travelled of a long value only the same object is the same. Every other type compares by its address.
+    /// Beyond what travelled of a long value only the same object is the same. Every other type compares by its address. Where
+    /// contents can be compared they decide: an object's address may have been another's.
     pub fn compare(&self, other: &Self) -> Sameness {
-        if self.object == other.object && self.type_object == other.type_object {
-            return Sameness::Same;
+        match self.compare_content(other) {
+            Sameness::Unknown if self.object == other.object && self.type_object == other.type_object => {
+                Sameness::Same
+            }
+            sameness => sameness,
         }
+    }
+
+    fn compare_content(&self, other: &Self) -> Sameness {
         match (&self.content, &other.content) {
             (Content::None, Content::None) => Sameness::Same,
             (Content::Str(a), Content::Str(b)) => a.compare(b),
@@ -142,6 +153,8 @@ impl fmt::Debug for Content {
 pub enum Found {
     /// The memory could not be read; this says nothing about the slot.
     Unreadable,
+    /// A value, but it is not known yet how to follow the path that leads on from it. It cannot be judged.
+    Unresolved,
     /// No binding.
     Unset,
     /// A value, which may still count as empty.

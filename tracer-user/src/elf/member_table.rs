@@ -16,7 +16,10 @@ pub fn member_table<'data>(file: &Elf<'data>, vaddr: u64) -> Vec<(&'data [u8], u
             let Pointer::To(name) = file.pointer(at)? else {
                 return None;
             };
-            Some((file.c_string(name, MAX_NAME)?, file.word(at.checked_add(OFFSET)?)?))
+            Some((
+                file.c_string(name, MAX_NAME)?,
+                file.word(at.checked_add(OFFSET)?)?,
+            ))
         });
         // The table ends with a null name.
         let Some(member) = member else { break };

@@ -16,6 +16,8 @@ pub use file::{Elf, ElfError, Linkage, Segment};
 pub use load::read_loaded;
 pub use member_table::member_table;
 pub use method_table::{Method, MethodTable, TableError, find_table, method_tables};
-pub use placement::{ArgumentRegister, Cost, Placement, PlacementError, calls, place, place_at_entry, strings_used};
+pub use placement::{
+    ArgumentRegister, Cost, Placement, PlacementError, calls, place, place_at_entry, strings_used,
+};
 pub use slots::Pointer;
 pub use static_type::{TypeError, static_type};

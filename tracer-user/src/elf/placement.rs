@@ -161,12 +161,16 @@ pub fn strings_used<'data>(file: &Elf<'data>, function: u64, len: usize) -> Vec<
     for instruction in &mut decoder(body, function) {
         let address = if instruction.is_ip_rel_memory_operand() {
             instruction.ip_rel_memory_address()
-        } else if instruction.op1_kind() == OpKind::Immediate32 || instruction.op1_kind() == OpKind::Immediate64 {
+        } else if instruction.op1_kind() == OpKind::Immediate32
+            || instruction.op1_kind() == OpKind::Immediate64
+        {
             instruction.immediate(1)
         } else {
             continue;
         };
-        let string = file.c_string(address, MAX_STRING).filter(|s| !s.is_empty() && !strings.contains(s));
+        let string = file
+            .c_string(address, MAX_STRING)
+            .filter(|s| !s.is_empty() && !strings.contains(s));
         strings.extend(string);
     }
     strings

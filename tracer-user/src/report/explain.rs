@@ -75,11 +75,16 @@ pub fn fix(finding: &ExportedFinding) -> String {
     let bind = at(finding.bind.as_ref().and_then(|bind| bind.site.as_ref()));
     let along = match finding.hop.as_ref().map(|hop| hop.primitive) {
         Some("thread") => "threading.Thread(target=contextvars.copy_context().run, args=(f,))",
+        Some("threadpool") => "pool.apply(contextvars.copy_context().run, (f,))",
         _ => TAKE_ALONG,
     };
     match (finding.kind, finding.source) {
         (Kind::Bleed, Some("initializer")) => format!(
             "do not bind {slot} in the pool's initializer{bind}; hand the work over with its context{hop}: {along}."
+        ),
+        (Kind::Bleed, Some("inherited")) => format!(
+            "hand the work over with its context{hop}: {along}; and start the pool's threads before there is a request, or run \
+             with -X thread_inherit_context=0."
         ),
         (Kind::Bleed, Some("before_attach")) => format!(
             "hand the work over with its context{hop}: {along}; and find the work that binds {slot} without resetting it: \
@@ -129,6 +134,9 @@ fn binder(finding: &ExportedFinding) -> String {
 fn origin(finding: &ExportedFinding, bind: &str) -> String {
     match finding.source {
         Some("initializer") => format!("the pool's initializer bound it{bind}"),
+        Some("inherited") => {
+            "the worker's thread was started inside a request that held it, and lives in a copy of that one's context".to_owned()
+        }
         Some("before_attach") => "it lay in the thread before bleedtrace attached".to_owned(),
         _ => format!("{} left it there, bound{bind}", binder(finding)),
     }

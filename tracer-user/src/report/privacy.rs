@@ -275,6 +275,8 @@ mod tests {
 
     fn value(content: Content, object: u64) -> Value {
         Value {
+            root: object,
+            items: None,
             object,
             type_object: 1,
             type_name: None,

@@ -34,6 +34,8 @@ pub fn text(shown: &str) -> Value {
         whole: true,
     };
     Value {
+        root: 0x10,
+        items: None,
         object: 0x10,
         type_object: 0x20,
         type_name: Some("str".into()),

@@ -76,6 +76,17 @@ names!(TargetState {
     Exited => "exited",
 });
 
+/// What a process held already when it was attached to in mid-flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AtAttach {
+    /// Threads of Python.
+    pub threads: u64,
+    /// Watched variables that some thread's context held.
+    pub variables: u64,
+    /// Waiting workers of a pool whose context held a watched variable: the next work can read it.
+    pub residue: u64,
+}
+
 /// What the summary says about one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TargetLine {
@@ -97,6 +108,9 @@ pub struct TargetLine {
     pub findings: u64,
     /// Probes that it needs and does not have.
     pub probes_missing: Vec<&'static str>,
+    /// What it held already, when it ran before it was attached to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_attach: Option<AtAttach>,
 }
 
 /// Events of the whole run.

@@ -10,7 +10,7 @@ use tracer_common::stats::{Probe, ProbeStats};
 use super::{
     finding::TargetInfo,
     privacy::clean,
-    summary::{Events, Overhead, Reason, ReasonCode, Summary, TargetLine, TargetState, Verdict},
+    summary::{AtAttach, Events, Overhead, Reason, ReasonCode, Summary, TargetLine, TargetState, Verdict},
 };
 use crate::correlate::{
     event::{Primitive, Slot, TargetId},
@@ -41,6 +41,7 @@ pub struct Tally {
     tasks: BTreeMap<Attribution, u64>,
     received: u64,
     kernel: ProbeStats,
+    malformed: u64,
     bpf_seconds: Option<f64>,
 }
 
@@ -57,6 +58,7 @@ struct Target {
     unreadable: u64,
     /// Threads and waiting work that had to be forgotten.
     forgotten: u64,
+    found: Option<AtAttach>,
 }
 
 impl Tally {
@@ -80,8 +82,16 @@ impl Tally {
                     lost: 0,
                     unreadable: 0,
                     forgotten: 0,
+                    found: None,
                 });
             }
+        }
+    }
+
+    /// What a target held already when it was attached to.
+    pub fn found(&mut self, id: TargetId, found: AtAttach) {
+        if let Some(target) = self.targets.get_mut(&id) {
+            target.found = Some(found);
         }
     }
 
@@ -124,6 +134,7 @@ impl Tally {
             handoffs: 0,
             findings: 0,
             probes_missing: Vec::new(),
+            at_attach: None,
         });
     }
 
@@ -150,10 +161,16 @@ impl Tally {
             hits: sum(|stats| stats.hits),
             lost_ring: sum(|stats| stats.lost_ring),
             lost_map: sum(|stats| stats.lost_map),
+            lost_image: sum(|stats| stats.lost_image),
             lost_slot: sum(|stats| stats.lost_slot),
             ..ProbeStats::default()
         };
         self.bpf_seconds = bpf_seconds;
+    }
+
+    /// Records that made no sense, over the whole run so far.
+    pub const fn malformed(&mut self, records: u64) {
+        self.malformed = records;
     }
 
     /// A finding that the operator accepts: count it here instead of folding it.
@@ -247,7 +264,10 @@ impl Tally {
             polls: None,
             events: Events {
                 received: self.received,
-                lost: losses(&self.kernel).into(),
+                lost: losses(&self.kernel)
+                    .into_iter()
+                    .chain([("malformed", self.malformed)])
+                    .collect(),
             },
             overhead: Overhead {
                 probe_hits: self.kernel.hits,
@@ -342,7 +362,8 @@ impl Tally {
         let watched = || self.targets.values().filter(|target| !target.slots.is_empty());
         let gaps: u64 = watched().map(|target| target.gaps).sum();
         let accounted: u64 = self.targets.values().map(|target| target.lost).sum();
-        let trailing = (self.kernel.lost_ring + self.kernel.lost_map).saturating_sub(accounted);
+        let all = self.kernel.lost_ring + self.kernel.lost_map + self.kernel.lost_image + self.malformed;
+        let trailing = all.saturating_sub(accounted);
         let lost = watched().map(|target| target.lost).sum::<u64>() + trailing;
         match (gaps, lost) {
             (0, 0) => None,
@@ -378,15 +399,17 @@ impl Target {
             handoffs: self.handoffs,
             findings: self.findings,
             probes_missing: self.missing.iter().map(|probe| probe.name()).collect(),
+            at_attach: self.found,
         }
     }
 }
 
 /// Why the kernel side lost events, and how many.
-pub(super) const fn losses(stats: &ProbeStats) -> [(&'static str, u64); 3] {
+pub(super) const fn losses(stats: &ProbeStats) -> [(&'static str, u64); 4] {
     [
         ("ring_full", stats.lost_ring),
         ("map_full", stats.lost_map),
+        ("no_image", stats.lost_image),
         ("no_slot", stats.lost_slot),
     ]
 }

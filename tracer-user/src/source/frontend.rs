@@ -1,23 +1,32 @@
 //! CPython's front end: what one process's records mean to the engine.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
-use tracer_common::record::{
-    CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, kind, work,
+use tracer_common::{
+    config::{Recipe, RecipeKey, SlotVar, step},
+    record::{
+        CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
+        kind, repr, work,
+    },
 };
 
 use super::{
     names::NameSet,
-    sites::{Sites, library_path},
+    sites::{Sites, library_path, package_path},
 };
 use crate::{
     correlate::{
         event::{
-            Brings, Carrier, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What, Work,
+            Brings, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What,
+            Work,
         },
         value::{Content, Found, Held, Value},
     },
     runtime::cpython::{
+        attributes::{self, End},
         core::Core,
         memory::ProcessMemory,
         modules,
@@ -28,6 +37,10 @@ use crate::{
 
 /// Types whose names are kept for one target.
 const MAX_TYPES: usize = 4_096;
+/// Recipes that are kept for one target.
+const MAX_RECIPES: usize = 4_096;
+/// Nanoseconds in which one step is looked at no more than once: records that were on their way say the same.
+const AGAIN: u64 = 1_000_000;
 
 /// A process whose interpreter has just come up or was just found.
 #[derive(Debug)]
@@ -69,11 +82,24 @@ pub struct Frontend {
     sites: Sites,
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
+    /// Threads that take their work by hand.
+    by_hand: HashSet<u32>,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
     /// The variables that were seen, as they were told.
     variables: Vec<What>,
+    /// The watched name that each slot of the kernel side goes by.
+    slot_names: Vec<u32>,
+    recipes: HashMap<(u64, u32), Recipe>,
+    /// Of those, the ones that the kernel side does not have yet.
+    fresh: Vec<(u64, u32)>,
+    /// Steps that a record could not take: from which object of which type, and their numbers.
+    unresolved: Vec<(u64, u64, u32)>,
+    looked_at: HashMap<(u64, u32), u64>,
+    said: BTreeSet<String>,
+    /// What a person has to know.
+    to_say: Vec<String>,
 }
 
 impl Frontend {
@@ -92,9 +118,17 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
+            by_hand: HashSet::new(),
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
+            slot_names: Vec::new(),
+            recipes: HashMap::new(),
+            fresh: Vec::new(),
+            unresolved: Vec::new(),
+            looked_at: HashMap::new(),
+            said: BTreeSet::new(),
+            to_say: Vec::new(),
         }
     }
 
@@ -115,6 +149,9 @@ impl Frontend {
             seen: self.seen,
             named: self.named.clone(),
             variables: self.variables.clone(),
+            slot_names: self.slot_names.clone(),
+            fresh: self.recipes.keys().copied().collect(),
+            recipes: self.recipes.clone(),
             ..Self::new(id, child)
         }
     }
@@ -168,12 +205,27 @@ impl Frontend {
     pub fn translate(&mut self, record: &Record, values: &[RawValue], out: &mut Vec<Event>) {
         self.lost_until(record.lost, record.time, out);
         let (time, tid) = (record.time, record.tid);
-        if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
+        if record.flags & flag::OTHER_INTERPRETER != 0 {
+            // Another interpreter of the process has queues, contexts and threads of its own: nothing of the main one's is missing.
+            if !matches!(record.kind, kind::READ | kind::VAR) {
+                return;
+            }
+        } else if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
             out.push(self.event(time, tid, What::Gap { lost: 1 }));
             return;
         }
-        if let Some(what) = self.what(record, values) {
+        let what = self.what(record, values);
+        if matches!(record.kind, kind::READ | kind::BIND) {
+            self.watch_for_queues(record, out);
+        }
+        if let Some(what) = what {
             out.push(self.event(time, tid, what));
+        }
+        for (object, type_object, number) in std::mem::take(&mut self.unresolved) {
+            let last = self.looked_at.insert((type_object, number), time);
+            if last.is_none_or(|last| time.saturating_sub(last) > AGAIN) {
+                self.learn(object, number);
+            }
         }
     }
 
@@ -242,9 +294,7 @@ impl Frontend {
                 What::Submit {
                     item: ItemKey(record.callable),
                     queue: QueueKey(0),
-                    work: Work::Thread {
-                        pool: calls(&stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
-                    },
+                    work: started(&stack),
                     primitive: Primitive::Thread,
                     brings: Brings::Nothing,
                     scope,
@@ -252,6 +302,7 @@ impl Frontend {
                     stack,
                 }
             }
+            kind::CONTEXT_HANDED => self.context_handed(record, values)?,
             kind::RANDOM => {
                 let stack = self.stack(record);
                 // Ids are drawn for many purposes: only those under a function that mints matter.
@@ -271,10 +322,46 @@ impl Frontend {
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::EXITED => {
                 self.queues.remove(&record.tid);
+                self.by_hand.remove(&record.tid);
                 What::End
             }
             _ => return None,
         })
+    }
+
+    /// anyio copied a context for one of its threads.
+    fn context_handed(&mut self, record: &Record, values: &[RawValue]) -> Option<What> {
+        let stack = self.stack(record);
+        if !calls(&stack, ANYIO, ANYIO_SUBMITS) {
+            return None;
+        }
+        Some(What::Submit {
+            item: ItemKey(record.brings),
+            queue: QueueKey(0),
+            work: Work::InContext,
+            primitive: Primitive::Anyio,
+            brings: Brings::Scope(Scope(record.brings)),
+            scope: Scope(record.scope),
+            held: self.held(values),
+            stack,
+        })
+    }
+
+    /// Tells once of a thread that it takes its work by hand.
+    fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
+        if record.tid == self.tgid || self.by_hand.contains(&record.tid) {
+            return;
+        }
+        let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
+        if self.sites.takes_work(frames) {
+            self.by_hand.insert(record.tid);
+            let what = What::Existing {
+                doing: Doing::ByHand,
+                scope: Scope(record.scope),
+                held: Held::default(),
+            };
+            out.push(self.event(record.time, record.tid, what));
+        }
     }
 
     fn none(&self) -> u64 {
@@ -283,7 +370,11 @@ impl Frontend {
 
     fn put(&mut self, record: &Record, values: &[RawValue]) -> What {
         let stack = self.stack(record);
-        let item = record.work == work::WORK_ITEM;
+        let work = match record.work {
+            work::WORK_ITEM => Work::Item,
+            work::POOL_TUPLE => pool_work(&stack),
+            _ => Work::Data,
+        };
         let brings = if record.brings != 0 {
             Brings::Scope(Scope(record.brings))
         } else if record.flags & flag::OPAQUE_ITEM != 0 {
@@ -294,11 +385,11 @@ impl Frontend {
         What::Submit {
             item: ItemKey(record.object),
             queue: QueueKey(record.queue),
-            work: if item { Work::Item } else { Work::Data },
-            primitive: if item {
-                primitive(&stack, brings)
-            } else {
-                Primitive::Unknown
+            work,
+            primitive: match work {
+                Work::Item => primitive(&stack, brings),
+                Work::Batch | Work::Piece => Primitive::Threadpool,
+                _ => Primitive::Unknown,
             },
             brings,
             scope: Scope(record.scope),
@@ -322,6 +413,35 @@ impl Frontend {
             Some(false) => return None,
             // Whether it is watched cannot be told: what follows is not the whole truth.
             None => return Some(What::Gap { lost: 1 }),
+        }
+        self.slot_names
+            .resize(self.slot_names.len().max(index + 1), u32::MAX);
+        self.slot_names[index] = name;
+        // Of the variables that a path may begin with, the one with the longest name is meant.
+        for other in 0..self.slots.len() {
+            let Some(rival) = self.slots[other].and(self.slot_names.get(other)) else {
+                continue;
+            };
+            let Some(rival) = self
+                .names
+                .names
+                .get(*rival as usize)
+                .filter(|r| r.name == watched.name)
+            else {
+                continue;
+            };
+            if rival.path.len() < watched.path.len() {
+                return None;
+            }
+            if rival.path.len() > watched.path.len() {
+                self.slots[other] = None;
+            }
+        }
+        for other in &watched.others {
+            self.say(format!(
+                "{other} is not watched: {} is, and one path of a variable can be followed",
+                watched.name
+            ));
         }
         let number = Slot(self.seen);
         self.seen += 1;
@@ -374,7 +494,107 @@ impl Frontend {
 
     /// What a raw value says.
     pub fn found(&mut self, raw: &RawValue) -> Found {
+        if raw.state == state::UNRESOLVED {
+            self.unresolved
+                .push((raw.object, raw.type_object, raw.len as u32));
+        }
         found(raw, |address| self.type_name(address))
+    }
+
+    /// What the kernel side would say of the object at `object` in this slot; read from outside.
+    pub fn describe(&mut self, slot: &SlotVar, object: u64) -> RawValue {
+        // All zero means unreadable.
+        let unreadable: RawValue = bytemuck::Zeroable::zeroed();
+        let (end, number) = if slot.steps == 0 {
+            (End::Leaf(object), 0)
+        } else {
+            (self.learn(object, step(slot.name, 0)), step(slot.name, 0))
+        };
+        let Some(interpreter) = self.interpreter() else {
+            return unreadable;
+        };
+        let raw = match end {
+            End::Leaf(leaf) => interpreter.value(leaf).unwrap_or(unreadable),
+            End::Missing => RawValue {
+                object,
+                state: state::OBJECT,
+                repr: repr::NONE,
+                ..unreadable
+            },
+            End::Unknown => RawValue {
+                object,
+                state: state::UNRESOLVED,
+                len: u64::from(number),
+                ..unreadable
+            },
+        };
+        RawValue { root: object, ..raw }
+    }
+
+    /// Finds out how to take a step, and those after it, from this object.
+    fn learn(&mut self, object: u64, number: u32) -> End {
+        let (name, at) = (number >> 8, number & 0xff);
+        let names = Arc::clone(&self.names);
+        let (Some(watched), Some(interpreter)) = (names.names.get(name as usize), self.interpreter()) else {
+            return End::Unknown;
+        };
+        let walk = attributes::walk(interpreter, object, &watched.path, at as usize);
+        if self.recipes.len() >= MAX_RECIPES {
+            return walk.end;
+        }
+        if let Some(type_name) = walk.impossible {
+            let step = walk
+                .recipes
+                .last()
+                .and_then(|(_, at, _)| watched.path.get(*at as usize));
+            self.say(format!(
+                "{} cannot be followed: {} of a {type_name} is computed by its code",
+                watched.name,
+                step.map_or("?", |step| step)
+            ));
+        }
+        for (type_object, at, recipe) in walk.recipes {
+            let key = (type_object, step(name, at));
+            if self.recipes.insert(key, recipe) != Some(recipe) {
+                self.fresh.push(key);
+            }
+        }
+        walk.end
+    }
+
+    /// How to take steps, as far as the kernel side has not been told yet.
+    pub fn fresh_recipes(&mut self) -> Vec<(RecipeKey, Recipe)> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let known = |key: &(u64, u32)| {
+            self.recipes
+                .get(key)
+                .map(|recipe| (self.recipe_key(*key), *recipe))
+        };
+        fresh.iter().filter_map(known).collect()
+    }
+
+    /// All steps that the kernel side was told of.
+    pub fn recipe_keys(&self) -> impl Iterator<Item = RecipeKey> + '_ {
+        self.recipes.keys().map(|key| self.recipe_key(*key))
+    }
+
+    const fn recipe_key(&self, (type_object, step): (u64, u32)) -> RecipeKey {
+        RecipeKey {
+            type_object,
+            tgid: self.tgid,
+            step,
+        }
+    }
+
+    /// What a person has to know, each thing once.
+    pub fn to_say(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.to_say)
+    }
+
+    fn say(&mut self, text: String) {
+        if self.said.len() < MAX_TYPES && self.said.insert(text.clone()) {
+            self.to_say.push(text);
+        }
     }
 
     /// A value that only travels when there is one.
@@ -396,7 +616,7 @@ impl Frontend {
     fn value(&mut self, raw: &RawValue) -> Option<Value> {
         match self.found(raw) {
             Found::Value(value) => Some(value),
-            Found::Unset | Found::Unreadable => None,
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
         }
     }
 
@@ -431,9 +651,42 @@ impl Frontend {
     }
 }
 
+/// What anyio hands work to its threads with.
+const ANYIO: &str = "anyio/_backends/_asyncio.py";
+const ANYIO_SUBMITS: &str = "run_sync_in_worker_thread";
+
+/// What a thread is started for.
+fn started(stack: &Stack) -> Work {
+    if calls(stack, ANYIO, ANYIO_SUBMITS) {
+        Work::ContextThread
+    } else {
+        Work::Thread {
+            pool: calls(stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
+        }
+    }
+}
+
+/// What a tuple is that was put into a queue, by who put it: a `multiprocessing.pool.ThreadPool` hands batches to a thread of its
+/// own, which hands them on to its workers (`Lib/multiprocessing/pool.py`).
+fn pool_work(stack: &Stack) -> Work {
+    let Some(frame) = stack.frames.first() else {
+        return Work::Data;
+    };
+    if library_path(&frame.site.file) != Some("multiprocessing/pool.py") {
+        return Work::Data;
+    }
+    match frame.site.function.rsplit('.').next() {
+        Some("_handle_tasks") => Work::Piece,
+        Some("apply_async" | "_map_async" | "imap" | "imap_unordered") => Work::Batch,
+        _ => Work::Data,
+    }
+}
+
 /// How an item was handed over, by the frames between the program and the queue.
 fn primitive(stack: &Stack, brings: Brings) -> Primitive {
-    if calls(stack, "asyncio/threads.py", "to_thread") {
+    if calls(stack, "asgiref/sync.py", "__call__") {
+        Primitive::Asgiref
+    } else if calls(stack, "asyncio/threads.py", "to_thread") {
         Primitive::ToThread
     } else if matches!(brings, Brings::Scope(_)) {
         Primitive::CopyContext
@@ -449,7 +702,9 @@ fn primitive(stack: &Stack, brings: Brings) -> Primitive {
 /// Whether the machinery that leads to the probe, up to the program's own frame, includes this function.
 fn calls(stack: &Stack, file: &str, function: &str) -> bool {
     stack.frames.iter().take_while(|f| f.machinery).any(|f| {
-        library_path(&f.site.file) == Some(file)
+        library_path(&f.site.file)
+            .or_else(|| package_path(&f.site.file))
+            .is_some_and(|path| path == file)
             && f.site
                 .function
                 .rsplit('.')

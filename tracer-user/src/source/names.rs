@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    MAX_NAME,
+    MAX_NAME, MAX_STEPS,
     config::{Name, NameKey},
     record::marker,
 };
@@ -17,14 +17,23 @@ use crate::{
     },
 };
 
-/// Reserved variables, by which a program announces facts.
-pub const RESERVED: [(&str, u8); 1] = [("bleedtrace.task_minted", marker::TASK_MINTED)];
+/// Variables by which a program announces facts, and one that tells what anyio does.
+pub const RESERVED: [(&str, u8); 2] = [
+    ("bleedtrace.task_minted", marker::TASK_MINTED),
+    ("current_async_library_cvar", marker::CONTEXT_HANDED),
+];
 
 /// One watched name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchedName {
-    /// The variable's name.
+    /// What is watched, as it was written: the name of a variable, or a path that begins with one.
     pub name: Arc<str>,
+    /// The variable's name.
+    pub variable: Arc<str>,
+    /// The attributes and keys that lead from its value to what says who a request is for.
+    pub path: Vec<Arc<str>>,
+    /// Other paths of the same variable, which cannot be followed as well.
+    pub others: Vec<Arc<str>>,
     /// The module that must hold it; any of these, or whichever it is when there is none.
     pub modules: Vec<String>,
     /// What it is for.
@@ -65,10 +74,28 @@ impl NameSet {
                 },
                 None => names.push(WatchedName {
                     name: Arc::from(name.as_str()),
+                    variable: Arc::from(name.as_str()),
+                    path: Vec::new(),
+                    others: Vec::new(),
                     modules: module.iter().cloned().collect(),
                     role,
                     empty: empty(watch, name),
                 }),
+            }
+        }
+        // The names of variables may have dots in them: which part of a path is the name is known when such a variable is seen.
+        for whole in names.clone() {
+            for (variable, path) in paths(&whole.name) {
+                match names.iter_mut().find(|known| *known.variable == *variable) {
+                    Some(known) => known
+                        .others
+                        .extend((!known.path.is_empty()).then(|| Arc::clone(&whole.name))),
+                    None => names.push(WatchedName {
+                        variable,
+                        path,
+                        ..whole.clone()
+                    }),
+                }
             }
         }
         let mints = watch
@@ -88,10 +115,12 @@ impl NameSet {
     pub fn keys(&self) -> impl Iterator<Item = (NameKey, Name)> + '_ {
         let watched = self.names.iter().zip(0..).map(|(watched, number)| {
             (
-                &*watched.name,
+                &*watched.variable,
                 Name {
                     number,
                     request: u32::from(watched.role == Role::Request),
+                    steps: watched.path.len() as u32,
+                    marker: 0,
                 },
             )
         });
@@ -99,14 +128,21 @@ impl NameSet {
             (
                 *name,
                 Name {
-                    number: u32::from(*marker),
+                    number: 0,
                     request: 0,
+                    steps: 0,
+                    marker: u32::from(*marker),
                 },
             )
         });
         watched
             .chain(reserved)
             .map(|(name, value)| (key(self.number, name), value))
+    }
+
+    /// Whether paths lead on from the values of some variables.
+    pub fn has_paths(&self) -> bool {
+        self.names.iter().any(|name| !name.path.is_empty())
     }
 
     /// Whether ids that are drawn matter: only then `os.urandom` is probed.
@@ -126,6 +162,23 @@ impl NameSet {
             .any(|(whole, tail)| whole.matches(&name) || tail.matches(&name));
         hit.then_some(Named::Mint)
     }
+}
+
+/// The ways to read `name` as the name of a variable and a path of attributes or keys, the longest name first.
+fn paths(name: &str) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    if parts.iter().any(|part| part.is_empty() || !part.is_ascii()) {
+        return Vec::new();
+    }
+    (parts.len().saturating_sub(MAX_STEPS).max(1)..parts.len())
+        .rev()
+        .map(|at| {
+            (
+                Arc::from(parts[..at].join(".")),
+                parts[at..].iter().copied().map(Arc::from).collect(),
+            )
+        })
+        .collect()
 }
 
 fn empty(watch: &Watch, name: &str) -> Arc<[EmptyValue]> {
@@ -200,6 +253,53 @@ mod tests {
     fn a_package_is_named_by_its_folder() {
         assert_eq!(dotted("/a/pkg/__init__.py"), "a.pkg");
         assert_eq!(dotted("<frozen importlib>"), "<frozen importlib>");
+    }
+
+    fn watching(identity: &[&str]) -> NameSet {
+        let watch = Watch {
+            identity: identity.iter().map(|name| VarSelector::named(name)).collect(),
+            ..Watch::default()
+        };
+        NameSet::new(0, &watch)
+    }
+
+    #[test]
+    fn a_path_begins_with_any_name_that_leaves_at_most_four_steps() {
+        let set = watching(&["a.b.c.d.e.f"]);
+        let found: Vec<_> = set
+            .names
+            .iter()
+            .map(|n| (&*n.variable, n.path.join("/")))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("a.b.c.d.e.f", String::new()),
+                ("a.b.c.d.e", "f".to_owned()),
+                ("a.b.c.d", "e/f".to_owned()),
+                ("a.b.c", "d/e/f".to_owned()),
+                ("a.b", "c/d/e/f".to_owned()),
+            ]
+        );
+        assert!(set.names.iter().all(|n| &*n.name == "a.b.c.d.e.f"));
+        assert_eq!(watching(&["tenant", "a..b", ".a", "ü.b"]).names.len(), 4);
+    }
+
+    #[test]
+    fn a_name_that_is_given_itself_is_no_beginning_of_a_path() {
+        let set = watching(&["app", "app.tenant"]);
+        let app = set.names.iter().find(|n| &*n.variable == "app").unwrap();
+        assert_eq!((&*app.name, app.path.len(), app.others.len()), ("app", 0, 0));
+    }
+
+    #[test]
+    fn a_second_path_of_one_variable_is_remembered() {
+        let set = watching(&["ctx.tenant", "ctx.user"]);
+        let ctx = set.names.iter().find(|n| &*n.variable == "ctx").unwrap();
+        assert_eq!(
+            (&*ctx.name, &*ctx.others),
+            ("ctx.tenant", &[Arc::from("ctx.user")][..])
+        );
     }
 
     #[test]

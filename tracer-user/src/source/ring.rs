@@ -8,17 +8,23 @@ use tracer_common::record::{CodeHead, RawValue, Record, kind};
 /// The reader's end of the ring.
 pub struct Ring {
     ring: RingBuf<MapData>,
+    malformed: u64,
 }
 
 impl Ring {
     /// Reads from this ring.
     pub const fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+        Self { ring, malformed: 0 }
     }
 
     /// The descriptor that becomes readable when the kernel side wakes its reader.
     pub fn descriptor(&self) -> RawFd {
         self.ring.as_raw_fd()
+    }
+
+    /// Messages so far whose size was not what they announce.
+    pub const fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Hands every waiting message to `each`, in order, up to `most`. Returns how many there were.
@@ -29,6 +35,8 @@ impl Ring {
             count += 1;
             if let Some(message) = decode(&item) {
                 each(message);
+            } else {
+                self.malformed += 1;
             }
         }
         count

@@ -15,6 +15,7 @@ use crate::{
         code::{Code, CodeIdentity},
         core::Core,
         memory::ProcessMemory,
+        queue_user::QueueUse,
     },
 };
 
@@ -24,7 +25,7 @@ const MAX_CODES: usize = 20_000;
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// The standard library's own executors, loops and threads: part of the hop, not of the program.
-const MACHINERY: [&str; 7] = [
+const MACHINERY: [&str; 9] = [
     "asyncio/",
     "concurrent/futures/",
     "threading.py",
@@ -32,6 +33,16 @@ const MACHINERY: [&str; 7] = [
     "uuid.py",
     "secrets.py",
     "functools.py",
+    "multiprocessing/pool.py",
+    "multiprocessing/dummy/",
+];
+
+/// Packages whose business it is to hand work over, likewise.
+const PACKAGES: [&str; 4] = [
+    "anyio/",
+    "asgiref/sync.py",
+    "sniffio/",
+    "starlette/concurrency.py",
 ];
 
 /// What is known of the code objects of one target.
@@ -55,6 +66,8 @@ struct Place {
     file: Arc<str>,
     named: Option<Named>,
     machinery: bool,
+    /// None if it could not be read.
+    queue: Option<QueueUse>,
     /// Lines by the instruction's distance from the code object: decoding the line table takes a while.
     lines: HashMap<u32, u32>,
 }
@@ -81,6 +94,18 @@ impl Sites {
         }
     }
 
+    /// Whether a function of the program among these frames, which were resolved before, takes work from a queue by hand, or may:
+    /// nobody knows what a caller does whose code could not be read.
+    pub fn takes_work(&self, frames: &[RawFrame]) -> bool {
+        frames.iter().enumerate().any(|(depth, raw)| {
+            let calls = depth > 0;
+            self.codes.get(&raw.code).map_or(calls, |known| {
+                let place = known.place.as_ref().filter(|place| !place.machinery);
+                place.is_some_and(|place| place.queue.map_or(calls, |queue| queue.takes(calls)))
+            })
+        })
+    }
+
     /// Takes in a code object that the kernel side tells. It was alive then; that it may not be any more does not matter.
     pub fn tell(
         &mut self,
@@ -102,7 +127,8 @@ impl Sites {
             told => read().or(told),
         };
         if let Some(code) = code {
-            self.keep(head.code, Instant::now(), code, names);
+            let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, head.code).ok());
+            self.keep(head.code, Instant::now(), code, queue, names);
         }
     }
 
@@ -129,17 +155,18 @@ impl Sites {
         let Some(code) = memory.and_then(|memory| Code::read(memory, core.layout, address).ok()) else {
             return;
         };
-        self.keep(address, now, code, names);
+        let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, address).ok());
+        self.keep(address, now, code, queue, names);
     }
 
-    fn keep(&mut self, address: u64, now: Instant, code: Code, names: &NameSet) {
+    fn keep(&mut self, address: u64, now: Instant, code: Code, queue: Option<QueueUse>, names: &NameSet) {
         if self.codes.len() >= MAX_CODES {
             self.codes.clear();
         }
         let known = Known {
             identity: code.identity,
             checked: now,
-            place: place(code, names),
+            place: place(code, queue, names),
         };
         self.codes.insert(address, known);
     }
@@ -183,7 +210,7 @@ fn unknown(raw: &RawFrame) -> Frame {
     }
 }
 
-fn place(code: Code, names: &NameSet) -> Option<Place> {
+fn place(code: Code, queue: Option<QueueUse>, names: &NameSet) -> Option<Place> {
     if code.is_trampoline() {
         return None;
     }
@@ -192,14 +219,24 @@ fn place(code: Code, names: &NameSet) -> Option<Place> {
         file: Arc::from(code.filename.as_str()),
         named: names.named(&code.filename, &code.qualname),
         machinery: is_machinery(&code.filename),
+        queue,
         lines: HashMap::new(),
         code,
     })
 }
 
-/// Whether a file belongs to the standard library's machinery: `.../python3.N/asyncio/...` and the like.
+/// Whether a file belongs to the machinery of a hop: `.../python3.N/asyncio/...` and the like.
 pub fn is_machinery(file: &str) -> bool {
-    library_path(file).is_some_and(|rest| MACHINERY.iter().any(|m| rest.starts_with(m)))
+    let of = |path: Option<&str>, machinery: &[&str]| {
+        path.is_some_and(|rest| machinery.iter().any(|m| rest.starts_with(m)))
+    };
+    of(library_path(file), &MACHINERY) || of(package_path(file), &PACKAGES)
+}
+
+/// The part of a path below a directory of installed packages.
+pub fn package_path(file: &str) -> Option<&str> {
+    let below = |directory| file.rsplit_once(directory).map(|(_, rest)| rest);
+    below("/site-packages/").or_else(|| below("/dist-packages/"))
 }
 
 /// The part of a path below a standard library's directory.
@@ -223,5 +260,15 @@ mod tests {
         assert!(!is_machinery("/usr/lib/python3.12/site-packages/asyncio/x.py"));
         assert!(!is_machinery("/usr/lib/python3.12/http/server.py"));
         assert!(!is_machinery("/srv/asyncio/threads.py"));
+        assert!(is_machinery(
+            "/usr/lib/python3.12/multiprocessing/dummy/__init__.py"
+        ));
+        assert!(is_machinery("/v/lib/python3.12/site-packages/anyio/to_thread.py"));
+        assert!(is_machinery("/usr/lib/python3/dist-packages/asgiref/sync.py"));
+        assert!(!is_machinery("/v/lib/python3.12/site-packages/asgiref/local.py"));
+        assert!(!is_machinery(
+            "/v/lib/python3.12/site-packages/fastapi/routing.py"
+        ));
+        assert!(!is_machinery("/srv/anyio/to_thread.py"));
     }
 }

@@ -70,7 +70,7 @@ impl Snapshot {
                     .names
                     .names
                     .iter()
-                    .position(|n| *n.name == *variable.name);
+                    .position(|n| *n.variable == *variable.name);
                 if let Some(name) = number
                     && snapshot.slots.len() < MAX_SLOTS
                 {
@@ -78,7 +78,7 @@ impl Snapshot {
                         var: variable.address,
                         hash: variable.hash,
                         name: name as u32,
-                        pad: 0,
+                        steps: frontend.names.names[name].path.len() as u32,
                     };
                     snapshot.slots.push(slot);
                     snapshot.defaults.push(variable.default);
@@ -93,9 +93,13 @@ impl Snapshot {
     /// The variables, in the order of [`Self::slots`].
     pub fn variables(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for (index, (slot, default)) in self.slots.iter().zip(&self.defaults).enumerate() {
-            let default = match frontend.found(default) {
+            let default = match default.state {
+                found::OBJECT => frontend.describe(slot, default.object),
+                _ => *default,
+            };
+            let default = match frontend.found(&default) {
                 Found::Value(value) => Some(value),
-                Found::Unset | Found::Unreadable => None,
+                Found::Unset | Found::Unreadable | Found::Unresolved => None,
             };
             let what = frontend.variable(index as u8, slot.name, slot.var, default);
             out.extend(what.map(|what| frontend.event(time, frontend.tgid, what)));
@@ -124,35 +128,28 @@ impl Snapshot {
         if let Some(native) = thread.native_thread_id {
             return self.tids.get(&native).copied();
         }
-        let is_it = |tid: &&u32| {
-            robust_list(**tid).is_some_and(|list| belongs(list, thread.thread_id))
-        };
+        let is_it = |tid: &&u32| robust_list(**tid).is_some_and(|list| belongs(list, thread.thread_id));
         self.tids.values().find(is_it).copied()
     }
 
-    fn held(&self, frontend: &Frontend, slots: &[SlotVar], address: u64) -> Vec<RawValue> {
+    fn held(&self, frontend: &mut Frontend, slots: &[SlotVar], address: u64) -> Vec<RawValue> {
         // All zero means unreadable.
         let unreadable: RawValue = bytemuck::Zeroable::zeroed();
         let unset = RawValue {
             state: found::UNSET,
             ..unreadable
         };
-        let Some(interpreter) = frontend.interpreter() else {
-            return Vec::new();
-        };
         let context = self.contexts.get(&address);
-        let of_slot = |slot: &SlotVar| match context {
+        let mut of_slot = |slot: &SlotVar| match context {
             None if address == 0 => unset,
             None => unreadable,
             Some(context) => context
                 .bindings
                 .iter()
                 .find(|(variable, _)| *variable == slot.var)
-                .map_or(unset, |(_, value)| {
-                    interpreter.value(*value).unwrap_or(unreadable)
-                }),
+                .map_or(unset, |(_, value)| frontend.describe(slot, *value)),
         };
-        slots.iter().map(of_slot).collect()
+        slots.iter().map(&mut of_slot).collect()
     }
 }
 

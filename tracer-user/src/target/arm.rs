@@ -31,14 +31,24 @@ pub(super) fn mapped_core(
     let exe = process.exe()?;
     // The executable itself, else a library that is called like one: looking at all would read every file.
     let is_candidate = |m: &&Mapping| {
-        m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
+        m.is_file()
+            && m.executable
+            && (m.candidates().contains(&exe) || m.file_name().starts_with(b"libpython"))
     };
     let mut seen = BTreeSet::new();
+    let mut refused = None;
     for mapping in maps.iter().filter(is_candidate) {
-        if !seen.insert((mapping.file.major, mapping.file.minor, mapping.file.inode)) {
+        if !seen.insert(mapping.file) {
             continue;
         }
-        let file = process.open_mapped(mapping)?;
+        let file = match process.open_image(mapping, maps) {
+            Ok(file) => file,
+            // It need not be the one that carries the interpreter.
+            Err(error) => {
+                refused.get_or_insert(error);
+                continue;
+            }
+        };
         let name = String::from_utf8_lossy(mapping.file_name()).into_owned();
         let index = registry
             .arm_core(&file, &name)
@@ -51,7 +61,7 @@ pub(super) fn mapped_core(
             return Ok(Some((index, mapping.range.start.wrapping_sub(vaddr))));
         }
     }
-    Ok(None)
+    refused.map_or(Ok(None), |error| Err(error.into()))
 }
 
 /// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.
@@ -77,11 +87,29 @@ pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[M
         .filter(|m| m.is_file() && m.executable)
         .filter(|m| m.file_name().starts_with(b"libpython") || m.file_name().starts_with(b"python"));
     let cores: BTreeSet<PathBuf> = places
-        .map(|m| PathBuf::from(OsStr::from_bytes(&m.raw_path).to_os_string()))
+        .flat_map(Mapping::candidates)
+        .map(|path| process.seen_from_inside(Path::new(OsStr::from_bytes(&path))))
         .collect();
-    cores
+    // The program and its library may have a standard library each.
+    cores.iter().fold(false, |armed, core| {
+        queue_beside(registry, process, core, minor) | armed
+    })
+}
+
+/// Arms a `_queue` module that a process has mapped from where none was expected. True when it was not armed before: what it did
+/// until now went unseen.
+pub(super) fn late_queue(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> bool {
+    let before = registry.armed_files();
+    let modules = maps
         .iter()
-        .any(|core| queue_beside(registry, process, core, minor))
+        .filter(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
+    for mapping in modules {
+        if let Ok(file) = process.open_mapped(mapping) {
+            // What cannot be armed was said when the process was attached to.
+            let _ = registry.arm_queue(&file, "_queue");
+        }
+    }
+    registry.armed_files() != before
 }
 
 fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, minor: u32) -> bool {
@@ -95,15 +123,26 @@ fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, minor: 
 }
 
 /// Arms what a process that has just exec'd is going to run, if that is a CPython: nothing is mapped yet but the executable.
-pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<(), ArmError> {
+/// True when it is.
+pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool, ArmError> {
     let exe = PathBuf::from(OsString::from_vec(process.exe().unwrap_or_default()));
-    let Ok(file) = process.open_exe() else {
-        return Ok(());
+    let exe = process.seen_from_inside(&exe);
+    let file = match process.open_exe() {
+        Ok(file) => file,
+        // It may be any program; one that is called like an interpreter is worth a word.
+        Err(error)
+            if exe
+                .file_name()
+                .is_some_and(|name| name.as_bytes().starts_with(b"python")) =>
+        {
+            return Err(ArmError::Refused(error.to_string()));
+        }
+        Err(_) => return Ok(false),
     };
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
         let minor = armed(registry, index).core.version.minor;
         queue_beside(registry, process, &exe, minor);
-        return Ok(());
+        return Ok(true);
     }
     for path in libpythons(process, &file, &exe) {
         let Ok(file) = process.open_in_root(&path) else {
@@ -112,10 +151,10 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<(), 
         if let Some(index) = registry.arm_core(&file, &path.to_string_lossy())? {
             let minor = armed(registry, index).core.version.minor;
             queue_beside(registry, process, &path, minor);
-            return Ok(());
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 fn libpythons(process: &Process, file: &File, exe: &Path) -> Vec<PathBuf> {

@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,8 +17,10 @@ use tracer_common::{
 
 use super::{
     arm,
+    descendants::descendants,
     identify::identify,
     keeper::Keeper,
+    maps::Mapping,
     process::{Process, ProcessError},
     user::Database,
 };
@@ -26,8 +30,12 @@ use crate::{
         registry::{ArmError, Registry},
     },
     config::Config,
-    correlate::event::{Carrier, Event, Role, TargetId, What},
+    correlate::{
+        event::{Carrier, Doing, Event, Role, TargetId, What},
+        value::{Content, Found, Held},
+    },
     elf::Cost,
+    report::summary::AtAttach,
     runtime::cpython::memory::{MemoryError, ProcessMemory},
     source::{
         frontend::{Frontend, Interpreted},
@@ -48,8 +56,15 @@ const NEEDED: [Probe; 8] = [
     Probe::ThreadStart,
 ];
 
-/// How often a running process is looked at again when it changed meanwhile.
-const SNAPSHOT_TRIES: usize = 20;
+/// How often a running process is looked at again when it changed meanwhile; after the first few times with a pause before.
+const SNAPSHOT_TRIES: usize = 40;
+const HASTY_TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(2);
+/// How often descendants are looked for again: those that were found may have forked before they were traced.
+const MAX_ROUNDS: usize = 16;
+/// When a process's map is looked at again, in nanoseconds: soon, then ever less often.
+const FIRST_LOOK: u64 = 50_000_000;
+const LAST_PAUSE: u64 = 30_000_000_000;
 
 /// Why a process cannot be traced.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +120,8 @@ pub enum Notice {
         probes: BTreeMap<Probe, Cost>,
         /// The probes that it needs and has not.
         missing: Vec<Probe>,
+        /// What it held already, when it ran before it was attached to.
+        found: Option<AtAttach>,
     },
     /// It ended, or became something else.
     Ended {
@@ -124,6 +141,13 @@ pub enum Notice {
     },
     /// Variables that are in use in a process.
     InUse(BTreeSet<String>),
+    /// Something that a person has to know of a process.
+    Remark {
+        /// The process.
+        pid: u32,
+        /// What.
+        text: String,
+    },
 }
 
 /// A process that the kernel side knows.
@@ -134,6 +158,9 @@ struct Followed {
     queue: bool,
     /// Forked, and nothing of its own seen yet.
     untold: bool,
+    /// When its map is looked at again, and how long after that.
+    look: u64,
+    pause: u64,
 }
 
 /// Follows processes.
@@ -213,15 +240,17 @@ impl Follower {
         }
         let process = Process::open(pid)?;
         let maps = process.maps()?;
-        if !self.allow_greenlet
-            && maps
-                .iter()
-                .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
-        {
+        if !self.allow_greenlet && maps_greenlet(&maps) {
             return Err(FollowError::Greenlet(pid));
         }
-        let (index, bias) =
-            arm::mapped_core(&mut self.registry, &process, &maps)?.ok_or(FollowError::NotPython(pid))?;
+        let Some((index, bias)) = arm::mapped_core(&mut self.registry, &process, &maps)? else {
+            // Its loader may not have come to the library yet: then the interpreter will tell that it comes up.
+            let armed = arm::program(&mut self.registry, &process);
+            if !armed.map_err(|error| FollowError::Arm { pid, error })? {
+                return Err(FollowError::NotPython(pid));
+            }
+            return Ok(self.await_interpreter(pid)?);
+        };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let (set, service) = self.identify(&process)?;
         let memory = ProcessMemory::new(process.memory()?);
@@ -252,6 +281,7 @@ impl Follower {
             .add_target(pid, target(index, bias, &frontend.names, 0, &before.slots))?;
         // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
         let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
+        let known = events.len();
         match after {
             Ok(after) => after.carriers(&before.slots, &mut frontend, clock(), events),
             Err(error) => {
@@ -259,9 +289,110 @@ impl Follower {
                 return Err(error);
             }
         }
+        instruct(&mut self.registry, &mut frontend, notices);
+        let found = at_attach(before.slots.len(), &events[known..]);
         notices.push(Notice::InUse(before.in_use));
-        self.follow(frontend, service, queue, notices);
+        self.follow(frontend, service, queue, Some(found), time, notices);
         Ok(())
+    }
+
+    /// Attaches to what a process, which is followed, had started before. What cannot be traced is told; what runs no Python
+    /// may still start some.
+    pub fn add_descendants(
+        &mut self,
+        pid: u32,
+        clock: impl Fn() -> u64,
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), FollowError> {
+        let mut tried = BTreeSet::new();
+        for _ in 0..MAX_ROUNDS {
+            // Those that were born since are known to the kernel side: they are told of by a record.
+            let fresh: Vec<u32> = descendants(pid)
+                .into_iter()
+                .filter(|pid| !self.follows(*pid) && self.registry.programs.target(*pid).is_none())
+                .filter(|pid| tried.insert(*pid))
+                .collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for child in fresh {
+                match self.add_running(child, &clock, events, notices) {
+                    Ok(()) | Err(FollowError::Process(ProcessError::NoSuchProcess(_))) => {}
+                    Err(FollowError::NotPython(_)) => self.await_interpreter(child)?,
+                    Err(error @ FollowError::Attach(_)) => return Err(error),
+                    Err(error) => notices.push(self.failed(child, error.to_string())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a process that runs no Python yet: it may exec or fork some.
+    fn await_interpreter(&mut self, pid: u32) -> Result<(), AttachError> {
+        let identified = Process::open(pid).and_then(|process| self.identify(&process));
+        let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |(set, _)| set);
+        let target = target(NO_IMAGE, 0, &set, 0, &[]);
+        self.registry.programs.add_target(pid, target)?;
+        self.processes.insert(pid, Followed::default());
+        Ok(())
+    }
+
+    /// Looks again at the maps of processes whose time has come: a library that switches stacks may have been loaded since, or
+    /// a `_queue` module from where none was expected.
+    pub fn look_again(&mut self, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let due: Vec<u32> = self
+            .processes
+            .iter()
+            .filter(|(_, followed)| followed.frontend.is_some() && !followed.untold && followed.look <= time)
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in due {
+            if let Some(followed) = self.processes.get_mut(&pid) {
+                followed.pause = (followed.pause * 2).clamp(FIRST_LOOK, LAST_PAUSE);
+                followed.look = time + followed.pause;
+            }
+            let Ok(process) = Process::open(pid) else {
+                continue;
+            };
+            let maps = process.maps().unwrap_or_default();
+            if !self.allow_greenlet && maps_greenlet(&maps) {
+                self.withdraw(pid, time, events, notices);
+            } else if arm::late_queue(&mut self.registry, &process, &maps)
+                && let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref())
+            {
+                events.push(frontend.event(time, pid, What::Gap { lost: 1 }));
+            }
+        }
+    }
+
+    /// Lets a process go that has come to switch stacks: what was seen of it counts, what it does from here on does not.
+    fn withdraw(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let reason = format!("{}; it is traced no longer", FollowError::Greenlet(pid));
+        notices.push(self.failed(pid, reason));
+        self.registry.programs.remove_target(pid);
+        self.registry.programs.forget_scopes(pid);
+        if let Some(frontend) = self.processes.remove(&pid).and_then(|p| p.frontend) {
+            events.push(frontend.event(time, pid, What::Exit { detached: true }));
+            notices.push(Notice::Ended { id: frontend.id, pid });
+        }
+    }
+
+    fn failed(&self, pid: u32, reason: String) -> Notice {
+        let known = self
+            .processes
+            .get(&pid)
+            .and_then(|p| p.service.as_deref().map(str::to_owned));
+        let identified = || {
+            self.identify(&Process::open(pid).ok()?)
+                .ok()
+                .map(|(_, service)| service)
+        };
+        Notice::Failed {
+            pid,
+            service: known.or_else(identified).unwrap_or_else(|| "?".to_owned()),
+            reason,
+        }
     }
 
     /// Takes a record: lives of processes are handled here, everything else is translated.
@@ -385,6 +516,7 @@ impl Follower {
         let told = self.processes.get_mut(&pid).filter(|p| !p.untold);
         if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {
             then(frontend, events);
+            instruct(&mut self.registry, frontend, notices);
         }
     }
 
@@ -405,7 +537,9 @@ impl Follower {
                 frontend.lost_until(record.lost, record.time, events);
             }
             let memory = Process::open(record.child_tgid).and_then(|p| p.memory());
-            child.frontend = Some(frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new)));
+            let mut forked = frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new));
+            instruct(&mut self.registry, &mut forked, &mut Vec::new());
+            child.frontend = Some(forked);
         }
         self.processes.insert(record.child_tgid, child);
         if let Some(keeper) = &mut self.keeper {
@@ -425,7 +559,7 @@ impl Follower {
         frontend.introduce(time, events);
         let (service, queue) = (Arc::clone(service), followed.queue);
         if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
-            notices.push(self.attached(frontend, service, queue));
+            notices.push(self.attached(frontend, service, queue, None));
         }
     }
 
@@ -437,14 +571,7 @@ impl Follower {
         *followed = Followed::default();
         if let Ok(process) = Process::open(pid) {
             if let Err(error) = arm::program(&mut self.registry, &process) {
-                let service = self
-                    .identify(&process)
-                    .map_or_else(|_| "?".to_owned(), |(_, service)| service);
-                notices.push(Notice::Failed {
-                    pid,
-                    service,
-                    reason: error.to_string(),
-                });
+                notices.push(self.failed(pid, error.to_string()));
             }
             if let Ok((set, _)) = self.identify(&process)
                 && let Some(mut target) = self.registry.programs.target(pid)
@@ -526,23 +653,35 @@ impl Follower {
             },
         );
         frontend.introduce(record.time, events);
-        self.follow(frontend, service, queue, notices);
+        self.follow(frontend, service, queue, None, record.time, notices);
     }
 
     fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
         let Some(followed) = self.processes.get_mut(&pid) else {
             return;
         };
-        if let Some(frontend) = followed.frontend.take().filter(|_| !followed.untold) {
+        let frontend = followed.frontend.take();
+        for key in frontend.iter().flat_map(Frontend::recipe_keys) {
+            self.registry.programs.remove_recipe(key);
+        }
+        if let Some(frontend) = frontend.filter(|_| !followed.untold) {
             events.push(frontend.event(time, pid, What::Exit { detached: false }));
             notices.push(Notice::Ended { id: frontend.id, pid });
         }
     }
 
     /// Follows a process from here on, and tells the reports.
-    fn follow(&mut self, frontend: Frontend, service: String, queue: bool, notices: &mut Vec<Notice>) {
+    fn follow(
+        &mut self,
+        frontend: Frontend,
+        service: String,
+        queue: bool,
+        found: Option<AtAttach>,
+        time: u64,
+        notices: &mut Vec<Notice>,
+    ) {
         let service: Arc<str> = Arc::from(service);
-        notices.push(self.attached(&frontend, Arc::clone(&service), queue));
+        notices.push(self.attached(&frontend, Arc::clone(&service), queue, found));
         self.processes.insert(
             frontend.tgid,
             Followed {
@@ -550,11 +689,19 @@ impl Follower {
                 service: Some(service),
                 queue,
                 untold: false,
+                look: time + FIRST_LOOK,
+                pause: FIRST_LOOK,
             },
         );
     }
 
-    fn attached(&self, frontend: &Frontend, service: Arc<str>, queue: bool) -> Notice {
+    fn attached(
+        &self,
+        frontend: &Frontend,
+        service: Arc<str>,
+        queue: bool,
+        found: Option<AtAttach>,
+    ) -> Notice {
         let armed = self
             .registry
             .images()
@@ -574,6 +721,7 @@ impl Follower {
             version: Arc::from(frontend.core.version.to_string()),
             probes,
             missing,
+            found,
         }
     }
 
@@ -593,16 +741,56 @@ impl Follower {
     }
 }
 
+/// Tells the kernel side how to take the steps of paths that a process's front end has found out about.
+fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<Notice>) {
+    for (key, recipe) in frontend.fresh_recipes() {
+        // Without it values stay unresolved, which is counted.
+        if let Err(error) = registry.programs.add_recipe(key, recipe) {
+            tracing::warn!(pid = frontend.tgid, %error, "a path cannot be followed");
+        }
+    }
+    let pid = frontend.tgid;
+    notices.extend(
+        frontend
+            .to_say()
+            .into_iter()
+            .map(|text| Notice::Remark { pid, text }),
+    );
+}
+
 /// Tries again while the process changes under the reader's eyes.
 fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
     let mut outcome = take();
-    for _ in 0..SNAPSHOT_TRIES {
+    for tried in 0..SNAPSHOT_TRIES {
         if outcome.is_ok() {
             break;
+        }
+        if tried > HASTY_TRIES {
+            thread::sleep(PAUSE);
         }
         outcome = take();
     }
     outcome.map_err(|error| error.to_string())
+}
+
+fn maps_greenlet(maps: &[Mapping]) -> bool {
+    maps.iter()
+        .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
+}
+
+/// Sums up what the carriers of a process held when it was attached to.
+fn at_attach(variables: usize, carriers: &[Event]) -> AtAttach {
+    let holds = |held: &Held| {
+        held.iter()
+            .any(|found| matches!(found, Found::Value(value) if value.content != Content::None))
+    };
+    let existing = |event: &&Event| matches!(event.what, What::Existing { .. });
+    let residue = |event: &&Event| matches!(&event.what, What::Existing { doing: Doing::Waiting, held, .. } if holds(held));
+    AtAttach {
+        threads: carriers.iter().filter(existing).count() as u64,
+        variables: variables as u64,
+        residue: carriers.iter().filter(residue).count() as u64,
+    }
 }
 
 fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {
@@ -624,5 +812,8 @@ fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar])
         flags,
         request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
+        module_bias: 0,
+        module: 0,
+        pad: 0,
     }
 }

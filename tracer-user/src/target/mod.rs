@@ -2,11 +2,14 @@
 #![deny(unsafe_code)]
 
 mod arm;
+mod descendants;
 pub mod follow;
 pub mod identify;
 pub mod keeper;
+pub mod mapped;
 pub mod maps;
 pub mod name;
+mod open;
 pub mod process;
 pub mod robust_list;
 pub mod spawn;

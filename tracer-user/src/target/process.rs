@@ -6,17 +6,19 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::{FileExt, MetadataExt},
-    },
-    path::Path,
+    os::fd::OwnedFd,
+    sync::Arc,
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
+
+use crate::{
+    patience,
+    runtime::cpython::memory::{Memory as _, ProcessMemory},
+};
 
 use super::{
-    maps::{self, FileId, Mapping},
+    maps::{self, Mapping},
     stat::{Stat, Status, parse_stat, parse_status},
 };
 
@@ -69,6 +71,14 @@ pub enum ProcessError {
         /// What the last attempt met.
         cause: io::Error,
     },
+    /// The file is not any more what was mapped.
+    #[error("the file `{path}` is not what process {pid} has mapped: it was changed in place")]
+    Changed {
+        /// The process.
+        pid: u32,
+        /// The path that the map prints.
+        path: String,
+    },
 }
 
 const OTHER_USER: &str =
@@ -87,6 +97,13 @@ impl ProcessError {
             {
                 OTHER_USER.into()
             }
+            Self::Unopenable { cause, .. } if cause.kind() == io::ErrorKind::Unsupported => {
+                "run it from a file system of the kernel's own".into()
+            }
+            Self::Unopenable { cause, .. } if cause.kind() == io::ErrorKind::TimedOut => {
+                "see who serves the file system that it runs from".into()
+            }
+            Self::Changed { .. } => "restart the process".into(),
             Self::Unopenable { .. } => {
                 "a deleted or replaced file takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN; else restart the process".into()
             }
@@ -95,10 +112,10 @@ impl ProcessError {
 }
 
 /// A process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Process {
-    pid: u32,
-    directory: OwnedFd,
+    pub(super) pid: u32,
+    pub(super) directory: Arc<OwnedFd>,
 }
 
 impl Process {
@@ -107,13 +124,40 @@ impl Process {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(rustix::fs::CWD, format!("/proc/{pid}"), flags, Mode::empty())
             .map_err(|_| ProcessError::NoSuchProcess(pid))?;
-        let process = Self { pid, directory };
+        let mut process = Self {
+            pid,
+            directory: Arc::new(directory),
+        };
         let tgid = process.status()?.tgid;
-        if tgid == pid {
-            Ok(process)
-        } else {
-            Err(ProcessError::Thread { tid: pid, pid: tgid })
+        if tgid != pid {
+            return Err(ProcessError::Thread { tid: pid, pid: tgid });
         }
+        if process.stat()?.is_dead
+            && let Some(directory) = process.living_thread()
+        {
+            process.directory = Arc::new(directory);
+        }
+        Ok(process)
+    }
+
+    /// The first thread that lives. A main thread that has ended before the others shows nothing of the process any more.
+    fn living_thread(&self) -> Option<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tasks = openat(&*self.directory, "task", flags, Mode::empty()).ok()?;
+        Dir::read_from(&tasks)
+            .ok()?
+            .filter_map(Result::ok)
+            .filter(|task| task.file_name().to_bytes()[0].is_ascii_digit())
+            .find_map(|task| {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let directory = openat(&tasks, task.file_name(), flags, Mode::empty()).ok()?;
+                let thread = Self {
+                    pid: self.pid,
+                    directory: Arc::new(directory),
+                };
+                let lives = thread.stat().is_ok_and(|stat| !stat.is_dead);
+                lives.then(|| Arc::into_inner(thread.directory)).flatten()
+            })
     }
 
     /// Its number.
@@ -144,7 +188,7 @@ impl Process {
 
     /// The path of its executable, as bytes that it may have chosen: to show and to match, never to open.
     pub fn exe(&self) -> Result<Vec<u8>, ProcessError> {
-        let path = readlinkat(&self.directory, "exe", Vec::new()).map_err(|e| self.unreadable("exe", e))?;
+        let path = readlinkat(&*self.directory, "exe", Vec::new()).map_err(|e| self.unreadable("exe", e))?;
         Ok(path.into_bytes())
     }
 
@@ -176,9 +220,9 @@ impl Process {
             return Err(self.unreadable("environment", io::ErrorKind::PermissionDenied));
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        self.memory()?
-            .read_exact_at(&mut bytes, start)
-            .map_err(|e| self.unreadable("environment", e))?;
+        ProcessMemory::new(self.memory()?)
+            .read(start, &mut bytes)
+            .map_err(|e| self.unreadable("environment", io::Error::other(e)))?;
         Ok(split_strings(&bytes))
     }
 
@@ -192,71 +236,9 @@ impl Process {
         self.stat().is_ok()
     }
 
-    /// Opens the file behind a mapping: proven by device and inode to be the mapped one, whatever its name says.
-    pub fn open_mapped(&self, mapping: &Mapping) -> Result<File, ProcessError> {
-        let mut cause = io::Error::from(io::ErrorKind::NotFound);
-        for path in mapping.candidates() {
-            match self.open_candidate(&path, mapping.file) {
-                Ok(file) => return Ok(file),
-                Err(error) => cause = error,
-            }
-        }
-        // No name is involved here: the kernel hands out the very file that is mapped. It wants more capabilities for it.
-        let link = format!("map_files/{:x}-{:x}", mapping.range.start, mapping.range.end);
-        if mapping.is_file() {
-            match self.file(&link) {
-                Ok(file) => match file.metadata() {
-                    Ok(found) if found.is_file() && found.ino() == mapping.file.inode => return Ok(file),
-                    Ok(_) => cause = io::Error::other("another file is mapped there now"),
-                    Err(error) => cause = error,
-                },
-                Err(error) if error.kind() != io::ErrorKind::NotFound => cause = error,
-                Err(_) => {}
-            }
-        }
-        Err(ProcessError::Unopenable {
-            pid: self.pid,
-            path: mapping.raw_path.escape_ascii().to_string(),
-            cause,
-        })
-    }
-
-    /// Opens the program that it runs: the kernel hands out the very file, no name is involved.
-    pub fn open_exe(&self) -> Result<File, ProcessError> {
-        self.file("exe").map_err(|e| self.unreadable("exe", e))
-    }
-
-    /// Opens a path as the target would see it. Links are followed, but none leads out of the target's root.
-    pub fn open_in_root(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(&self.directory, "root", flags, Mode::empty())?;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let place = openat2(
-            &root,
-            path,
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            resolve,
-        )?;
-        // A fifo or a device must not be opened for reading.
-        if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        File::open(format!("/proc/self/fd/{}", place.as_fd().as_raw_fd()))
-    }
-
-    /// Opens a path below the target's root, or below ours, as the map prints it for a target in a chroot, if it is the right
-    /// file. No link that the target planted is followed.
-    fn open_candidate(&self, path: &[u8], wanted: FileId) -> io::Result<File> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(&self.directory, "root", flags, Mode::empty())?;
-        let ours = openat(rustix::fs::CWD, "/", flags, Mode::empty())?;
-        open_below(&root, path, wanted).or_else(|first| open_below(&ours, path, wanted).map_err(|_| first))
-    }
-
-    fn file(&self, name: &str) -> io::Result<File> {
+    pub(super) fn file(&self, name: &str) -> io::Result<File> {
         Ok(File::from(openat(
-            &self.directory,
+            &*self.directory,
             name,
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
@@ -264,12 +246,16 @@ impl Process {
     }
 
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, ProcessError> {
-        let mut bytes = Vec::new();
-        match self
-            .file(name)
-            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        {
-            Ok(_) => Ok(bytes),
+        // Some of it, such as the arguments, comes from the process's memory, which may never answer.
+        let read = |file: File| {
+            patience::attempt(move || {
+                let mut bytes = Vec::new();
+                file.take(limit).read_to_end(&mut bytes).map(|_| bytes)
+            })
+            .unwrap_or_else(|stalled| Err(io::Error::other(stalled)))
+        };
+        match self.file(name).and_then(read) {
+            Ok(bytes) => Ok(bytes),
             // ESRCH: the process behind the open directory has ended.
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
                 Err(ProcessError::NoSuchProcess(self.pid))
@@ -278,7 +264,7 @@ impl Process {
         }
     }
 
-    fn unreadable(&self, what: &'static str, cause: impl Into<io::Error>) -> ProcessError {
+    pub(super) fn unreadable(&self, what: &'static str, cause: impl Into<io::Error>) -> ProcessError {
         ProcessError::Unreadable {
             pid: self.pid,
             what,
@@ -296,23 +282,6 @@ impl Process {
     }
 }
 
-fn open_below(root: &OwnedFd, path: &[u8], wanted: FileId) -> io::Result<File> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-    let place = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-    let stat = rustix::fs::fstat(&place)?;
-    let found = FileId {
-        major: rustix::fs::major(stat.st_dev),
-        minor: rustix::fs::minor(stat.st_dev),
-        inode: stat.st_ino,
-    };
-    let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
-    if found != wanted || !regular {
-        return Err(io::Error::other("another file stands at that path"));
-    }
-    // The place is pinned: this resolves nothing again.
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
-}
-
 /// Strings that each end in a zero byte; a last one without is taken as it is.
 fn split_strings(bytes: &[u8]) -> Vec<Vec<u8>> {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
@@ -325,7 +294,7 @@ fn split_strings(bytes: &[u8]) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{fs, os::unix::fs::MetadataExt as _};
 
     use super::*;
 
@@ -361,73 +330,6 @@ mod tests {
             opened.ino(),
             fs::metadata(std::env::current_exe().unwrap()).unwrap().ino()
         );
-    }
-
-    #[test]
-    fn a_path_that_leads_elsewhere_is_not_opened() {
-        let directory = tempfile::tempdir().unwrap();
-        let (real, link) = (
-            directory.path().join("real (deleted)"),
-            directory.path().join("link"),
-        );
-        fs::write(&real, "x").unwrap();
-        symlink(&real, &link).unwrap();
-        let process = me();
-        let stat = fs::metadata(&real).unwrap();
-        let file = FileId {
-            major: rustix::fs::major(stat.dev()),
-            minor: rustix::fs::minor(stat.dev()),
-            inode: stat.ino(),
-        };
-        let path = |p: &Path| p.as_os_str().as_encoded_bytes().to_vec();
-        assert!(process.open_candidate(&path(&real), file).is_ok());
-        assert!(process.open_candidate(&path(&link), file).is_err());
-        let other = FileId {
-            inode: file.inode + 1,
-            ..file
-        };
-        assert!(process.open_candidate(&path(&real), other).is_err());
-        let mapping = Mapping {
-            range: 0x1000..0x2000,
-            readable: true,
-            writable: false,
-            executable: true,
-            offset: 0,
-            file: other,
-            raw_path: path(&real),
-        };
-        let error = process.open_mapped(&mapping).unwrap_err();
-        assert!(
-            error.to_string().contains("another file stands at that path"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_replaced_program_is_opened_by_what_is_mapped_or_not_at_all() {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("nap");
-        fs::copy("/bin/sleep", &program).unwrap();
-        let wanted = fs::metadata(&program).unwrap().ino();
-        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
-        let replacement = directory.path().join("evil");
-        fs::write(&replacement, "evil").unwrap();
-        fs::rename(&replacement, &program).unwrap();
-        let process = Process::open(child.id()).unwrap();
-        let maps = process.maps();
-        let mapping = maps
-            .unwrap()
-            .into_iter()
-            .find(|m| m.file.inode == wanted)
-            .expect("the program is mapped");
-        let opened = process.open_mapped(&mapping);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(mapping.says_deleted());
-        match opened {
-            Ok(file) => assert_eq!(file.metadata().unwrap().ino(), wanted),
-            Err(error) => assert!(!rustix::process::geteuid().is_root(), "{error}"),
-        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub fn robust_list(tid: u32) -> Option<u64> {
 
 /// Whether a thread with this list has this `pthread_t`.
 pub fn belongs(robust_list: u64, pthread: u64) -> bool {
-    robust_list.checked_sub(pthread).is_some_and(|distance| distance < NEAR)
+    robust_list
+        .checked_sub(pthread)
+        .is_some_and(|distance| distance < NEAR)
 }
 
 #[cfg(test)]

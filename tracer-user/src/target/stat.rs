@@ -3,6 +3,10 @@
 /// What `/proc/PID/stat` says, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
+    /// It has ended, and only waits to be asked how.
+    pub is_dead: bool,
+    /// Its parent.
+    pub parent: u32,
     /// Clock ticks from boot to its start: with the number it names one process for ever.
     pub start_time: u64,
     /// First byte of the environment that it was started with, in its memory; 0 when it may not be seen.
@@ -34,6 +38,8 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
     // proc(5) numbers from 1, and the third field is the first here.
     let field = |number: usize| fields.get(number - 3)?.parse().ok();
     Some(Stat {
+        is_dead: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
         start_time: field(22)?,
         environment_start: field(50)?,
         environment_end: field(51)?,
@@ -71,6 +77,12 @@ mod tests {
         assert_eq!(
             (stat.start_time, stat.environment_start, stat.environment_end),
             (22, 50, 51)
+        );
+        assert_eq!((stat.is_dead, stat.parent), (false, 4));
+        assert!(
+            parse_stat(format!("12 (R) Z {}", fields.join(" ")).as_bytes())
+                .unwrap()
+                .is_dead
         );
         assert_eq!(parse_stat(b"1 (x"), None);
         assert_eq!(parse_stat(b"1 (x) R 1 2"), None);

@@ -268,7 +268,10 @@ fn a_version_is_told_exactly() {
         let other = python.version.replacen("3.", "3.6", 1);
         let mut changed = bytes;
         if python.minor < 11 {
-            let (from, to) = (python.version.as_bytes(), &other.as_bytes()[..python.version.len()]);
+            let (from, to) = (
+                python.version.as_bytes(),
+                &other.as_bytes()[..python.version.len()],
+            );
             let places: Vec<_> = (0..changed.len() - from.len())
                 .filter(|at| changed[*at..].starts_with(from))
                 .collect();
@@ -276,14 +279,23 @@ fn a_version_is_told_exactly() {
                 changed[at..at + to.len()].copy_from_slice(to);
             }
         } else {
-            let at = Elf::parse(&changed).expect("an elf file").export("Py_Version").expect("an export");
-            let at = Elf::parse(&changed).expect("an elf file").file_offset(at).expect("in the file");
+            let at = Elf::parse(&changed)
+                .expect("an elf file")
+                .export("Py_Version")
+                .expect("an export");
+            let at = Elf::parse(&changed)
+                .expect("an elf file")
+                .file_offset(at)
+                .expect("in the file");
             changed[usize::try_from(at).expect("a small offset") + 2] = 99;
         }
         assert!(
             matches!(
                 Core::inspect(&changed, "python"),
-                Err(CoreError::Unsupported { version: Some(_), reason: Unsupported::Version })
+                Err(CoreError::Unsupported {
+                    version: Some(_),
+                    reason: Unsupported::Version
+                })
             ),
             "3.{}",
             python.minor
@@ -301,7 +313,10 @@ fn a_build_with_other_structures_is_unsupported() {
             let mut changed = bytes.clone();
             changed[usize::try_from(at).expect("a small offset")] ^= 8;
             match Core::inspect(&changed, "python") {
-                Err(CoreError::Unsupported { reason: Unsupported::Offset { member, .. }, .. }) => member,
+                Err(CoreError::Unsupported {
+                    reason: Unsupported::Offset { member, .. },
+                    ..
+                }) => member,
                 other => panic!("3.{}: {other:?}", python.minor),
             }
         };

@@ -80,11 +80,7 @@ impl Live {
     /// The threads that the script started, with what it says about each.
     fn workers(&self) -> Vec<(&Json, ThreadState)> {
         let threads = self.interpreter().threads().expect("threads");
-        let of = |truth: &Json| {
-            threads
-                .iter()
-                .find(|t| t.thread_id == number(&truth["ident"]))
-        };
+        let of = |truth: &Json| threads.iter().find(|t| t.thread_id == number(&truth["ident"]));
         array(&self.truth["threads"])
             .iter()
             .map(|truth| (truth, of(truth).expect("the thread").clone()))
@@ -138,9 +134,11 @@ fn threads_have_their_ids_and_contexts() {
         // From 3.14 on, every thread lives inside a context of its own.
         let own = minor >= 14;
         let main = &live.truth["main"];
-        assert!(threads.iter().any(
-            |t| t.thread_id == number(&main["ident"]) && t.native_thread_id == native(main)
-        ));
+        assert!(
+            threads
+                .iter()
+                .any(|t| t.thread_id == number(&main["ident"]) && t.native_thread_id == native(main))
+        );
         for (truth, thread) in live.workers() {
             assert_eq!(thread.native_thread_id, native(truth));
             let bindings = array(&truth["bindings"]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::{fixture, interpreters};
+use bleedtrace_tests::{Interpreter, SUPPORTED, fixture, installed};
 
 use super::{
     child::{interrupt, wait_for},
@@ -24,10 +24,10 @@ const LOADED: Duration = Duration::from_secs(15);
 /// Prints the figures and notes them.
 pub fn run(rounds: u32) -> Result<()> {
     let bleedtrace = workspace::release()?;
-    let pythons = interpreters();
+    let pythons = installed();
     ensure!(
         !pythons.is_empty(),
-        "no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS"
+        "no CPython of {SUPPORTED:?}: set BLEEDTRACE_PYTHONS"
     );
     let mut text = format!(
         "From the start of `trace --pid` until it says that the process is attached ({rounds} times, after one that warms up; goal: \
@@ -35,7 +35,7 @@ less than 300 ms), and the tracer's resident memory while it traces a process th
 (goal: less than 40 MB).\n\n| CPython | attached after, ms | memory at the end, MB | at most, MB |\n|---|---|---|---|\n",
         LOADED.as_secs()
     );
-    for (minor, python) in pythons {
+    for Interpreter { minor, python, .. } in pythons {
         let mut load = wait_for(Command::new(python).arg(fixture("load.py")), "ready")?;
         let figures = figures(&bleedtrace, &load, rounds);
         load.kill()?;

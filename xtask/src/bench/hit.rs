@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::interpreters;
+use bleedtrace_tests::{Interpreter, SUPPORTED, installed};
 
 use super::{
     child::{interrupt, wait_for},
@@ -65,17 +65,17 @@ pub fn run(rounds: u32) -> Result<()> {
         bleedtrace: workspace::release()?,
         empty: empty_probes()?,
     };
-    let pythons = interpreters();
+    let pythons = installed();
     ensure!(
         !pythons.is_empty(),
-        "no CPython 3.8 to 3.15: set BLEEDTRACE_PYTHONS"
+        "no CPython of {SUPPORTED:?}: set BLEEDTRACE_PYTHONS"
     );
     let mut text = format!(
         "What tracing adds to a call, divided by what an empty program on the same addresses adds to it. {rounds} rounds of {CALLS} \
 calls each. The last column is the same while the kernel measures run times at every hit, which is the case half a second in every ten.\n"
     );
-    for (minor, python) in pythons {
-        let table = table(&measure(&programs, &python, rounds)?);
+    for Interpreter { minor, python, .. } in pythons {
+        let table = table(&measure(&programs, python, rounds)?);
         println!("\nCPython 3.{minor}\n{table}");
         write!(text, "\nCPython 3.{minor}:\n\n{table}")?;
     }

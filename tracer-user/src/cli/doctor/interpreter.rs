@@ -60,7 +60,7 @@ fn find_core<'a>(process: &Process, maps: &'a [Mapping]) -> Result<(&'a Mapping,
     let mut seen = BTreeSet::new();
     for mapping in candidates(maps, &exe).filter(|m| seen.insert(m.file)) {
         let name = mapping.file_name().escape_ascii().to_string();
-        let bytes = match process.open_mapped(mapping) {
+        let bytes = match process.open_image(mapping, maps) {
             Ok(file) => read_loaded(&file),
             Err(error) if mapping.says_deleted() => {
                 return refused(
@@ -89,7 +89,9 @@ fn find_core<'a>(process: &Process, maps: &'a [Mapping]) -> Result<(&'a Mapping,
 /// What can carry an interpreter: the program itself, and libraries that are called like one, as `trace` looks for it.
 fn candidates<'a>(maps: &'a [Mapping], exe: &[u8]) -> impl Iterator<Item = &'a Mapping> {
     maps.iter().filter(move |m| {
-        m.is_file() && m.executable && (m.raw_path == exe || m.file_name().starts_with(b"libpython"))
+        m.is_file()
+            && m.executable
+            && (m.candidates().iter().any(|path| path == exe) || m.file_name().starts_with(b"libpython"))
     })
 }
 
@@ -111,8 +113,8 @@ fn find_queue(
         let file = process.open_mapped(mapping).map_err(|e| e.to_string())?;
         return inspect_queue(&file).map(|queue| ("imported".to_owned(), queue));
     }
-    let core = Path::new(OsStr::from_bytes(&core.raw_path));
-    find::queue_modules(core, minor)
+    let core = process.seen_from_inside(Path::new(OsStr::from_bytes(&core.raw_path)));
+    find::queue_modules(&core, minor)
         .iter()
         .filter_map(|path| process.open_in_root(path).ok())
         .find_map(|file| inspect_queue(&file).ok())

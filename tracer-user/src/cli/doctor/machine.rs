@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use super::{Check, link};
-use crate::{attach::kernel::BTF, target::process::Process};
+use crate::{
+    attach::{kernel::BTF, namespace},
+    target::process::Process,
+};
 
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
@@ -43,8 +46,20 @@ pub(super) fn checks() -> Vec<Check> {
     if let Some(state) = read("/sys/kernel/security/lockdown") {
         checks.push(lockdown(&state));
     }
+    checks.push(namespace());
     checks.push(link::check());
     checks
+}
+
+fn namespace() -> Check {
+    let shown = namespace::shown();
+    let found = match &shown {
+        Ok(None) => "the initial one".to_owned(),
+        Ok(Some(_)) => "an inner one: processes outside it cannot be traced".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let costs = "processes cannot be numbered: mount the procfs of this namespace at /proc";
+    Check::required("own PID namespace", shown.is_ok(), found, costs)
 }
 
 fn kernel(release: &str) -> Check {

@@ -26,6 +26,7 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
     };
     checks.extend(interpreter::checks(process, &maps));
     checks.push(namespace(process));
+    checks.extend(replaced(process, &maps));
     let greenlet = maps.iter().any(|m| m.is_file() && is_greenlet(m));
     checks.push(Check::required(
         "no greenlet",
@@ -38,6 +39,32 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
         "a return probe could crash it: it is traced with --allow-greenlet only",
     ));
     checks
+}
+
+/// Whether what it runs from was deleted or replaced since: then only the kernel's own links lead to it.
+fn replaced(process: &Process, maps: &[Mapping]) -> Option<Check> {
+    let exe = process.exe().unwrap_or_default();
+    let mut parts = maps.iter().filter(|m| {
+        m.is_file()
+            && m.executable
+            && (m.candidates().contains(&exe) || m.file_name().starts_with(b"libpython"))
+    });
+    let gone = parts.find(|m| m.says_deleted())?;
+    let opened = process.open_mapped(gone);
+    Some(Check::required(
+        "replaced files",
+        opened.is_ok(),
+        opened.map_or_else(
+            |error| error.to_string(),
+            |_| {
+                format!(
+                    "{} was deleted, and is read all the same",
+                    gone.file_name().escape_ascii()
+                )
+            },
+        ),
+        "it takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, or a restart of the process",
+    ))
 }
 
 fn is_greenlet(mapping: &Mapping) -> bool {

@@ -151,6 +151,10 @@ fn handed() -> impl Strategy<Value = What> {
     let work = prop_oneof![
         Just(Work::Item),
         Just(Work::Data),
+        Just(Work::ContextThread),
+        Just(Work::InContext),
+        Just(Work::Batch),
+        Just(Work::Piece),
         any::<bool>().prop_map(|pool| Work::Thread { pool }),
     ];
     let brings = prop_oneof![

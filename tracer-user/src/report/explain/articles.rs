@@ -52,7 +52,8 @@ pool.submit(tenant.get).result()            # reads \"acme\"",
     proof: "The value that the worker read was neither bound by the work that it was running nor held by the request that handed \
             the work over. Confirmed: that request had a value of its own, and the two differ in content. Suspected: it had \
             none, or the two are objects of a type that can only be compared by address. The source says who left the value: \
-            residue (earlier work), initializer (the pool's own), before_attach (it was there when bleedtrace came).",
+            residue (earlier work), inherited (the thread was started inside another request, and has a copy of its context), \
+            initializer (the pool's own), before_attach (it was there when bleedtrace came).",
     remedy: "Hand work over with its context: asyncio.to_thread(f), or executor.submit(contextvars.copy_context().run, f). \
              Reset what the worker binds, in a finally block, at the bind site that is named. Then look at what the \
              request at the read site did with the value.",

@@ -41,7 +41,7 @@ fn a_misattributed_task() {
 
 #[test]
 fn an_empty_summary() {
-    insta::assert_snapshot!(json::summary(&Tally::default().finish(None)).unwrap(), @r#"{"type":"summary","verdict":"no_verdict","reasons":[{"code":"no_target","message":"no process was traced"}],"findings":{"black_hole_read":0,"black_hole_return":0,"bleed":0,"misattributed_task":0,"squat":0,"unattributed_task":0},"allowed":0,"targets":[],"hops":{"copy_context":0,"run_in_executor":0,"submit":0,"thread":0,"to_thread":0,"unknown":0},"reads":{"empty":0,"foreign":0,"own":0,"unjudged":0,"unreadable":0},"binds":{"request":0,"worker_base":0,"worker_entered":0},"tasks":{"attributed":0,"misattributed":0,"unattributed":0,"unknown":0},"polls":null,"events":{"received":0,"lost":{"map_full":0,"no_slot":0,"ring_full":0}},"overhead":{"probe_hits":0,"bpf_seconds":null},"command_exit":null}"#);
+    insta::assert_snapshot!(json::summary(&Tally::default().finish(None)).unwrap(), @r#"{"type":"summary","verdict":"no_verdict","reasons":[{"code":"no_target","message":"no process was traced"}],"findings":{"black_hole_read":0,"black_hole_return":0,"bleed":0,"misattributed_task":0,"squat":0,"unattributed_task":0},"allowed":0,"targets":[],"hops":{"anyio":0,"asgiref":0,"copy_context":0,"run_in_executor":0,"submit":0,"thread":0,"threadpool":0,"to_thread":0,"unknown":0},"reads":{"empty":0,"foreign":0,"own":0,"unjudged":0,"unreadable":0},"binds":{"request":0,"worker_base":0,"worker_entered":0},"tasks":{"attributed":0,"misattributed":0,"unattributed":0,"unknown":0},"polls":null,"events":{"received":0,"lost":{"malformed":0,"map_full":0,"no_image":0,"no_slot":0,"ring_full":0}},"overhead":{"probe_hits":0,"bpf_seconds":null},"command_exit":null}"#);
 }
 
 #[test]

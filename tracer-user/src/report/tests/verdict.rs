@@ -70,6 +70,23 @@ fn coverage_makes_it_clean() {
 }
 
 #[test]
+fn a_hit_without_an_image_and_a_record_without_sense_are_losses() {
+    let mut tally = covered();
+    let stats = ProbeStats {
+        lost_image: 2,
+        ..ProbeStats::default()
+    };
+    tally.kernel(&[(Probe::QueueGot, stats)], None);
+    assert_no_verdict(&tally, &[ReasonCode::EventsLost]);
+    assert_eq!(tally.finish(None).events.lost["no_image"], 2);
+
+    let mut tally = covered();
+    tally.malformed(3);
+    assert_no_verdict(&tally, &[ReasonCode::EventsLost]);
+    assert_eq!(tally.finish(None).events.lost["malformed"], 3);
+}
+
+#[test]
 fn nothing_traced_proves_nothing() {
     assert_no_verdict(&Tally::default(), &[ReasonCode::NoTarget]);
 }

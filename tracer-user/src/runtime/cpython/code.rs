@@ -73,7 +73,10 @@ fn told_text(text: &RawStr, bytes: &[u8]) -> Option<String> {
 fn qualified(owner: &[u8], name: String) -> String {
     let end = owner.iter().position(|byte| *byte == 0).unwrap_or(owner.len());
     // A static type's name includes its module.
-    let owner = owner[..end].rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+    let owner = owner[..end]
+        .rsplit(|byte| *byte == b'.')
+        .next()
+        .unwrap_or_default();
     if owner.is_empty() {
         name
     } else {

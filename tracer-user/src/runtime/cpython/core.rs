@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use tracer_common::{config::Image, stats::Probe};
+use tracer_common::{
+    config::{Image, arguments},
+    stats::Probe,
+};
 
 use super::{
     layout::Layout,
@@ -10,11 +13,12 @@ use super::{
 };
 use crate::elf::{
     ArgumentRegister::{Rdi, Rdx, Rsi},
-    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, method_tables,
-    member_table, static_type, strings_used,
+    Elf, ElfError, Method, MethodTable, Pointer, Segment, TypeError, calls, find_table, member_table,
+    method_tables, static_type, strings_used,
 };
 
 const CONTEXT_VAR: &[&str] = &["get", "set", "reset"];
+const CONTEXT: &[&str] = &["run", "copy", "keys", "values"];
 const THREAD: &[&str] = &["start_new_thread", "get_ident", "allocate_lock"];
 const POSIX: &[&str] = &["urandom", "fork"];
 
@@ -56,7 +60,9 @@ impl Version {
         let text = std::str::from_utf8(text).ok()?;
         let mut parts = text.splitn(3, '.');
         let (major, minor, rest) = (parts.next()?, parts.next()?, parts.next()?);
-        let micro = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+        let micro = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .map_or(rest, |end| &rest[..end]);
         Some(Self {
             major: major.parse().ok()?,
             minor: minor.parse().ok()?,
@@ -167,6 +173,8 @@ pub struct Addresses {
     pub contextvar_type: u64,
     /// `PyDict_Type`.
     pub dict_type: u64,
+    /// `_Py_HashSecret`, where it is exported.
+    pub hash_secret: Option<u64>,
 }
 
 impl Core {
@@ -208,6 +216,7 @@ impl Core {
             code_type: export(file, "PyCode_Type")?,
             contextvar_type: export(file, "PyContextVar_Type")?,
             dict_type: export(file, "PyDict_Type")?,
+            hash_secret: file.export("_Py_HashSecret"),
         };
         Ok(Self {
             version,
@@ -387,6 +396,7 @@ fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupporte
         &[Rdi],
     )?);
 
+    points.extend(context_lookups(file, table(CONTEXT)?)?);
     points.extend(thread_starts(file, table(THREAD)?)?);
     let urandom = method_of(table(POSIX)?, "urandom")?;
     points.push(ProbePoint::method(file, Probe::Random, "posix.urandom", urandom)?);
@@ -399,6 +409,41 @@ fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupporte
         export(file, start)?,
         &[],
     )?);
+    Ok(points)
+}
+
+/// `PyTypeObject.tp_as_mapping` and `PyMappingMethods.mp_subscript` (`Include/cpython/object.h`, 3.8 to 3.15).
+const TYPE_AS_MAPPING: u64 = 112;
+const MAPPING_SUBSCRIPT: u64 = 8;
+
+fn context_lookups(file: &Elf<'_>, table: &MethodTable<'_>) -> Result<Vec<ProbePoint>, Unsupported> {
+    let mut points = Vec::new();
+    for (name, function) in [
+        ("get", "Context.get"),
+        ("items", "Context.items"),
+        ("values", "Context.values"),
+    ] {
+        let method = method_of(table, name)?;
+        points.push(ProbePoint::method(file, Probe::ContextLookup, function, method)?);
+    }
+    let follow = |at: Option<u64>| match at.and_then(|at| file.pointer(at)) {
+        Some(Pointer::To(address)) => Some(address),
+        _ => None,
+    };
+    let mapping = follow(export(file, "PyContext_Type")?.checked_add(TYPE_AS_MAPPING));
+    let subscript = follow(mapping.and_then(|at| at.checked_add(MAPPING_SUBSCRIPT)))
+        .ok_or(Unsupported::NotInFile("PyContext_Type.mp_subscript"))?;
+    let subscript = ProbePoint::function(
+        file,
+        Probe::ContextLookup,
+        "PyContext_Type.mp_subscript",
+        subscript,
+        &[Rdi, Rsi],
+    )?;
+    points.push(ProbePoint {
+        arguments: arguments::OBJECT,
+        ..subscript
+    });
     Ok(points)
 }
 

@@ -119,6 +119,7 @@ mod tests {
             code_type: 0,
             contextvar_type: 0,
             dict_type: 0,
+            hash_secret: None,
         };
         let version = Version {
             major: 3,

@@ -228,9 +228,11 @@ impl Layout {
     }
 }
 
+type Expected = fn(&Layout) -> u64;
+
 /// What `_Py_DebugOffsets` describes that a [`Layout`] describes, too.
 #[rustfmt::skip]
-const DEBUG_MEMBERS: [(&str, fn(&Layout) -> u64); 34] = [
+const DEBUG_MEMBERS: [(&str, Expected); 34] = [
     ("runtime_state.interpreters_head", |l| l.interpreters_head),
     ("interpreter_state.id", |l| l.interp_id),
     ("interpreter_state.next", |l| l.interp_next),

@@ -134,7 +134,9 @@ mod tests {
             0x80,
             0x00,
         ];
-        let lines: Vec<_> = (0..8).map(|unit| line_at(LineTable::Locations, &table, 10, unit * 2)).collect();
+        let lines: Vec<_> = (0..8)
+            .map(|unit| line_at(LineTable::Locations, &table, 10, unit * 2))
+            .collect();
         assert_eq!(
             lines,
             [

@@ -1,9 +1,17 @@
 //! Reading a live process from outside. The process goes on meanwhile and may be hostile: every read is bounded, and what cannot
 //! be read or makes no sense is an error, never an empty answer.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use super::layout::Layout;
+use crate::patience;
 
 /// Characters of a name or path that are read.
 pub const MAX_TEXT_CHARS: u64 = 4096;
@@ -87,14 +95,23 @@ pub trait Memory {
     }
 }
 
+/// Reads that a process may leave unanswered before nothing more is asked of it.
+const MAX_STALLS: u32 = 3;
+
 /// The memory of a process through its already opened `/proc/PID/mem`.
 #[derive(Debug)]
-pub struct ProcessMemory(File);
+pub struct ProcessMemory {
+    mem: Arc<File>,
+    stalls: AtomicU32,
+}
 
 impl ProcessMemory {
     /// Takes an opened `/proc/PID/mem`.
     pub fn new(mem: File) -> Self {
-        Self(mem)
+        Self {
+            mem: Arc::new(mem),
+            stalls: AtomicU32::new(0),
+        }
     }
 }
 
@@ -105,10 +122,22 @@ impl Memory for ProcessMemory {
             len: buf.len(),
         };
         // An offset beyond this is negative to the kernel.
-        if i64::try_from(address).is_err() {
+        if i64::try_from(address).is_err() || self.stalls.load(Ordering::Relaxed) >= MAX_STALLS {
             return Err(unreadable);
         }
-        self.0.read_exact_at(buf, address).map_err(|_| unreadable)
+        let (mem, mut bytes) = (Arc::clone(&self.mem), vec![0; buf.len()]);
+        let answer = patience::attempt(move || mem.read_exact_at(&mut bytes, address).map(|()| bytes));
+        match answer {
+            Ok(Ok(bytes)) => {
+                buf.copy_from_slice(&bytes);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(unreadable),
+            Err(patience::Stalled) => {
+                self.stalls.fetch_add(1, Ordering::Relaxed);
+                Err(unreadable)
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which modules hold a variable: what `module:name` in a configuration refers to.
 
 use super::{
-    layout::KeysForm,
+    layout::{KeysForm, Layout},
     memory::{Memory, MemoryError, text},
     threads::Interpreter,
 };
@@ -83,17 +83,36 @@ fn globals<M: Memory>(interpreter: Interpreter<'_, M>, module: u64) -> Option<u6
 }
 
 /// The `(key, value)` pairs of the dictionary at `dict`, as addresses, in order of insertion.
-fn dict_entries<M: Memory>(
+pub(super) fn dict_entries<M: Memory>(
     interpreter: Interpreter<'_, M>,
     dict: u64,
 ) -> Result<Vec<(u64, u64)>, MemoryError> {
     let (memory, layout) = (interpreter.memory, interpreter.core.layout);
-    let invalid = MemoryError::invalid("dict", dict);
     if !interpreter.has_type(dict, interpreter.core.addresses.dict_type)? {
-        return Err(invalid);
+        return Err(MemoryError::invalid("dict", dict));
     }
     let keys = memory.u64(dict, layout.dict_keys)?;
     let values = memory.u64(dict, layout.dict_values)?;
+    let mut pairs = keys_entries(memory, layout, keys)?;
+    if values != 0 {
+        // A split dictionary keeps its values apart from keys that it shares.
+        let own = memory.words(values, layout.dict_values_data, pairs.len())?;
+        for (pair, value) in pairs.iter_mut().zip(own) {
+            pair.1 = value;
+        }
+    }
+    Ok(pairs
+        .into_iter()
+        .filter(|(key, value)| *key != 0 && *value != 0)
+        .collect())
+}
+
+/// The `(key, value)` entries of a `PyDictKeysObject`, in order; 0 stands for none.
+pub(super) fn keys_entries(
+    memory: &impl Memory,
+    layout: &Layout,
+    keys: u64,
+) -> Result<Vec<(u64, u64)>, MemoryError> {
     let used = memory.u64(keys, layout.keys_entries_used)?;
     let (index_bytes, general) = match layout.keys_form {
         KeysForm::Size(at) => (index_bytes(memory.u64(keys, at)?), true),
@@ -104,24 +123,13 @@ fn dict_entries<M: Memory>(
     };
     let index_bytes = index_bytes.filter(|bytes| *bytes <= MAX_INDEX_BYTES);
     let Some(index_bytes) = index_bytes.filter(|_| used <= MAX_ENTRIES) else {
-        return Err(invalid);
+        return Err(MemoryError::invalid("keys of a dict", keys));
     };
     let entry = if general { 3 } else { 2 };
-    let at = layout.keys_indices + index_bytes;
-    let words = memory.words(keys, at, used as usize * entry)?;
-    let pairs = words
+    let words = memory.words(keys, layout.keys_indices + index_bytes, used as usize * entry)?;
+    Ok(words
         .chunks_exact(entry)
-        .map(|words| (words[entry - 2], words[entry - 1]));
-    let pairs: Vec<_> = if values == 0 {
-        pairs.collect()
-    } else {
-        // A split dictionary keeps its values apart from keys that it shares.
-        let own = memory.words(values, layout.dict_values_data, used as usize)?;
-        pairs.zip(own).map(|((key, _), value)| (key, value)).collect()
-    };
-    Ok(pairs
-        .into_iter()
-        .filter(|(key, value)| *key != 0 && *value != 0)
+        .map(|words| (words[entry - 2], words[entry - 1]))
         .collect())
 }
 

@@ -31,12 +31,21 @@ pub fn type_name(memory: &impl Memory, core: &Core, type_object: u64) -> Result<
 pub fn found(raw: &RawValue, type_name: impl FnOnce(u64) -> Option<Arc<str>>) -> Found {
     match raw.state {
         found::UNSET => Found::Unset,
+        found::UNRESOLVED => Found::Unresolved,
         found::OBJECT => content(raw).map_or(Found::Unreadable, |content| {
             let (object, type_object) = (raw.object, raw.type_object);
+            let type_name = type_name(type_object);
+            // The types that keep the number of their items where it was read.
+            let counts = matches!(
+                type_name.as_deref(),
+                Some("dict" | "list" | "tuple" | "set" | "frozenset")
+            );
             Found::Value(Value {
                 object,
                 type_object,
-                type_name: type_name(type_object),
+                items: (counts && content == Content::Opaque).then_some(raw.len),
+                type_name,
+                root: if raw.root == 0 { object } else { raw.root },
                 content,
             })
         }),
@@ -83,13 +92,13 @@ fn prefix<T: ?Sized>(shown: Arc<T>, count: usize, len: u64) -> Prefix<T> {
     }
 }
 
-/// Reads the object at `object` (0: there is none) as the kernel side would, its hash left 0.
+/// Reads the object at `object` (0: there is none) as the kernel side would, the object itself, no path followed.
 pub fn read_raw(memory: &impl Memory, core: &Core, bias: u64, object: u64) -> Result<RawValue, MemoryError> {
     let mut raw = RawValue {
         object,
         type_object: 0,
         len: 0,
-        hash: 0,
+        root: 0,
         state: found::UNSET,
         repr: repr::OPAQUE,
         text_len: 0,
@@ -134,6 +143,7 @@ pub fn read_raw(memory: &impl Memory, core: &Core, bias: u64, object: u64) -> Re
         raw.repr = if negative { repr::NEGATIVE_INT } else { repr::INT };
         (width, data) = (4, layout.long_digits);
     } else {
+        raw.len = memory.u64(object, layout.var_size).unwrap_or(0);
         return Ok(raw);
     }
     let len = (raw.len.min(MAX_TEXT as u64 / width) * width) as usize;
@@ -158,7 +168,7 @@ mod tests {
             object: 1,
             type_object: 2,
             len,
-            hash: 0,
+            root: 0,
             state: found::OBJECT,
             repr,
             text_len: text.len() as u8,

@@ -1,0 +1,67 @@
+//! A target that does its worst harms nobody: not itself by being traced, not the tracer, not its neighbours.
+
+use std::{env, path::PathBuf, process::Command};
+
+use bleedtrace_tests::{Program, Trace, fixture, on_every_installed_interpreter};
+
+/// The library by which a fixture shows garbage, compiled with the system's C compiler, which linking Rust needs as well.
+fn poke() -> String {
+    let library: PathBuf = env::temp_dir().join(format!("bleedtrace-poke-{}.so", std::process::id()));
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .arg(fixture("hostile/poke.c"))
+        .status()
+        .expect("cc runs");
+    assert!(status.success(), "cc failed");
+    library.display().to_string()
+}
+
+#[track_caller]
+fn beside(test: &str, mode: &str, rounds: &str) {
+    let poke = poke();
+    on_every_installed_interpreter(test, |setup| {
+        let trace = Trace::new(setup, "tenant").revealing();
+        let (outcome, truth) = trace.run(setup, "hostile_neighbour.py", &[&poke, mode, rounds]);
+        let (expected, found) = outcome.confusion(&truth);
+        assert_eq!(expected, found, "{}", outcome.ended.stderr);
+        assert_eq!(outcome.count("black_hole_read"), 40);
+        assert_eq!(outcome.number("hops", "run_in_executor"), 40);
+        assert_eq!(outcome.verdict(), "findings");
+    });
+}
+
+#[test]
+fn garbage_is_survived() {
+    beside("garbage_is_survived", "garbage", "30");
+}
+
+#[test]
+fn memory_that_never_answers_is_not_waited_for() {
+    beside("memory_that_never_answers_is_not_waited_for", "stall", "3");
+}
+
+#[test]
+fn arguments_that_never_answer_are_not_waited_for() {
+    let poke = poke();
+    let test = "arguments_that_never_answer_are_not_waited_for";
+    on_every_installed_interpreter(test, |setup| {
+        let mut hidden = Program::fixture(setup, "hostile/hostile.py", &[&poke, "1", "arguments"]);
+        hidden.wait_for("done");
+        let pid = hidden.pid().to_string();
+        let ended = Program::start(Command::new(&setup.bleedtrace).args([
+            "trace",
+            "--identity",
+            "tenant",
+            "--duration",
+            "1s",
+            "--pid",
+            &pid,
+        ]))
+        .end();
+        // Some kernels wait for such a page, and then the process is refused; others call it unreadable, and its name is unknown.
+        assert!(matches!(ended.code, Some(3 | 4)), "{}", ended.stderr);
+        assert!(hidden.runs(), "the target ended");
+        hidden.signal("KILL");
+    });
+}

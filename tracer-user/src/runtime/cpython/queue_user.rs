@@ -1,0 +1,81 @@
+//! Whether a function takes work from a queue of pure Python: no probe sees that, but its code object names what it calls.
+
+use super::{
+    layout::Layout,
+    memory::{Memory, MemoryError, text},
+};
+
+/// Names of one code object that are looked at.
+const MAX_NAMES: u64 = 256;
+
+/// How far a function looks like the loop of a worker that somebody wrote by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueUse {
+    /// It calls a method `get`: as a caller of other functions it may take from a queue what they work on.
+    pub gets: bool,
+    /// It names a queue besides, or a method that only queues have.
+    pub names_queue: bool,
+    /// It calls a method `put`.
+    pub puts: bool,
+}
+
+impl QueueUse {
+    /// Reads the names that the code object at `code` refers to.
+    pub fn read(memory: &impl Memory, layout: &Layout, code: u64) -> Result<Self, MemoryError> {
+        // PyCodeObject.co_names (Include/cpython/code.h, Include/code.h): before 3.11 it follows co_code and co_consts.
+        let names = memory.u64(code, if layout.minor >= 11 { 32 } else { 64 })?;
+        let count = memory.u64(names, layout.var_size)?.min(MAX_NAMES);
+        let mut found = Self::default();
+        for name in memory.words(names, layout.tuple_items, count as usize)? {
+            found.add(&text(memory, layout, name)?);
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, name: &str) {
+        match name {
+            "get" => self.gets = true,
+            "put" | "put_nowait" => self.puts = true,
+            "get_nowait" | "task_done" => {
+                self.gets = true;
+                self.names_queue = true;
+            }
+            _ => self.names_queue |= name.to_ascii_lowercase().contains("queue"),
+        }
+    }
+
+    /// Whether it takes work by hand; `calls` says that it called what happens now, and is not where it happens.
+    pub const fn takes(self, calls: bool) -> bool {
+        // Where a variable is read, `get` may be that, and the queue one that is only filled.
+        self.gets && (calls || self.names_queue && !self.puts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::QueueUse;
+
+    fn of(names: &[&str]) -> QueueUse {
+        let mut found = QueueUse::default();
+        for name in names {
+            found.add(name);
+        }
+        found
+    }
+
+    #[test]
+    fn a_loop_around_a_queue_takes_work() {
+        assert!(of(&["jobs", "get"]).takes(true));
+        assert!(of(&["work_queue", "get", "tenant"]).takes(false));
+        assert!(of(&["jobs", "get_nowait"]).takes(false));
+        assert!(of(&["jobs", "get", "task_done"]).takes(false));
+    }
+
+    #[test]
+    fn who_reads_a_variable_does_not() {
+        assert!(!of(&["tenant", "get"]).takes(false));
+        assert!(!of(&["queue", "put"]).takes(true));
+        assert!(!of(&["queue", "put", "tenant", "get"]).takes(false));
+        assert!(!of(&["read"]).takes(true));
+    }
+}
