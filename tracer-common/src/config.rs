@@ -295,6 +295,36 @@ pub struct CodeKey {
     pub pad: u32,
 }
 
+/// Key of the map of uses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct UseKey {
+    /// Address of the ContextVar.
+    pub var: u64,
+    /// Its `var_hash`: another variable at the same address has another one.
+    pub hash: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// How often a ContextVar was used.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Uses {
+    /// Calls of `get`.
+    pub reads: u64,
+    /// Calls of `set`.
+    pub binds: u64,
+    /// Type of the value that was bound last, `None` aside.
+    pub type_object: u64,
+    /// How often that changed, as far as it is told.
+    pub types: u64,
+}
+
 /// Key of the scopes map: a context object that a record has named.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,6 +375,10 @@ pub mod global {
     pub const WAKE_AT: &str = "WAKE_AT";
     /// `u32`: 1 when paths lead on from the values of some variables. Otherwise the verifier leaves out what follows them.
     pub const PATHS: &str = "PATHS";
+    /// `u32`: 1 when the uses of all variables are counted.
+    pub const COUNT_USES: &str = "COUNT_USES";
+    /// `u32`: 1 when it is wanted where things are put into queues that are no work.
+    pub const INVENTORY: &str = "INVENTORY";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.
@@ -380,6 +414,8 @@ const _: () = {
     assert!(size_of::<VarKey>() == 16);
     assert!(size_of::<Var>() == 16);
     assert!(size_of::<CodeKey>() == 16);
+    assert!(size_of::<UseKey>() == 24);
+    assert!(size_of::<Uses>() == 32);
     assert!(size_of::<ScopeKey>() == 16);
     assert!(size_of::<Point>() == 24);
 };

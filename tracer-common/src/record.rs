@@ -45,6 +45,9 @@ pub mod kind {
     /// A context was copied for a piece of work ([`super::marker::CONTEXT_HANDED`]): `brings` is the copy, `scope` what it was
     /// copied from; values by slot.
     pub const CONTEXT_HANDED: u16 = 19;
+    /// Uses are counted, and a variable was used for the first time, or a value of another type than before was bound to it: `object` is
+    /// the variable, `queue` its `var_hash`, value 0 its name, value 1 what is bound, if it is bound.
+    pub const USED: u16 = 20;
 }
 
 /// Bits of [`Record::flags`].
@@ -158,7 +161,7 @@ pub struct RawValue {
     pub text_len: u8,
     /// Always 0.
     pub pad: [u8; 5],
-    /// The value's first bytes; the rest is 0.
+    /// The value's first bytes; of an [`repr::OPAQUE`] one its type's name, as far as there is room. The rest is 0.
     pub text: [u8; MAX_TEXT],
 }
 

@@ -66,13 +66,13 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
         hit,
         &mut head.name,
         head.name_text.as_mut_ptr(),
-        MAX_CODE_NAME as u32,
+        MAX_CODE_NAME as u32 - 1,
     )?;
     text(
         hit,
         &mut head.file,
         head.file_text.as_mut_ptr(),
-        MAX_CODE_FILE as u32,
+        MAX_CODE_FILE as u32 - 1,
     )?;
     head.owner[0] = 0;
     if frame != 0 && owner(hit, address, frame, head.owner.as_mut_ptr()).is_err() {
@@ -80,9 +80,9 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
     }
     // PyBytesObject: ob_size 16, ob_sval 32.
     head.table_len = read::pointer(head.table + 16)?;
-    let bytes = at_most(head.table_len, MAX_CODE_TABLE as u32);
+    head.table_bytes = at_most(head.table_len, MAX_CODE_TABLE as u32 - 1);
+    let bytes = emit::read_back(&head.table_bytes) & (MAX_CODE_TABLE as u32 - 1);
     read::user_into(code.table.as_mut_ptr(), bytes, head.table + 32)?;
-    head.table_bytes = bytes;
     let size = size_of::<CodeHead>() as u64 + u64::from(bytes);
     if emit::output(
         hit.probe,
@@ -119,7 +119,7 @@ fn owner(hit: &Hit, code: u64, frame: u64, to: *mut u8) -> Result<(), Unreadable
     read::user_text(to, MAX_CODE_OWNER as u32, read::pointer(kind + 24)?)
 }
 
-/// Reads a compact `str`; one that is not is for the agent.
+/// Reads a compact `str`, up to `room` bytes of it, a power of two less one; one that is not compact is for the agent.
 #[inline(always)]
 fn text(hit: &Hit, text: &mut RawStr, to: *mut u8, room: u32) -> Result<(), Unreadable> {
     // PyASCIIObject: length 16, hash 24, state 32 (Include/cpython/unicodeobject.h).
@@ -130,16 +130,14 @@ fn text(hit: &Hit, text: &mut RawStr, to: *mut u8, room: u32) -> Result<(), Unre
     }
     text.len = len;
     text.width = width as u32;
-    let units = u64::from(at_most(len, room));
-    let bytes = at_most(units * width, room);
+    text.bytes = at_most(u64::from(at_most(len, room)) * width, room);
+    let bytes = emit::read_back(&text.bytes) & room;
     let data = if ascii {
         hit.image.ascii_data
     } else {
         hit.image.compact_data
     };
-    read::user_into(to, bytes, text.object + u64::from(data))?;
-    text.bytes = bytes;
-    Ok(())
+    read::user_into(to, bytes, text.object + u64::from(data))
 }
 
 #[inline(always)]

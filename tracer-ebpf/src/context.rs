@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     config::ScopeKey,
-    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
+    record::{FullRecord, NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
     stats::Probe,
 };
 
@@ -14,8 +14,8 @@ use crate::{
     maps::SCOPES,
     path,
     read::{self, Unreadable},
-    state::Hit,
-    value,
+    state::{Hit, State},
+    uses, value,
     vars::{self, Watched},
 };
 
@@ -28,7 +28,9 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
-    let Some(slot) = slot_of(&mut hit, var) else {
+    uses::read(&mut hit, var);
+    let found = vars::watched(&mut hit, var);
+    let Some(slot) = slot_of(&hit, found) else {
         return 0;
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::READ, Frames::With) else {
@@ -64,15 +66,15 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(new)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    uses::bind(&mut hit, var, new);
     let (kind, slot) = match vars::watched(&mut hit, var) {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
         Ok(Watched::Marker(marker::CONTEXT_HANDED)) => {
-            if new == hit.address(hit.image.none) {
-                context_handed(&mut hit);
-            } else {
+            if new != hit.address(hit.image.none) {
                 vars::pass_over(hit.probe);
+                return 0;
             }
-            return 0;
+            (kind::CONTEXT_HANDED, u32::from(NO_SLOT))
         }
         Ok(Watched::Marker(marker)) => (kind::MARK, u32::from(marker)),
         Ok(Watched::No) => {
@@ -87,38 +89,46 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     let Some((record, state)) = emit::begin(&mut hit, kind, Frames::With) else {
         return 0;
     };
-    record.head.object = var;
     record.head.slot = slot as u8;
-    record.head.values = vars::values_of_event(&hit, false);
-    path::describe(&hit, slot, new, &mut record.values[VALUE_FOUND]);
-    if record.head.values > 1 {
-        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
-    }
-    match &state {
-        Some(state) => vars::fill_request(&hit, state, &mut record.values),
-        None => all_unreadable(record),
+    if emit::read_back(&record.head.kind) == kind::CONTEXT_HANDED {
+        if !context_handed(&hit, record, state.as_ref()) {
+            return 0;
+        }
+    } else {
+        bind(&hit, record, state.as_ref(), var, slot, new);
     }
     emit::send(&hit, record);
     0
 }
 
+#[inline(always)]
+fn bind(hit: &Hit, record: &mut FullRecord, state: Option<&State>, var: u64, slot: u32, new: u64) {
+    record.head.object = var;
+    record.head.values = vars::values_of_event(hit, false);
+    path::describe(hit, slot, new, &mut record.values[VALUE_FOUND]);
+    if record.head.values > 1 {
+        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
+    }
+    match state {
+        Some(state) => vars::fill_request(hit, state, &mut record.values),
+        None => all_unreadable(record),
+    }
+}
+
 /// A context was copied for a worker, and has just been entered for the first time, by whoever copied it.
-#[inline(never)]
-fn context_handed(hit: &mut Hit) {
-    let Some((record, state)) = emit::begin(hit, kind::CONTEXT_HANDED, Frames::With) else {
-        return;
-    };
-    if let Some(state) = &state {
+#[inline(always)]
+fn context_handed(hit: &Hit, record: &mut FullRecord, state: Option<&State>) -> bool {
+    if let Some(state) = state {
         // Its end is to be told, too.
         if !emit::remember_scope(hit.tgid, state.context) {
             lose(hit);
-            return;
+            return false;
         }
         record.head.brings = state.context;
         record.head.scope = state.previous;
     }
-    record.head.values = vars::fill_all(hit, state.as_ref(), &mut record.values);
-    emit::send(hit, record);
+    record.head.values = vars::fill_all(hit, state, &mut record.values);
+    true
 }
 
 /// `PyContextVar_Reset(var, token)`.
@@ -130,7 +140,7 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(token)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
-    let Some(slot) = slot_of(&mut hit, var) else {
+    let Some(slot) = slot_of(&hit, vars::known(&hit, var)) else {
         return 0;
     };
     // PyContextToken: tok_ctx 16, tok_var 24, tok_oldval 32, tok_used 40 (Include/internal/pycore_context.h).
@@ -194,8 +204,8 @@ pub fn context_free(ctx: ProbeContext) -> u32 {
 
 /// The slot of a watched variable; counts what is passed over and what cannot be read.
 #[inline(always)]
-fn slot_of(hit: &mut Hit, var: u64) -> Option<u32> {
-    match vars::watched(hit, var) {
+fn slot_of(hit: &Hit, found: Result<Watched, Unreadable>) -> Option<u32> {
+    match found {
         Ok(Watched::Slot(slot)) => Some(slot),
         Ok(Watched::No | Watched::Marker(_)) => {
             vars::pass_over(hit.probe);
@@ -216,7 +226,7 @@ fn lose(hit: &Hit) {
 }
 
 #[inline(always)]
-fn all_unreadable(record: &mut tracer_common::record::FullRecord) {
+fn all_unreadable(record: &mut FullRecord) {
     for i in 0..SLOT_EVENT_VALUES {
         value::unreadable(&mut record.values[i]);
     }

@@ -9,7 +9,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_SLOTS,
     config::arguments,
-    record::{VALUE_CALL_DEFAULT, VALUE_FOUND, found, kind},
+    record::{NO_SLOT, VALUE_CALL_DEFAULT, VALUE_FOUND, found, kind},
     stats::Probe,
 };
 
@@ -37,7 +37,7 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
             return 0;
         };
         // What cannot be told is no variable: such a look-up raises.
-        if let Ok(Watched::Slot(watched)) = vars::watched(&mut hit, var) {
+        if let Ok(Watched::Slot(watched)) = vars::known(&hit, var) {
             slot = watched;
         }
         if slot >= MAX_SLOTS as u32 {
@@ -52,7 +52,10 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
     let Some((record, Some(state))) = emit::begin(&mut hit, kind::READ, Frames::With) else {
         return 0;
     };
-    if !all {
+    // All at once, and then each as a record of its own, where it takes the place of the first.
+    if all {
+        record.head.values = vars::fill_all(&hit, Some(&state), &mut record.values);
+    } else {
         record.head.object = hit.target().slots[slot as usize & (MAX_SLOTS - 1)].var;
         record.head.slot = slot as u8;
         record.head.values = vars::values_of_event(&hit, false);
@@ -61,16 +64,16 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
             vars::fill_request(&hit, &state, &mut record.values);
         }
         vars::fill(&hit, &state, slot, &mut record.values[VALUE_FOUND]);
-        emit::send(&hit, record);
-        return 0;
     }
-    // All at once, and then each as a record of its own, where it takes the place of the first.
-    record.head.values = vars::fill_all(&hit, Some(&state), &mut record.values);
     path::resolve(&hit, record);
-    record.head.values = VALUE_FOUND as u8 + 1;
     let Some(wake) = emit::announce(&hit, record) else {
         return 0;
     };
+    if emit::read_back(&record.head.slot) != NO_SLOT {
+        emit::send_announced(&hit, record, wake);
+        return 0;
+    }
+    record.head.values = VALUE_FOUND as u8 + 1;
     for slot in 0..MAX_SLOTS {
         if slot != VALUE_FOUND {
             record.values[VALUE_FOUND] = record.values[slot];

@@ -15,9 +15,9 @@ use tracer_common::{
 
 use crate::{
     code,
-    maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, wake_at},
+    maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, Scratch, wake_at},
     path, stack,
-    state::{Hit, State},
+    state::{Hit, NoState, State},
     zero::zero,
 };
 
@@ -34,35 +34,61 @@ pub enum Frames {
 /// Takes this thread's record and fills in what every record has.
 #[inline(always)]
 pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut FullRecord, Option<State>)> {
-    let Some(record) = scratch(hit.tid) else {
+    let Some(scratch) = scratch(hit.tid) else {
         count(hit.probe, |s| &raw mut s.lost_map);
         mark_lost(hit.target);
         return None;
     };
+    let record = &mut scratch.record;
     // SAFETY: `MaybeUninit` has the layout of what it may hold, and is left holding it.
     let place = unsafe { &mut *(&raw mut record.head).cast::<MaybeUninit<Record>>() };
     let head = blank(place, kind, hit.tgid, hit.tid);
     head.lost = hit.target().lost;
-    let state = hit.state().ok();
-    match &state {
-        Some(state) => {
-            head.scope = state.context;
-            if state.entered {
-                head.flags |= flag::ENTERED;
-            }
-            if frames == Frames::With {
-                stack::walk(hit, state.tstate, record);
-            }
-        }
-        None => {
+    let found = hit.state();
+    scratch.state = match found {
+        Ok(state) => [
+            state.tstate,
+            state.context,
+            state.previous,
+            state.vars,
+            u64::from(state.entered),
+        ],
+        Err(reason) => {
             head.flags |= flag::UNREADABLE;
-            if hit.elsewhere {
+            if let NoState::Elsewhere = reason {
                 head.flags |= flag::OTHER_INTERPRETER;
             }
             count(hit.probe, |s| &raw mut s.unreadable);
+            [0; 5]
+        }
+    };
+    let [tstate, context, previous, vars, entered] = read_back(&scratch.state);
+    // A thread that runs Python code has a thread state.
+    let state = (tstate != 0).then_some(State {
+        tstate,
+        context,
+        previous,
+        vars,
+        entered: entered != 0,
+    });
+    if tstate != 0 {
+        head.scope = context;
+        if entered != 0 {
+            head.flags |= flag::ENTERED;
+        }
+        if frames == Frames::With {
+            stack::walk(hit, tstate, record);
         }
     }
     Some((record, state))
+}
+
+/// Reads a field of a record that this program has written. Memory is all that the verifier forgets: it follows what comes next once,
+/// not for every value that the field was given.
+#[inline(always)]
+pub fn read_back<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference can be read.
+    unsafe { (&raw const *field).read_volatile() }
 }
 
 /// Sends a record with its values, after following the paths that lead on from them.
@@ -74,12 +100,19 @@ pub fn send(hit: &Hit, record: &mut FullRecord) {
     }
 }
 
+/// Sends a record that has no stack.
+#[inline(always)]
+pub fn send_without_stack(hit: &Hit, record: &mut FullRecord) {
+    path::resolve(hit, record);
+    if keep_scope(hit, record) {
+        send_announced(hit, record, Wake::Later);
+    }
+}
+
 /// Tells, before a record is sent, what its reader has to know: code objects of its stack. None if it cannot be sent.
 #[inline(always)]
 pub fn announce(hit: &Hit, record: &FullRecord) -> Option<Wake> {
-    if record.head.scope != 0 && !remember_scope(hit.tgid, record.head.scope) {
-        count(hit.probe, |s| &raw mut s.lost_map);
-        mark_lost(hit.target);
+    if !keep_scope(hit, record) {
         return None;
     }
     Some(if record.head.frames > 0 && is_new_stack(&record.head) {
@@ -88,6 +121,25 @@ pub fn announce(hit: &Hit, record: &FullRecord) -> Option<Wake> {
     } else {
         Wake::Later
     })
+}
+
+/// Sends a record that has no stack and no values that paths lead on from, and wakes the agent.
+#[inline(always)]
+pub fn send_now(hit: &Hit, record: &mut FullRecord) {
+    if keep_scope(hit, record) {
+        send_announced(hit, record, Wake::Now);
+    }
+}
+
+/// Sees to it that the end of a record's scope is told. If it cannot be, the record is lost.
+#[inline(always)]
+fn keep_scope(hit: &Hit, record: &FullRecord) -> bool {
+    let kept = record.head.scope == 0 || remember_scope(hit.tgid, record.head.scope);
+    if !kept {
+        count(hit.probe, |s| &raw mut s.lost_map);
+        mark_lost(hit.target);
+    }
+    kept
 }
 
 /// Sends a record whose values are final.
@@ -184,7 +236,7 @@ pub fn mark_lost(target: *mut Target) {
 }
 
 #[inline(always)]
-fn scratch(tid: u32) -> Option<&'static mut FullRecord> {
+fn scratch(tid: u32) -> Option<&'static mut Scratch> {
     if SCRATCH.get_ptr_mut(tid).is_none() {
         let blank = BLANK.get(0)?;
         SCRATCH.insert(tid, blank, 0).ok()?;

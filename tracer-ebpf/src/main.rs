@@ -35,6 +35,8 @@ mod state;
 #[cfg(target_arch = "bpf")]
 mod thread;
 #[cfg(target_arch = "bpf")]
+mod uses;
+#[cfg(target_arch = "bpf")]
 mod value;
 #[cfg(target_arch = "bpf")]
 mod vars;

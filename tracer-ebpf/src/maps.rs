@@ -8,7 +8,9 @@ use aya_ebpf::{
 };
 use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
-    config::{CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey},
+    config::{
+        CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
+    },
     record::{FullCode, FullRecord},
     stats::{PROBES, ProbeStats},
 };
@@ -40,6 +42,9 @@ pub static VARS: LruHashMap<VarKey, Var> = LruHashMap::with_max_entries(65_536, 
 /// How to take the steps of paths, by the type that each starts from. The agent fills it in.
 #[map]
 pub static RECIPES: HashMap<RecipeKey, Recipe> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+/// How often each ContextVar was used, when that is asked for.
+#[map]
+pub static USES: HashMap<UseKey, Uses> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 /// Context objects that records have named and that are still alive.
 #[map]
@@ -61,13 +66,23 @@ pub static CODE_SCRATCH: HashMap<u32, FullCode> = HashMap::with_max_entries(32_7
 #[map]
 pub static BLANK_CODE: Array<FullCode> = Array::with_max_entries(1, 0);
 
+/// What a thread needs to put a record together.
+#[repr(C)]
+pub struct Scratch {
+    /// The record.
+    pub record: FullRecord,
+    /// The state of the interpreter that it is about. Kept here and read back, so that the verifier forgets how it was found and
+    /// follows what comes next once, not for every way there.
+    pub state: [u64; 5],
+}
+
 /// Where each thread puts its record together. Per thread, not per CPU: a uprobe may be overtaken on its CPU.
 #[map]
-pub static SCRATCH: HashMap<u32, FullRecord> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+pub static SCRATCH: HashMap<u32, Scratch> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
 /// What a new entry of [`SCRATCH`] is copied from; all zero.
 #[map]
-pub static BLANK: Array<FullRecord> = Array::with_max_entries(1, 0);
+pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
 
 /// Counters by program.
 #[map]
@@ -98,6 +113,12 @@ static PID_NUMBERS_OFFSET: Global<u32> = Global::new(0);
 static NAMESPACE_INUM_OFFSET: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static COUNT_USES: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
+static INVENTORY: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 #[unsafe(no_mangle)]
@@ -111,6 +132,16 @@ pub fn paths() -> bool {
 /// Pending bytes at which the agent is woken; a power of two.
 pub fn wake_at() -> u64 {
     u64::from(WAKE_AT.load())
+}
+
+/// Whether the uses of all variables are counted. Known at load: what depends on it is removed where it is not wanted.
+pub fn count_uses() -> bool {
+    COUNT_USES.load() != 0
+}
+
+/// Whether it is wanted where things are put into queues that are no work.
+pub fn inventory() -> bool {
+    INVENTORY.load() != 0
 }
 
 /// Offsets inside the kernel's own structs, from its BTF.

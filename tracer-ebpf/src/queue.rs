@@ -15,7 +15,7 @@ use tracer_common::{
 use crate::{
     emit::{self, Frames},
     ids, item,
-    maps::{IMAGES, POINTS, TARGETS},
+    maps::{IMAGES, POINTS, TARGETS, inventory},
     pool, read,
     state::{Hit, lose_for_want_of_image},
     vars,
@@ -42,7 +42,9 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
         record.head.work = work::POOL_TUPLE;
     }
     if record.head.work == work::DATA {
-        record.head.frames = 0;
+        if !inventory() {
+            record.head.frames = 0;
+        }
     } else {
         record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     }
@@ -62,7 +64,7 @@ pub fn queue_get(ctx: ProbeContext) -> u32 {
     };
     record.head.queue = queue;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send(&hit, record);
+    emit::send_without_stack(&hit, record);
     0
 }
 
@@ -102,14 +104,13 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         target,
         image,
         point,
-        elsewhere: false,
     };
     let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
         return 0;
     };
     record.head.object = taken;
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send(&hit, record);
+    emit::send_without_stack(&hit, record);
     0
 }
 

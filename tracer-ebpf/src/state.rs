@@ -30,8 +30,6 @@ pub struct Hit {
     pub target: *mut Target,
     pub image: &'static Image,
     pub point: &'static Point,
-    /// It turned out that this thread runs another interpreter than the main one.
-    pub elsewhere: bool,
 }
 
 /// The interpreter's state on the current thread.
@@ -45,6 +43,21 @@ pub struct State {
     pub vars: u64,
     /// Whether it is another than the thread's own.
     pub entered: bool,
+}
+
+/// Why the interpreter's state is not known.
+pub enum NoState {
+    /// It cannot be read.
+    Unreadable,
+    /// The thread runs in another interpreter than the main one.
+    Elsewhere,
+}
+
+impl From<Unreadable> for NoState {
+    #[inline(always)]
+    fn from(Unreadable: Unreadable) -> Self {
+        Self::Unreadable
+    }
 }
 
 impl Hit {
@@ -77,7 +90,6 @@ impl Hit {
             target,
             image,
             point,
-            elsewhere: false,
         })
     }
 
@@ -101,14 +113,13 @@ impl Hit {
 
     /// Reads the thread state and the current context. Right only on the thread that holds the interpreter's lock, which is checked.
     #[inline(always)]
-    pub fn state(&mut self) -> Result<State, Unreadable> {
+    pub fn state(&mut self) -> Result<State, NoState> {
         let tstate = self.tstate()?;
         let thread_id = read::pointer(tstate + u64::from(self.image.tstate_thread_id))?;
         // SAFETY: no arguments.
         let task = unsafe { bpf_get_current_task() };
         if thread_id != read::kernel::<u64>(task + kernel::fsbase())? {
-            self.elsewhere = true;
-            return Err(Unreadable);
+            return Err(NoState::Elsewhere);
         }
         let context = read::pointer(tstate + u64::from(self.image.tstate_context))?;
         if context == 0 {
@@ -140,17 +151,16 @@ impl Hit {
 
     /// The current thread state, as the main interpreter's lock knows it.
     #[inline(always)]
-    fn tstate(&mut self) -> Result<u64, Unreadable> {
+    fn tstate(&mut self) -> Result<u64, NoState> {
         let slot = self.tstate_slot()?;
         if self.image.tstate_current != 0 {
-            return read::pointer(slot);
+            return Ok(read::pointer(slot)?);
         }
         // _gil_runtime_state: last_holder, then locked (Include/internal/pycore_gil.h, 3.12 to 3.15). Whoever runs Python code
         // while this lock is free holds another interpreter's.
         let [tstate, locked] = read::user::<[u64; 2]>(slot)?;
         if locked as u32 == 0 {
-            self.elsewhere = true;
-            return Err(Unreadable);
+            return Err(NoState::Elsewhere);
         }
         Ok(tstate)
     }

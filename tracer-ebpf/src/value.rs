@@ -85,7 +85,9 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
     } else {
         // Where tuples, lists, dictionaries and sets count their items (ob_size, ma_used, fill); of any other type it says nothing.
         value.len = read::pointer(object + 16).unwrap_or(0);
-        return Ok(());
+        // PyTypeObject.tp_name is at 24. A class ends with its program, sooner than the agent can read its name.
+        let name = read::pointer(value.type_object + 24)?;
+        return read::user_text(value.text.as_mut_ptr(), MAX_TEXT as u32, name);
     };
     let bytes = content(value);
     read::user_into(value.text.as_mut_ptr(), bytes, source)?;

@@ -31,6 +31,19 @@ pub enum Watched {
     Marker(u8),
 }
 
+impl Watched {
+    #[inline(always)]
+    fn of(slot: u32) -> Self {
+        if slot < MAX_SLOTS as u32 {
+            Self::Slot(slot)
+        } else if slot == u32::from(NO_SLOT) {
+            Self::No
+        } else {
+            Self::Marker(slot as u8)
+        }
+    }
+}
+
 /// Says what the variable is.
 ///
 /// The address of a dead variable can be reused: the answer that is kept counts only while `var_hash`, made from
@@ -49,18 +62,37 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
         Some(known) if known.hash == hash && is_current(hit, var, known.slot) => known.slot,
         _ => {
             let slot = look_at(hit, var, hash)?;
-            // If the map is full of younger ones, the variable is looked at again next time.
             let _ = VARS.insert(key, Var { hash, slot, pad: 0 }, 0);
-            slot
+            // Read back: so the verifier knows no slot by its number, and follows what comes next once and not for each of them.
+            // SAFETY: as above.
+            let Some(known) = (unsafe { VARS.get(key) }) else {
+                emit::count(hit.probe, |s| &raw mut s.lost_map);
+                emit::mark_lost(hit.target);
+                return Err(Unreadable);
+            };
+            known.slot
         }
     };
-    Ok(if slot < MAX_SLOTS as u32 {
-        Watched::Slot(slot)
-    } else if slot == u32::from(NO_SLOT) {
-        Watched::No
-    } else {
-        Watched::Marker(slot as u8)
-    })
+    Ok(Watched::of(slot))
+}
+
+/// The same where a variable that was never read nor bound does not matter: nothing is announced, which is what makes a program
+/// long to verify.
+#[inline(always)]
+pub fn known(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
+    let hash = read::pointer(var + 56)?;
+    let key = VarKey {
+        var,
+        tgid: hit.tgid,
+        pad: 0,
+    };
+    // SAFETY: as above.
+    match unsafe { VARS.get(key) } {
+        Some(known) if known.hash == hash && is_current(hit, var, known.slot) => Ok(Watched::of(known.slot)),
+        // It was pushed out by younger ones.
+        _ if hit.target().slots.iter().any(|slot| slot.var == var) => Err(Unreadable),
+        _ => Ok(Watched::No),
+    }
 }
 
 /// Whether a slot is still the variable's: an exec or a new interpreter empties all slots.
@@ -126,7 +158,7 @@ fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
         Ok(default) => path::describe(hit, slot, default, &mut record.values[0]),
         Err(Unreadable) => value::unreadable(&mut record.values[0]),
     }
-    emit::send(hit, record);
+    emit::send_without_stack(hit, record);
 }
 
 /// Tells the agent that a variable is in use: what to offer when no watched one is.
@@ -141,7 +173,7 @@ fn announce_other(hit: &mut Hit, var: u64) {
         Ok(name) => value::describe(hit, name, &mut record.values[0]),
         Err(Unreadable) => value::unreadable(&mut record.values[0]),
     }
-    emit::send(hit, record);
+    emit::send_without_stack(hit, record);
 }
 
 /// A key that can be cleared by words.

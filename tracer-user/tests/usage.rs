@@ -31,6 +31,17 @@ fn a_trace_of_nothing() {
 }
 
 #[test]
+fn a_list_of_nothing() {
+    for command in ["vars", "hops"] {
+        let said = refused(&[command], 2);
+        let expected = format!(
+            "error: nothing to trace\nhint: give --pid PID, or a command behind `--`: bleedtrace {command} -- python3 app.py\n"
+        );
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
 fn values_that_make_no_sense() {
     for (arguments, words) in [
         (&["trace", "--format", "xml", "--pid", "1"][..], "xml"),
@@ -51,6 +62,19 @@ fn values_that_make_no_sense() {
         (&["trace", "--colour", "always", "--pid", "1"], "--color"),
         (&["explain", "blead"], "did you mean `bleed`?"),
         (&["doctor", "--pid", "-1"], "-1"),
+        (&["vars", "--pid", "0"], "0"),
+        (&["vars", "--identity", "tenant", "--pid", "1"], "--identity"),
+        (&["vars", "--format", "xml", "--pid", "1"], "xml"),
+        (&["hops", "--identity", "a b", "--pid", "1"], "names no variable"),
+        (&["hops", "--duration", "10", "--pid", "1"], "is no duration"),
+        (&["hops", "--user", "root", "--pid", "1"], "COMMAND"),
+        (&["hops", "--fail-on", "squat", "--pid", "1"], "--fail-on"),
+        (&["discover", "--pid", "1"], "--pid"),
+        (&["discover", "--output", "/nonexistent/x"], "/nonexistent/x"),
+        (
+            &["discover", "--config", "/nonexistent/x.toml"],
+            "/nonexistent/x.toml",
+        ),
         (&["trce"], "trace"),
         (&[], "Usage"),
     ] {

@@ -15,7 +15,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, global},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
@@ -139,6 +139,22 @@ pub struct ProgramTotals {
     pub seconds: f64,
 }
 
+/// What is decided when the kernel side is loaded.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
+pub struct Options {
+    /// Size of the ring: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Count the uses of all variables, watched or not.
+    pub count_uses: bool,
+    /// Say where things are put into queues that are no work.
+    pub inventory: bool,
+    /// Follow ids that programs draw.
+    pub random: bool,
+    /// Paths lead on from the values of some variables.
+    pub paths: bool,
+}
+
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Programs {
     links: Vec<OwnedFd>,
@@ -150,6 +166,7 @@ pub struct Programs {
     recipes: HashMap<MapData, Shared<RecipeKey>, Shared<Recipe>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
+    uses: HashMap<MapData, Shared<UseKey>, Shared<Uses>>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     ebpf: Ebpf,
@@ -157,23 +174,35 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the object, with a ring of `ring_bytes` (a power of two, at least a page). `paths` says that they lead on from the values of
-    /// some variables.
-    pub fn load(object: &BpfObject, ring_bytes: u32, paths: bool) -> Result<Self, AttachError> {
-        let offsets = KernelOffsets::read(namespace::shown()?)?;
+    /// Loads the object.
+    pub fn load(object: &BpfObject, options: Options) -> Result<Self, AttachError> {
+        let shown = namespace::shown()?;
+        // The loader reads the kernel's types, too, by itself.
+        let (offsets, mut loader) = thread::scope(|scope| {
+            let offsets = scope.spawn(|| KernelOffsets::read(shown));
+            let loader = EbpfLoader::new();
+            let offsets = offsets
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (offsets, loader)
+        });
+        let offsets = offsets?;
         // A small ring is full before a large one would wake anybody.
-        let wake_at = WAKE_AT.min(ring_bytes / 4);
+        let wake_at = WAKE_AT.min(options.ring_bytes / 4);
+        let (count_uses, inventory) = (u32::from(options.count_uses), u32::from(options.inventory));
         // What the programs say of themselves is for debugging only; below that level the verifier removes it.
         let log_level = if tracing::enabled!(tracing::Level::DEBUG) {
             LOG_DEBUG
         } else {
             LOG_NOTHING
         };
-        let mut ebpf = EbpfLoader::new()
+        let mut ebpf = loader
             .btf(None)
             .override_global(aya_log::LEVEL, &log_level, true)
-            .override_global(global::PATHS, &u32::from(paths), true)
+            .override_global(global::PATHS, &u32::from(options.paths), true)
             .override_global(global::WAKE_AT, &wake_at, true)
+            .override_global(global::COUNT_USES, &count_uses, true)
+            .override_global(global::INVENTORY, &inventory, true)
             .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
             .override_global(global::PID_OFFSET, &offsets.pid, true)
             .override_global(global::TGID_OFFSET, &offsets.tgid, true)
@@ -185,10 +214,10 @@ impl Programs {
             .override_global(global::PID_LEVEL_OFFSET, &offsets.namespace.level, true)
             .override_global(global::PID_NUMBERS_OFFSET, &offsets.namespace.numbers, true)
             .override_global(global::NAMESPACE_INUM_OFFSET, &offsets.namespace.inum, true)
-            .map_max_entries("EVENTS", ring_bytes)
+            .map_max_entries("EVENTS", options.ring_bytes)
             .load(object.bytes())
             .map_err(|e| AttachError::Maps(Box::new(e)))?;
-        let uprobes = load_uprobes(object, &ebpf)?;
+        let uprobes = load_uprobes(object, &ebpf, options)?;
         for (probe, name) in TRACEPOINTS {
             let program: &mut RawTracePoint = ebpf
                 .program_mut(probe.name())
@@ -216,6 +245,7 @@ impl Programs {
             recipes: take(&mut ebpf, "RECIPES")?,
             targets: take(&mut ebpf, "TARGETS")?,
             scopes: take(&mut ebpf, "SCOPES")?,
+            uses: take(&mut ebpf, "USES")?,
             stats: take(&mut ebpf, "STATS")?,
             uprobes,
             ebpf,
@@ -305,13 +335,23 @@ impl Programs {
         }
     }
 
+    /// How often each variable was used so far, where that is counted.
+    pub fn uses(&self) -> impl Iterator<Item = (UseKey, Uses)> + '_ {
+        let entries = self.uses.iter().filter_map(Result::ok);
+        entries.map(|(key, uses)| (key.0, uses.0))
+    }
+
     /// Links a program to points of an opened file, in every process that maps it now or later.
     pub fn link(&mut self, probe: Probe, file: &File, points: &[Offset]) -> Result<(), AttachError> {
         let (_, when) = UPROBES
             .into_iter()
             .find(|(p, _)| *p == probe)
             .ok_or_else(|| AttachError::Misfit(format!("program {} is no uprobe", probe.name())))?;
-        let link = Multi.link(self.uprobes[&probe].as_fd(), file.as_fd(), points, when);
+        let program = self
+            .uprobes
+            .get(&probe)
+            .ok_or_else(|| AttachError::Misfit(format!("program {} was not loaded", probe.name())))?;
+        let link = Multi.link(program.as_fd(), file.as_fd(), points, when);
         let link = link.map_err(|error| AttachError::Link {
             probe: probe.name(),
             count: points.len(),
@@ -392,7 +432,11 @@ fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Resu
 
 /// Loads the uprobe programs with the attach type that `uprobe_multi` wants: aya creates the maps, and its object parser
 /// prepares the instructions against them.
-fn load_uprobes(object: &BpfObject, ebpf: &Ebpf) -> Result<BTreeMap<Probe, OwnedFd>, AttachError> {
+fn load_uprobes(
+    object: &BpfObject,
+    ebpf: &Ebpf,
+    options: Options,
+) -> Result<BTreeMap<Probe, OwnedFd>, AttachError> {
     let misfit = |what: &dyn std::fmt::Display| AttachError::Misfit(what.to_string());
     let mut parsed = aya_obj::Object::parse(object.bytes()).map_err(|e| misfit(&e))?;
     let text: HashSet<usize> = parsed.functions.keys().map(|(section, _)| *section).collect();
@@ -423,6 +467,7 @@ fn load_uprobes(object: &BpfObject, ebpf: &Ebpf) -> Result<BTreeMap<Probe, Owned
     thread::scope(|scope| {
         let loading: Vec<_> = UPROBES
             .into_iter()
+            .filter(|(probe, _)| options.random || *probe != Probe::Random)
             .map(|(probe, _)| scope.spawn(move || load(probe)))
             .collect();
         loading

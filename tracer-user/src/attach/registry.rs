@@ -119,6 +119,7 @@ pub struct Registry {
     queue: BTreeMap<Probe, Cost>,
     points: u32,
     armed_files: u32,
+    parsed: u32,
     random: bool,
 }
 
@@ -132,6 +133,7 @@ impl Registry {
             queue: BTreeMap::new(),
             points: 0,
             armed_files: 0,
+            parsed: 0,
             random,
         }
     }
@@ -139,6 +141,11 @@ impl Registry {
     /// How many files are armed.
     pub const fn armed_files(&self) -> u32 {
         self.armed_files
+    }
+
+    /// How many files were read and parsed.
+    pub const fn parsed(&self) -> u32 {
+        self.parsed
     }
 
     /// The image with this index.
@@ -165,7 +172,7 @@ impl Registry {
             Some(Known::Queue | Known::Other) => return Ok(None),
             None => {}
         }
-        let bytes = read(file, name)?;
+        let bytes = self.read(file, name)?;
         let core = match Core::inspect(&bytes, name) {
             Ok(core) => core,
             Err(CoreError::NotCPython | CoreError::Elf(_)) => {
@@ -210,7 +217,7 @@ impl Registry {
             Some(Known::Core(_) | Known::Other) => return Ok(false),
             None => {}
         }
-        let bytes = read(file, name)?;
+        let bytes = self.read(file, name)?;
         match QueueModule::inspect(&bytes) {
             Ok(queue) => {
                 self.armed_files += 1;
@@ -228,6 +235,14 @@ impl Registry {
                 Err(ArmError::Refused(error.to_string()))
             }
         }
+    }
+
+    fn read(&mut self, file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
+        self.parsed += 1;
+        read_loaded(file).map_err(|error| ArmError::Read {
+            name: name.to_owned(),
+            error,
+        })
     }
 
     /// Links every program once to all of its points in a file.
@@ -313,12 +328,5 @@ fn keys(file: &File, name: &str) -> Result<Keys, ArmError> {
             inode: meta.ino(),
         }),
         layer: layer.map(|handle| key(Identity::Layer(handle))),
-    })
-}
-
-fn read(file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
-    read_loaded(file).map_err(|error| ArmError::Read {
-        name: name.to_owned(),
-        error,
     })
 }

@@ -15,7 +15,7 @@ use aya_obj::generated::{
     BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
 };
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey},
     stats::ProbeStats,
 };
 
@@ -33,7 +33,7 @@ macro_rules! plain {
     };
 }
 plain!(
-    Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, Var, VarKey, ProbeStats
+    Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, ProbeStats
 );
 
 /// Where a link takes effect.

@@ -36,6 +36,12 @@ pub struct Cli {
 pub enum Command {
     /// Watch processes until Ctrl-C, a duration, or the end of the command; then sum up.
     Trace(Box<TraceArgs>),
+    /// List the processes that can be traced, and say of the others why not.
+    Discover(DiscoverArgs),
+    /// List the context variables that are in use: reads, binds, types, and what each may be for.
+    Vars(VarsArgs),
+    /// List every site that hands work over: what comes along, what is read and bound there, and whose it is.
+    Hops(Box<HopsArgs>),
     /// Check whether this machine, and a process, can be traced.
     Doctor(DoctorArgs),
     /// Say what a kind of finding means and how to mend it.
@@ -65,30 +71,15 @@ pub enum Format {
     Json,
 }
 
-/// Arguments of `trace`.
+/// Arguments that say which processes are watched, and for how long.
 #[derive(Debug, Args)]
-pub struct TraceArgs {
+pub struct TargetArgs {
     /// Process to watch; may be given again.
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pids: Vec<u32>,
-    /// Variables to watch.
-    #[command(flatten)]
-    pub watch: WatchArgs,
-    /// Form of the output.
-    #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
-    pub format: Format,
-    /// Send the output to a file instead of stdout (stderr when a command is traced).
-    #[arg(long, value_name = "FILE", env = "BLEEDTRACE_OUTPUT")]
-    pub output: Option<PathBuf>,
     /// Stop after this long: 500ms, 10s, 2m, 1h30m.
     #[arg(long, value_parser = duration::parse, env = "BLEEDTRACE_DURATION")]
     pub duration: Option<Duration>,
-    /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
-    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
-    pub fail_on: Option<Vec<Kind>>,
-    /// Serve /metrics at this address, like 127.0.0.1:9464.
-    #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
-    pub listen: Option<SocketAddr>,
     /// Run the command as this user, by name or number; under sudo the default is who called it.
     #[arg(long, requires = "command")]
     pub user: Option<String>,
@@ -98,6 +89,79 @@ pub struct TraceArgs {
     /// Command to run and watch from its first instruction.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Arguments that say where the output goes, and in which form.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Form of the output.
+    #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
+    pub format: Format,
+    /// Send the output to a file instead of stdout (stderr when a command is traced).
+    #[arg(long = "output", value_name = "FILE", env = "BLEEDTRACE_OUTPUT")]
+    pub file: Option<PathBuf>,
+}
+
+/// Arguments of `trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Variables to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
+    pub fail_on: Option<Vec<Kind>>,
+    /// Serve /metrics at this address, like 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// What is watched.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Arguments of `vars`.
+#[derive(Debug, Args)]
+pub struct VarsArgs {
+    /// Configuration file (TOML): it names the services.
+    #[arg(long, value_name = "FILE", env = "BLEEDTRACE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What is watched.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Arguments of `hops`.
+#[derive(Debug, Args)]
+pub struct HopsArgs {
+    /// Variables to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What is watched.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Arguments of `discover`.
+#[derive(Debug, Args)]
+pub struct DiscoverArgs {
+    /// List processes that run no Python, too.
+    #[arg(long)]
+    pub all: bool,
+    /// Configuration file (TOML): it names the services.
+    #[arg(long, value_name = "FILE", env = "BLEEDTRACE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// Arguments that say what is watched.
@@ -152,13 +216,13 @@ impl WatchArgs {
     }
 }
 
-impl TraceArgs {
-    /// Refuses a trace of nothing.
-    pub fn check(&self) -> Result<(), Error> {
+impl TargetArgs {
+    /// Refuses to watch nothing.
+    pub fn check(&self, command: &str) -> Result<(), Error> {
         if self.pids.is_empty() && self.command.is_empty() {
             return Err(Error::usage(
                 "nothing to trace",
-                "give --pid PID, or a command behind `--`: bleedtrace trace -- python3 app.py",
+                format!("give --pid PID, or a command behind `--`: bleedtrace {command} -- python3 app.py"),
             ));
         }
         Ok(())

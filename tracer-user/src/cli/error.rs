@@ -48,6 +48,11 @@ impl Error {
         }
     }
 
+    /// What is wrong, without the next step.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exit code that stands for it.
     pub fn code(&self) -> u8 {
         self.code

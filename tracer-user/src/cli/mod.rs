@@ -2,15 +2,21 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod discover;
 pub mod doctor;
 pub mod duration;
 pub mod error;
 pub mod explain;
+pub mod hops;
 mod kind;
 mod output;
+mod requirements;
+mod session;
+mod table;
 pub mod trace;
+pub mod vars;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser;
 use tracing_subscriber::{
@@ -62,6 +68,7 @@ fn log_to_stderr(verbose: u8) {
         .with_default(tracing::Level::WARN);
     let to_stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time();
     tracing_subscriber::registry()
         .with(to_stderr.with_filter(own))
@@ -82,6 +89,9 @@ fn with_hint(text: &str) -> String {
 fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Trace(args) => trace::run(&args, cli.color),
+        Command::Discover(args) => discover::run(&args, cli.color),
+        Command::Vars(args) => vars::run(&args, cli.color),
+        Command::Hops(args) => hops::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {

@@ -4,11 +4,12 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
     os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
 };
 
+use serde::Serialize;
+
 use super::{
-    args::{Color, Format},
+    args::{Color, Format, OutputArgs},
     error::Error,
 };
 use crate::report::{finding::ExportedFinding, json, summary::Summary, text::Text};
@@ -27,13 +28,8 @@ enum Form {
 
 impl Output {
     /// Opens the output: a file, else stdout, or stderr when stdout belongs to a command.
-    pub fn open(
-        format: Format,
-        path: Option<&PathBuf>,
-        of_command: bool,
-        color: Color,
-    ) -> Result<Self, Error> {
-        let (to, terminal): (Box<dyn Write>, bool) = match path {
+    pub fn open(args: &OutputArgs, of_command: bool, color: Color) -> Result<Self, Error> {
+        let (to, terminal): (Box<dyn Write>, bool) = match &args.file {
             Some(path) => {
                 // Not for everybody's eyes: with --reveal there are identities in it.
                 let mut options = File::options();
@@ -54,7 +50,7 @@ impl Output {
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
-        let form = match format {
+        let form = match args.format {
             Format::Text => Form::Text(Text::new(coloured)),
             Format::Json => Form::Json,
         };
@@ -83,13 +79,31 @@ impl Output {
         }
     }
 
-    /// Writes the summary and closes the output; the first error of all comes back, unless it is that the reader went away.
+    /// Writes the summary and closes the output.
     pub fn finish(mut self, summary: &Summary) -> io::Result<()> {
         let text = match &self.form {
             Form::Text(text) => text.summary(summary),
             Form::Json => json::summary(summary)? + "\n",
         };
         self.write(&text);
+        self.close()
+    }
+
+    /// Writes a list, as text or as one object a line, and closes the output.
+    pub fn list<T: Serialize>(mut self, text: impl FnOnce() -> String, lines: &[T]) -> Result<(), Error> {
+        if let Form::Text(_) = self.form {
+            self.write(&text());
+        } else {
+            for line in lines {
+                let line = serde_json::to_string(line).map_err(|error| write_error(&error.into()))?;
+                self.write(&(line + "\n"));
+            }
+        }
+        self.close().map_err(|error| write_error(&error))
+    }
+
+    /// The first error of all, unless it is that the reader went away.
+    fn close(self) -> io::Result<()> {
         match self.failed {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
@@ -106,6 +120,14 @@ impl Output {
                 .err();
         }
     }
+}
+
+/// The output could not be written.
+pub fn write_error(error: &io::Error) -> Error {
+    Error::usage(
+        format!("failed to write the output: {error}"),
+        "check the disk and who reads the output",
+    )
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use super::{
     bleed::{self, ForeignRead},
     carrier::{BindRecord, CarrierState},
     event::{Carrier, Named, Role, Scope, Slot, Stack, What},
-    fact::{FactKind, Place, ReadResult},
+    fact::{FactKind, HopWhat, Place, ReadResult},
     finding::{Confidence, Evidence, Kind, Read},
     hop::ScopeKey,
+    inventory,
     item::{Verdict, Where, judge},
     reporter::{Now, Out, told},
     request::{IdentityRead, RequestId},
@@ -188,6 +189,7 @@ impl Target {
         };
         self.judge_read(me, now, asked, here, &mut judged, out);
         out.say(FactKind::Read(asked.slot, judged.result));
+        inventory::tell(me, out, HopWhat::Read(asked.slot, judged.result));
         if self.slots.role(asked.slot) == Some(Role::Identity) {
             let identity = asked.value().filter(|_| !asked.nothing);
             let request = self.request(me, key, here.request, identity.as_ref());
@@ -300,14 +302,13 @@ impl Target {
     ) {
         Self::count_thread(me, (here.scope, here.entered), out);
         let place = me.item.as_mut().map(|item| item.place(here.scope, here.entered));
-        out.say(FactKind::Bind(
-            slot,
-            match place {
-                None => Place::Request,
-                Some(Where::Base) => Place::WorkerBase,
-                Some(Where::Brought | Where::Entered) => Place::WorkerEntered,
-            },
-        ));
+        let told = match place {
+            None => Place::Request,
+            Some(Where::Base) => Place::WorkerBase,
+            Some(Where::Brought | Where::Entered) => Place::WorkerEntered,
+        };
+        out.say(FactKind::Bind(slot, told));
+        inventory::tell(me, out, HopWhat::Bound(slot, told));
         let record = BindRecord {
             value: match value {
                 Found::Value(value) => Some(value.clone()),

@@ -7,8 +7,9 @@
 use super::{
     carrier::CarrierState,
     event::{Brings, Carrier, ItemKey, Primitive, QueueKey, Role, Scope, Slot},
-    fact::{Carried, FactKind},
+    fact::{Carried, FactKind, HopWhat},
     hop::{HopValue, NO_HOME, ScopeKey, Submitted},
+    inventory,
     item::Item,
     reporter::{Now, Out},
     slots::held,
@@ -54,7 +55,11 @@ impl Target {
         if scope.0 != 0 {
             self.inside.insert(scope, now.carrier);
         }
+        let counted = item.hop.is_some() && !item.uncounted;
         me.item = Some(item);
+        if counted {
+            inventory::tell(me, out, HopWhat::Taken(Carried::Copied));
+        }
     }
 
     /// A context ended: so did the item that ran in it.
@@ -111,6 +116,7 @@ impl Target {
         }
         if std::mem::take(&mut item.uncounted) {
             out.say(FactKind::Handoff(hop.primitive, Carried::Copied));
+            inventory::tell(me, out, HopWhat::Taken(Carried::Copied));
         }
     }
 

@@ -34,6 +34,7 @@ impl Engine {
             target: event.target,
             facts,
             findings: &mut self.findings,
+            inventory: self.settings.inventory,
         };
         match &event.what {
             What::Attach { from_start } => {
@@ -64,6 +65,7 @@ impl Engine {
                 target: id,
                 facts,
                 findings: &mut self.findings,
+                inventory: self.settings.inventory,
             });
         }
     }

@@ -1,7 +1,7 @@
 //! What the engine lets out: findings, and the counts that give them a denominator.
 
 use super::{
-    event::{Primitive, Slot, TargetId},
+    event::{Primitive, Site, Slot, TargetId},
     finding::{Finding, names},
 };
 
@@ -123,4 +123,30 @@ pub enum FactKind {
     Evicted(Table, u64),
     /// Events were lost.
     Gap(u64),
+    /// Of an inventory: what happened to what was handed over at a site.
+    Hop(Box<HopFact>),
+}
+
+/// Something that happened to what was handed over at a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopFact {
+    /// How it was handed over; `unknown` if that was not seen.
+    pub primitive: Primitive,
+    /// Where; none if that was not seen.
+    pub site: Option<Site>,
+    /// What.
+    pub what: HopWhat,
+}
+
+/// What happened to what was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HopWhat {
+    /// A worker took it, or a thread began with it.
+    Taken(Carried),
+    /// It read a slot.
+    Read(Slot, ReadResult),
+    /// It bound a slot.
+    Bound(Slot, Place),
+    /// It is no work.
+    Data,
 }

@@ -3,9 +3,10 @@
 use super::{
     carrier::{CarrierState, Undecided, Waiting},
     event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
-    fact::{Carried, FactKind},
+    fact::{Carried, FactKind, HopWhat},
     finding::Source,
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
+    inventory,
     item::{Item, Verdict, Where, judge},
     reporter::{Now, Out},
     request::RequestId,
@@ -37,6 +38,8 @@ impl Target {
                     last_read: None,
                 });
                 self.undecided.insert(now.carrier);
+                let carried = of_thread(&me);
+                inventory::tell(&mut me, out, HopWhat::Taken(carried));
             }
             None if self.lost_something() => {
                 me.item = Some(Item::unseen(self.next_item(), now.time, None));
@@ -119,7 +122,10 @@ impl Target {
         self.returns.abandon(scene!(self, out), item);
         item.judged = false;
         if let Some(undecided) = &mut me.undecided {
-            undecided.held_back.clear();
+            // That it was started stays true.
+            undecided
+                .held_back
+                .retain(|what| matches!(what, FactKind::Hop(hop) if matches!(hop.what, HopWhat::Taken(_))));
             undecided.last_read = None;
         }
     }
@@ -217,6 +223,7 @@ impl Target {
             }
             Work::Data => {
                 self.submits.remove(&item);
+                inventory::tell_data(&submitted, out);
                 self.data.insert(item, ());
                 out.say(FactKind::Data);
             }
@@ -268,8 +275,11 @@ impl Target {
         holds: &[Found],
         out: &mut Out<'_>,
     ) {
-        if let Some(hop) = &item.hop {
-            let carried = carried(&self.slots, me, item.number, hop, holds);
+        let carried = item
+            .hop
+            .as_ref()
+            .map(|hop| carried(&self.slots, me, item.number, hop, holds));
+        if let (Some(hop), Some(carried)) = (&item.hop, carried) {
             out.say(FactKind::Handoff(hop.primitive, carried));
         }
         item.queue = Some(queue);
@@ -281,6 +291,9 @@ impl Target {
             Found::Unreadable
         };
         me.item = Some(item);
+        if let Some(carried) = carried {
+            inventory::tell(me, out, HopWhat::Taken(carried));
+        }
         me.pool = true;
         me.pool_queue = Some(queue);
         me.base.settle(holds);
@@ -385,11 +398,8 @@ impl Target {
         }
         item.uncounted = false;
         let Some(hop) = &item.hop else { return };
-        let carried = match hop.brings {
-            Brings::Scope(_) => Carried::Copied,
-            Brings::Nothing | Brings::Unknown => Carried::None,
-        };
         let primitive = hop.primitive;
+        let carried = of_thread(me);
         say(me, out, FactKind::Handoff(primitive, carried));
     }
 }
@@ -470,6 +480,14 @@ fn origin(
     }
     let (source, bind) = me.origin(slot, &value, item.number);
     Residue { value, source, bind }
+}
+
+/// What a bare thread carries.
+fn of_thread(me: &CarrierState) -> Carried {
+    match me.item.as_ref().and_then(|item| item.hop.as_ref()) {
+        Some(hop) if matches!(hop.brings, Brings::Scope(_)) => Carried::Copied,
+        _ => Carried::None,
+    }
 }
 
 /// What a worker carries when it takes an item; of several slots the worst.

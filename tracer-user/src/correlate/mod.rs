@@ -11,6 +11,7 @@ pub mod fact;
 pub mod finding;
 mod handoff;
 mod hop;
+mod inventory;
 mod item;
 mod reporter;
 mod request;

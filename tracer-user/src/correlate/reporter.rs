@@ -25,6 +25,8 @@ pub(super) struct Out<'a> {
     pub(super) facts: &'a mut Vec<Fact>,
     /// Number of the last finding of the run.
     pub(super) findings: &'a mut u64,
+    /// Whether it is told what happens at each site.
+    pub(super) inventory: bool,
 }
 
 impl Out<'_> {

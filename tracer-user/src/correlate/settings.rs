@@ -9,6 +9,8 @@ use super::value::{Content, Value};
 pub struct Settings {
     /// How much is remembered.
     pub bounds: Bounds,
+    /// Whether it is told what happens at each site that hands work over.
+    pub inventory: bool,
 }
 
 /// A value that counts as nothing: the content of a `str`, an `int` as Python prints it, `""` or `b""`, `{}`, `[]` or `()` for a

@@ -67,7 +67,12 @@ pub(super) struct Target {
 /// Says a fact of a carrier; what depends on a thread's being no pool's worker waits until that is decided.
 pub(super) fn say(me: &mut CarrierState, out: &mut Out<'_>, what: FactKind) {
     match &mut me.undecided {
-        Some(undecided) if matches!(what, FactKind::Finding(_) | FactKind::Handoff(..)) => {
+        Some(undecided)
+            if matches!(
+                what,
+                FactKind::Finding(_) | FactKind::Handoff(..) | FactKind::Hop(_)
+            ) =>
+        {
             undecided.held_back.push(what);
         }
         _ => out.say(what),

@@ -9,6 +9,7 @@ mod method_table;
 mod placement;
 mod slots;
 mod static_type;
+mod symbols;
 #[cfg(test)]
 mod test_file;
 
@@ -21,3 +22,4 @@ pub use placement::{
 };
 pub use slots::Pointer;
 pub use static_type::{TypeError, static_type};
+pub use symbols::is_stripped;

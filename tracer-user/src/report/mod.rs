@@ -4,13 +4,18 @@ pub mod clock;
 pub mod explain;
 pub mod finding;
 pub mod groups;
+pub mod hops;
+pub mod hops_text;
 pub mod http;
 pub mod json;
 pub mod metrics;
 pub mod privacy;
+pub mod processes;
+pub mod role;
 pub mod summary;
 pub mod tally;
 pub mod text;
+pub mod vars;
 mod wrap;
 
 #[cfg(test)]

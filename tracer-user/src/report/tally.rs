@@ -225,7 +225,8 @@ impl Tally {
             | FactKind::BleedAge(_)
             | FactKind::Squatting(_)
             | FactKind::Entries(..)
-            | FactKind::Evicted(..) => {}
+            | FactKind::Evicted(..)
+            | FactKind::Hop(_) => {}
         }
     }
 

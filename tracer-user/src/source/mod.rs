@@ -5,3 +5,4 @@ pub mod names;
 pub mod ring;
 pub mod sites;
 pub mod snapshot;
+pub mod used;

@@ -29,18 +29,8 @@ pub(super) fn mapped_core(
 ) -> Result<Option<(u32, u64)>, FollowError> {
     let pid = process.pid();
     let exe = process.exe()?;
-    // The executable itself, else a library that is called like one: looking at all would read every file.
-    let is_candidate = |m: &&Mapping| {
-        m.is_file()
-            && m.executable
-            && (m.candidates().contains(&exe) || m.file_name().starts_with(b"libpython"))
-    };
-    let mut seen = BTreeSet::new();
     let mut refused = None;
-    for mapping in maps.iter().filter(is_candidate) {
-        if !seen.insert(mapping.file) {
-            continue;
-        }
+    for mapping in candidates(maps, &exe) {
         let file = match process.open_image(mapping, maps) {
             Ok(file) => file,
             // It need not be the one that carries the interpreter.
@@ -62,6 +52,20 @@ pub(super) fn mapped_core(
         }
     }
     refused.map_or(Ok(None), |error| Err(error.into()))
+}
+
+/// What of a process can carry an interpreter: the executable itself, or a library that is called like one. Looking at all would
+/// read every file.
+pub fn candidates<'a>(maps: &'a [Mapping], exe: &[u8]) -> impl Iterator<Item = &'a Mapping> {
+    let is_candidate = move |m: &&Mapping| {
+        m.is_file()
+            && m.executable
+            && (m.candidates().iter().any(|path| path == exe) || m.file_name().starts_with(b"libpython"))
+    };
+    let mut seen = BTreeSet::new();
+    maps.iter()
+        .filter(is_candidate)
+        .filter(move |m| seen.insert(m.file))
 }
 
 /// Arms the `_queue` module that a process maps or will map. True when there is one, built in or not.

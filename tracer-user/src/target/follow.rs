@@ -36,11 +36,15 @@ use crate::{
     },
     elf::Cost,
     report::summary::AtAttach,
-    runtime::cpython::memory::{MemoryError, ProcessMemory},
+    runtime::cpython::{
+        memory::{MemoryError, ProcessMemory},
+        modules::{self, Holders},
+    },
     source::{
         frontend::{Frontend, Interpreted},
         names::NameSet,
         snapshot::Snapshot,
+        used::Used,
     },
 };
 
@@ -141,6 +145,8 @@ pub enum Notice {
     },
     /// Variables that are in use in a process.
     InUse(BTreeSet<String>),
+    /// What is told of one variable, where uses are counted.
+    Used(Used),
     /// Something that a person has to know of a process.
     Remark {
         /// The process.
@@ -208,6 +214,12 @@ impl Follower {
             .zip(0..)
             .map(|(watch, number)| Arc::new(NameSet::new(number, watch)))
             .collect()
+    }
+
+    /// Which modules of a process hold these variables; none when it cannot be read (any more).
+    pub fn holders(&self, pid: u32, variables: &[u64]) -> Option<Holders> {
+        let frontend = self.processes.get(&pid)?.frontend.as_ref()?;
+        modules::holders(frontend.interpreter()?, variables).ok()
     }
 
     /// Whether this process is followed.
@@ -405,6 +417,7 @@ impl Follower {
     ) {
         let pid = record.tgid;
         let mut others = BTreeSet::new();
+        let mut used = None;
         match record.kind {
             kind::FORKED => self.forked(record, events),
             kind::EXECED => self.execed(record, events, notices),
@@ -435,6 +448,9 @@ impl Follower {
                     others.insert(name);
                 }
             }),
+            kind::USED => self.frontend(record, events, notices, |frontend, _| {
+                used = Some(Used::new(frontend, record, values));
+            }),
             kind::THREAD_CREATED => self.frontend(record, events, notices, |frontend, events| {
                 frontend.lost_until(record.lost, record.time, events);
                 let begin = What::Begin {
@@ -446,6 +462,7 @@ impl Follower {
                 frontend.translate(record, values, events);
             }),
         }
+        notices.extend(used.map(Notice::Used));
         if !others.is_empty() {
             notices.push(Notice::InUse(others));
         }
@@ -741,6 +758,12 @@ impl Follower {
     }
 }
 
+/// Whether a process switches stacks under the interpreter.
+pub fn maps_greenlet(maps: &[Mapping]) -> bool {
+    maps.iter()
+        .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
+}
+
 /// Tells the kernel side how to take the steps of paths that a process's front end has found out about.
 fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<Notice>) {
     for (key, recipe) in frontend.fresh_recipes() {
@@ -771,11 +794,6 @@ fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
         outcome = take();
     }
     outcome.map_err(|error| error.to_string())
-}
-
-fn maps_greenlet(maps: &[Mapping]) -> bool {
-    maps.iter()
-        .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
 }
 
 /// Sums up what the carriers of a process held when it was attached to.

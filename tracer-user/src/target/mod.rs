@@ -1,7 +1,7 @@
 //! Processes: looking at one without trusting it, naming it, starting one.
 #![deny(unsafe_code)]
 
-mod arm;
+pub mod arm;
 mod descendants;
 pub mod follow;
 pub mod identify;

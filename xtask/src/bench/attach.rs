@@ -31,7 +31,7 @@ pub fn run(rounds: u32) -> Result<()> {
     );
     let mut text = format!(
         "From the start of `trace --pid` until it says that the process is attached ({rounds} times, after one that warms up; goal: \
-less than 300 ms), and the tracer's resident memory while it traces a process that hands over work as fast as it can, for {} s \
+less than 150 ms), and the tracer's resident memory while it traces a process that hands over work as fast as it can, for {} s \
 (goal: less than 40 MB).\n\n| CPython | attached after, ms | memory at the end, MB | at most, MB |\n|---|---|---|---|\n",
         LOADED.as_secs()
     );

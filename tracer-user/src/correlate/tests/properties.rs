@@ -95,7 +95,7 @@ proptest! {
     fn forgetting_invents_nothing(steps in steps(200)) {
         let sim = Simulator::run(&steps);
         let bounds = Bounds { carriers: 3, submits: 2, returns: 2, requests: 2 };
-        let settings = Settings { bounds };
+        let settings = Settings { bounds, ..Settings::default() };
         for fact in judge(&sim.world.events, settings.clone()) {
             if let FactKind::Entries(table, many) = fact.what {
                 let bound = match table {

@@ -11,6 +11,7 @@
 //! Addresses from files are link-time addresses; a process adds its load bias. Whatever cannot be read is an error, never empty.
 
 pub mod attributes;
+pub mod binaries;
 pub mod code;
 pub mod core;
 pub mod find;

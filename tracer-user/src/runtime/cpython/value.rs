@@ -1,6 +1,6 @@
 //! Values of variables: as the kernel side ships them, and as the agent reads them itself.
 
-use std::sync::Arc;
+use std::{ffi::CStr, sync::Arc};
 
 use tracer_common::{
     MAX_TEXT,
@@ -34,7 +34,7 @@ pub fn found(raw: &RawValue, type_name: impl FnOnce(u64) -> Option<Arc<str>>) ->
         found::UNRESOLVED => Found::Unresolved,
         found::OBJECT => content(raw).map_or(Found::Unreadable, |content| {
             let (object, type_object) = (raw.object, raw.type_object);
-            let type_name = type_name(type_object);
+            let type_name = told_name(raw).or_else(|| type_name(type_object));
             // The types that keep the number of their items where it was read.
             let counts = matches!(
                 type_name.as_deref(),
@@ -51,6 +51,17 @@ pub fn found(raw: &RawValue, type_name: impl FnOnce(u64) -> Option<Arc<str>>) ->
         }),
         _ => Found::Unreadable,
     }
+}
+
+/// The name of its type that came with a value, if that is the whole of it.
+fn told_name(raw: &RawValue) -> Option<Arc<str>> {
+    if raw.repr != repr::OPAQUE {
+        return None;
+    }
+    let name = CStr::from_bytes_until_nul(&raw.text).ok()?.to_str().ok()?;
+    (1..raw.text.len() - 1)
+        .contains(&name.len())
+        .then(|| Arc::from(name))
 }
 
 fn content(raw: &RawValue) -> Option<Content> {

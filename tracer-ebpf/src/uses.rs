@@ -1,0 +1,108 @@
+//! How often each ContextVar is used, watched or not, when that is asked for.
+//!
+//! The interpreter's lock keeps other writers of a process's counters away.
+
+use tracer_common::{
+    config::{UseKey, Uses},
+    record::kind,
+};
+
+use crate::{
+    emit::{self, Frames},
+    maps::{USES, count_uses},
+    read::{self, Unreadable},
+    state::Hit,
+    value,
+};
+
+/// Types that are told of one variable: one that keeps changing must not flood the ring.
+const TYPES: u64 = 4;
+
+/// Counts a read.
+#[inline(always)]
+pub fn read(hit: &mut Hit, var: u64) {
+    if count_uses() {
+        // A variable that cannot be read is lost by its own record.
+        let _ = count(hit, var, 0);
+    }
+}
+
+/// Counts a bind.
+#[inline(always)]
+pub fn bind(hit: &mut Hit, var: u64, new: u64) {
+    if count_uses() {
+        // As above.
+        let _ = count(hit, var, new);
+    }
+}
+
+/// Counts a use; `bound` is 0 for a read.
+#[inline(never)]
+fn count(hit: &mut Hit, var: u64, bound: u64) -> Result<(), Unreadable> {
+    // PyContextVar.var_hash is at 56 in every GIL build from 3.8 to 3.15.
+    let hash = read::pointer(var + 56)?;
+    let key = UseKey {
+        var,
+        hash,
+        tgid: hit.tgid,
+        pad: 0,
+    };
+    let mut news = false;
+    if USES.get_ptr(key).is_none() {
+        let none = Uses {
+            reads: 0,
+            binds: 0,
+            type_object: 0,
+            types: 0,
+        };
+        if USES.insert(key, none, 0).is_err() {
+            emit::count(hit.probe, |s| &raw mut s.lost_map);
+            emit::mark_lost(hit.target);
+            return Ok(());
+        }
+        news = true;
+    }
+    let Some(uses) = USES.get_ptr_mut(key) else {
+        return Ok(());
+    };
+    // SAFETY: nobody removes entries.
+    let uses = unsafe { &mut *uses };
+    if bound == 0 {
+        uses.reads += 1;
+    } else {
+        uses.binds += 1;
+        if bound != hit.address(hit.image.none) {
+            // PyObject.ob_type is at 8 in every GIL build from 3.8 to 3.15.
+            let type_object = read::pointer(bound + 8)?;
+            if type_object != uses.type_object && uses.types < TYPES {
+                uses.type_object = type_object;
+                uses.types += 1;
+                news = true;
+            }
+        }
+    }
+    if news {
+        tell(hit, var, hash, bound);
+    }
+    Ok(())
+}
+
+/// Tells the agent, at once: it wants to read the type's name and the module while they are there.
+#[inline(always)]
+fn tell(hit: &mut Hit, var: u64, hash: u64, bound: u64) {
+    let Some((record, _)) = emit::begin(hit, kind::USED, Frames::Without) else {
+        return;
+    };
+    record.head.object = var;
+    record.head.queue = hash;
+    record.head.values = 1;
+    match read::pointer(var + 16) {
+        Ok(name) => value::describe(hit, name, &mut record.values[0]),
+        Err(Unreadable) => value::unreadable(&mut record.values[0]),
+    }
+    if bound != 0 {
+        record.head.values = 2;
+        value::describe(hit, bound, &mut record.values[1]);
+    }
+    emit::send_now(hit, record);
+}
