@@ -115,14 +115,18 @@ fn fuzz(program: &Path, name: &str, seconds: u32) -> Result<()> {
 
 /// Real object files to begin with: the `_queue` modules of this machine's interpreters.
 fn real_files(corpus: &Path) -> Result<()> {
-    for (minor, python) in interpreters() {
+    for interpreter in interpreters() {
         let script = "import _queue; print(getattr(_queue, '__file__', ''))";
-        let Ok(output) = Command::new(&python).args(["-c", script]).output() else {
+        let Ok(output) = interpreter.command().args(["-c", script]).output() else {
             continue;
         };
-        let file = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        let inside = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        let file = match (&interpreter.root, inside.strip_prefix("/")) {
+            (Some(root), Ok(below)) => root.join(below),
+            _ => inside,
+        };
         if file.is_file() {
-            let copy = corpus.join(format!("queue-3.{minor}"));
+            let copy = corpus.join(format!("queue-{}", interpreter.name().replace(' ', "-")));
             fs::copy(&file, copy).with_context(|| format!("cannot copy {}", file.display()))?;
         }
     }
