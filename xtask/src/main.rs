@@ -5,6 +5,7 @@ mod bench;
 mod bpf;
 mod demo;
 mod deps;
+mod fuzz;
 mod interpreters;
 mod mirror;
 mod soak;
@@ -42,6 +43,14 @@ enum Chore {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Feed what reads a target's bytes with inputs that nobody thought of.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// The targets; all of them when none is named.
+        targets: Vec<String>,
+    },
     /// The long runs; their results are added to docs/soak.md.
     Soak(Soak),
 }
@@ -100,6 +109,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
+        Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Soak(Soak {
             part,
             mix: Mix { requests, seed },

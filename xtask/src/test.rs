@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::results_file;
 
-use crate::{bpf, deps, interpreters, workspace};
+use crate::{bpf, deps, fuzz, interpreters, workspace};
+
+/// Seconds of each fuzz target.
+const FUZZ_SECONDS: u32 = 10;
 
 /// How a step ended.
 #[derive(Default)]
@@ -134,6 +137,12 @@ pub fn run() -> Result<()> {
                 skipped: BTreeMap::from([("build-ebpf --check".to_owned(), why)]),
                 ..Tally::default()
             },
+        })
+    });
+    table.add("fuzz", || {
+        fuzz::run(FUZZ_SECONDS, &[]).map(|passed| Tally {
+            passed,
+            ..Tally::default()
         })
     });
     let prometheus = deps::prometheus();
