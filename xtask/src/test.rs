@@ -181,6 +181,12 @@ pub fn run() -> Result<()> {
         }
         libtest(&mut command)
     });
+    rules(&mut table, prometheus.as_ref());
+    table.finish()
+}
+
+/// Has Prometheus's own tool look at the alert rules.
+fn rules(table: &mut Table, prometheus: Result<&deps::Prometheus, &anyhow::Error>) {
     for (name, action, file) in [
         (
             "promtool check rules",
@@ -193,7 +199,7 @@ pub fn run() -> Result<()> {
             "dashboards/prometheus/alerts_test.yml",
         ),
     ] {
-        table.add(name, || match &prometheus {
+        table.add(name, || match prometheus {
             Ok(prometheus) => promtool(&prometheus.promtool, action, file).map(|()| Tally::of(&Ok(()))),
             Err(error) => Ok(Tally {
                 skipped: BTreeMap::from([(name.to_owned(), format!("{error:#}"))]),
@@ -201,7 +207,6 @@ pub fn run() -> Result<()> {
             }),
         });
     }
-    table.finish()
 }
 
 fn promtool(promtool: &Path, action: &str, file: &str) -> Result<()> {
