@@ -317,6 +317,7 @@ impl Tally {
 
     fn reasons(&self) -> Vec<Reason> {
         let watched = || self.targets.values().filter(|target| !target.slots.is_empty());
+        let unreadable: u64 = watched().map(|target| target.unreadable).sum();
         let mut reasons = Vec::new();
         let mut because = |code, message| reasons.push(Reason { code, message });
         if self.targets.is_empty() {
@@ -329,7 +330,7 @@ impl Tally {
                 "watched variables were used, but no work was seen to go from one thread to another"
                     .to_owned(),
             );
-        } else if !watched().any(Target::covered) {
+        } else if unreadable == 0 && !watched().any(Target::covered) {
             because(
                 ReasonCode::Unjudged,
                 "work went from one thread to another, but whose a watched variable was there could not be told"
@@ -346,7 +347,6 @@ impl Tally {
         if let Some(message) = self.loss() {
             because(ReasonCode::EventsLost, message);
         }
-        let unreadable: u64 = watched().map(|target| target.unreadable).sum();
         if unreadable > 0 {
             because(
                 ReasonCode::Unreadable,
