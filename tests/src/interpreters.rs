@@ -196,7 +196,7 @@ fn everywhere() -> Vec<PathBuf> {
     candidates.extend((8..=15).map(|minor| PathBuf::from(format!("python3.{minor}"))));
     candidates.push("python3".into());
     for Suite { name, minors, linked } in DEBIAN {
-        let programs = roots().join(format!("debian-{name}/root/usr/bin"));
+        let programs = roots().join(format!("debian-{name}/rootfs/usr/bin"));
         candidates.extend(
             minors
                 .iter()
@@ -253,7 +253,7 @@ fn identify(python: &Path) -> Option<Interpreter> {
         shared: python.to_str()?.ends_with(LINKED),
         free_threaded: false,
         python: python.to_owned(),
-        root: suite.map(|suite| roots().join(suite).join("root")),
+        root: suite.map(|suite| roots().join(suite).join("rootfs")),
     };
     let who = said(&interpreter, WHO)?;
     let mut words = who.splitn(4, ' ');

@@ -154,15 +154,6 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, |_| true, check);
 }
 
-/// The same, without those that run in a root of their own, where nothing else of this machine is.
-///
-/// # Panics
-/// When it fails on one; it has run on all of them before.
-#[track_caller]
-pub fn on_every_installed_interpreter(test: &str, check: impl Fn(&Setup)) {
-    on_interpreters_that(test, |interpreter| interpreter.root.is_none(), check);
-}
-
 /// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root.
 ///
 /// # Panics

@@ -79,7 +79,7 @@ fn whole(mirror: &Mirror, suite: &Suite) -> Result<()> {
         fs::remove_dir_all(&place)?;
     }
     let packages = download(mirror, suite, &place.join("apt"))?;
-    let root = place.join("root");
+    let root = place.join("rootfs");
     unpack(&packages, &root)?;
     fs::remove_dir_all(place.join("apt"))?;
     for minor in suite.linked {
