@@ -10,6 +10,7 @@ use std::{
 use crate::{
     interpreters::{Interpreter, SUPPORTED, interpreters},
     results::note,
+    tracer::{Ended, Program},
 };
 
 /// A tracer and an interpreter.
@@ -36,6 +37,28 @@ impl Setup {
     /// 12 of CPython 3.12.
     pub fn minor(&self) -> u32 {
         self.interpreter.minor
+    }
+
+    /// What `bleedtrace` with these arguments does for a user without any privilege. Says so where privileges cannot be dropped.
+    ///
+    /// # Panics
+    /// When the program cannot be copied to where everybody may run it.
+    pub fn unprivileged(&self, test: &str, arguments: &[&str]) -> Option<Ended> {
+        let drop = || {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+            command.args(["--inh-caps=-all", "--bounding-set=-all"]);
+            command
+        };
+        if !drop().arg("true").status().is_ok_and(|status| status.success()) {
+            skip(test, "setpriv cannot drop privileges");
+            return None;
+        }
+        let copy = env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
+        fs::copy(&self.bleedtrace, &copy).expect("the program can be copied");
+        let ended = Program::start(drop().arg(&copy).args(arguments)).end();
+        fs::remove_file(&copy).expect("the copy is ours");
+        Some(ended)
     }
 
     /// A command that runs the interpreter.

@@ -8,9 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bleedtrace_tests::{
-    Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, skip, wait_until,
-};
+use bleedtrace_tests::{Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, wait_until};
 use serde_json::{Value, json};
 
 /// A file for what a command writes.
@@ -333,37 +331,11 @@ fn processes_are_listed_with_what_they_run() {
 #[test]
 fn who_lacks_privileges_is_told_for_every_process() {
     once("who_lacks_privileges_is_told_for_every_process", |setup| {
-        let nobody = [
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-            "--bounding-set=-all",
-        ];
-        if !Command::new("setpriv")
-            .args(nobody)
-            .arg("true")
-            .status()
-            .is_ok_and(|status| status.success())
-        {
-            return skip(
-                "who_lacks_privileges_is_told_for_every_process",
-                "setpriv cannot drop privileges",
-            );
-        }
         let target = Program::start(Command::new(&setup.python).args(["-c", "input()"]));
-        let copy = output();
-        fs::copy(&setup.bleedtrace, &copy).expect("the program can be copied");
-        let ended = Program::start(
-            Command::new("setpriv")
-                .args(nobody)
-                .arg(&copy)
-                .args(["discover", "--format", "json"]),
-        )
-        .end();
-        fs::remove_file(&copy).expect("the copy is ours");
+        let test = "who_lacks_privileges_is_told_for_every_process";
+        let Some(ended) = setup.unprivileged(test, &["discover", "--format", "json"]) else {
+            return;
+        };
         let lines = lines(&ended.stdout);
         let line = of_type(&lines, "process")
             .into_iter()

@@ -30,35 +30,10 @@ fn run(setup: &Setup, arguments: &[&str]) -> Ended {
 #[test]
 fn who_is_not_root_is_told() {
     once("who_is_not_root_is_told", |setup| {
-        let setpriv = [
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-            "--bounding-set=-all",
-        ];
-        if !Command::new("setpriv")
-            .args(setpriv)
-            .arg("true")
-            .status()
-            .is_ok_and(|status| status.success())
-        {
-            return skip("who_is_not_root_is_told", "setpriv cannot drop privileges");
-        }
-        // A copy that everybody may run, wherever the original lies.
-        let copy = std::env::temp_dir().join(format!("bleedtrace-nobody-{}", std::process::id()));
-        std::fs::copy(&setup.bleedtrace, &copy).expect("the program can be copied");
-        let ended = Program::start(Command::new("setpriv").args(setpriv).arg(&copy).args([
-            "trace",
-            "--identity",
-            "tenant",
-            "--",
-            "/bin/true",
-        ]))
-        .end();
-        std::fs::remove_file(&copy).expect("the copy is ours");
+        let arguments = ["trace", "--identity", "tenant", "--", "/bin/true"];
+        let Some(ended) = setup.unprivileged("who_is_not_root_is_told", &arguments) else {
+            return;
+        };
         refused(&ended, 3, "");
         assert!(
             ended.stderr.contains("root") || ended.stderr.contains("CAP_"),

@@ -89,9 +89,14 @@ pub fn known(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
     // SAFETY: as above.
     match unsafe { VARS.get(key) } {
         Some(known) if known.hash == hash && is_current(hit, var, known.slot) => Ok(Watched::of(known.slot)),
-        // It was pushed out by younger ones.
-        _ if hit.target().slots.iter().any(|slot| slot.var == var) => Err(Unreadable),
-        _ => Ok(Watched::No),
+        _ => {
+            // It was pushed out by younger ones.
+            if hit.target().slots.iter().any(|slot| slot.var == var) {
+                emit::count(hit.probe, |s| &raw mut s.lost_map);
+                emit::mark_lost(hit.target);
+            }
+            Ok(Watched::No)
+        }
     }
 }
 

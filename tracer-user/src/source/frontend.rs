@@ -16,7 +16,8 @@ use tracer_common::{
 
 use super::{
     names::NameSet,
-    sites::{Sites, library_path, package_path},
+    primitive::{ANYIO, ANYIO_SUBMITS, calls, pool_work, primitive, restores_context, started},
+    sites::Sites,
 };
 use crate::{
     correlate::{
@@ -680,114 +681,5 @@ impl Frontend {
     pub fn resolve(&mut self, frames: &[tracer_common::record::RawFrame]) -> Stack {
         self.sites
             .resolve(frames, self.memory.as_ref(), &self.core, &self.names)
-    }
-}
-
-/// What anyio hands work to its threads with.
-const ANYIO: &str = "anyio/_backends/_asyncio.py";
-const ANYIO_SUBMITS: &str = "run_sync_in_worker_thread";
-
-/// What a thread is started for.
-fn started(stack: &Stack) -> Work {
-    if calls(stack, ANYIO, ANYIO_SUBMITS) {
-        Work::ContextThread
-    } else {
-        Work::Thread {
-            pool: calls(stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
-        }
-    }
-}
-
-/// What a tuple is that was put into a queue, by who put it: a `multiprocessing.pool.ThreadPool` hands batches to a thread of its
-/// own, which hands them on to its workers (`Lib/multiprocessing/pool.py`).
-fn pool_work(stack: &Stack) -> Work {
-    let Some(frame) = stack.frames.first() else {
-        return Work::Data;
-    };
-    if library_path(&frame.site.file) != Some("multiprocessing/pool.py") {
-        return Work::Data;
-    }
-    match frame.site.function.rsplit('.').next() {
-        Some("_handle_tasks") => Work::Piece,
-        Some("apply_async" | "_map_async" | "imap" | "imap_unordered") => Work::Batch,
-        _ => Work::Data,
-    }
-}
-
-/// How an item was handed over, by the frames between the program and the queue.
-fn primitive(stack: &Stack, brings: Brings) -> Primitive {
-    if calls(stack, "asgiref/sync.py", "__call__") {
-        Primitive::Asgiref
-    } else if calls(stack, "asyncio/threads.py", "to_thread") {
-        Primitive::ToThread
-    } else if matches!(brings, Brings::Scope(_)) {
-        Primitive::CopyContext
-    } else if calls(stack, "asyncio/base_events.py", "run_in_executor") {
-        Primitive::RunInExecutor
-    } else if calls(stack, "concurrent/futures/thread.py", "submit") {
-        Primitive::Submit
-    } else {
-        Primitive::Unknown
-    }
-}
-
-/// Whether the machinery that leads to the probe, up to the program's own frame, includes this function.
-fn calls(stack: &Stack, file: &str, function: &str) -> bool {
-    stack.frames.iter().take_while(|f| f.machinery).any(|f| {
-        library_path(&f.site.file)
-            .or_else(|| package_path(&f.site.file))
-            .is_some_and(|path| path == file)
-            && f.site
-                .function
-                .rsplit('.')
-                .next()
-                .is_some_and(|name| name == function)
-    })
-}
-
-/// Whether this is asgiref carrying a context over: it compares each variable with what it brings, and binds that where they differ.
-fn restores_context(stack: &Stack) -> bool {
-    stack.frames.first().is_some_and(|frame| {
-        &*frame.site.function == "_restore_context" && frame.site.file.ends_with("/asgiref/sync.py")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::correlate::event::{Frame, Site};
-
-    fn stack(frames: &[(&str, &str)]) -> Stack {
-        let frame = |(function, file): &(&str, &str)| Frame {
-            site: Site {
-                function: Arc::from(*function),
-                file: Arc::from(*file),
-                line: 1,
-            },
-            named: None,
-            activation: 0,
-            offset: 0,
-            machinery: false,
-        };
-        Stack {
-            frames: frames.iter().map(frame).collect(),
-        }
-    }
-
-    #[test]
-    fn only_asgiref_itself_carries_a_context_over() {
-        let restore = (
-            "_restore_context",
-            "/v/lib/python3.12/site-packages/asgiref/sync.py",
-        );
-        let view = ("view", "/srv/app/views.py");
-        assert!(restores_context(&stack(&[restore, view])));
-        assert!(!restores_context(&stack(&[view, restore])));
-        assert!(!restores_context(&stack(&[(
-            "_restore_context",
-            "/srv/app/views.py"
-        )])));
-        assert!(!restores_context(&stack(&[("__call__", restore.1)])));
-        assert!(!restores_context(&stack(&[])));
     }
 }

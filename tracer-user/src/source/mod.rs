@@ -2,6 +2,7 @@
 
 pub mod frontend;
 pub mod names;
+mod primitive;
 pub mod ring;
 pub mod sites;
 pub mod snapshot;

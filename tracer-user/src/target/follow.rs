@@ -1,10 +1,8 @@
 //! Following processes: attaching to them, and staying with them through fork, exec and exit.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
-    thread,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,9 +13,14 @@ use tracer_common::{
     stats::Probe,
 };
 
+mod look;
+mod notice;
+mod running;
+
+pub use notice::{FollowError, Notice};
+
 use super::{
     arm,
-    descendants::descendants,
     identify::identify,
     keeper::Keeper,
     maps::Mapping,
@@ -25,25 +28,17 @@ use super::{
     user::Database,
 };
 use crate::{
-    attach::{
-        programs::AttachError,
-        registry::{ArmError, Registry},
-    },
+    attach::{programs::AttachError, registry::Registry},
     config::Config,
-    correlate::{
-        event::{Carrier, Doing, Event, Role, TargetId, What},
-        value::{Content, Found, Held},
-    },
-    elf::Cost,
+    correlate::event::{Carrier, Event, Role, TargetId, What},
     report::summary::AtAttach,
     runtime::cpython::{
-        memory::{MemoryError, ProcessMemory},
+        memory::ProcessMemory,
         modules::{self, Holders},
     },
     source::{
         frontend::{Frontend, Interpreted},
         names::NameSet,
-        snapshot::Snapshot,
         used::Used,
     },
 };
@@ -60,110 +55,9 @@ const NEEDED: [Probe; 8] = [
     Probe::ThreadStart,
 ];
 
-/// How often a running process is looked at again when it changed meanwhile; after the first few times with a pause before.
-const SNAPSHOT_TRIES: usize = 40;
-const HASTY_TRIES: usize = 10;
-const PAUSE: Duration = Duration::from_millis(2);
-/// How often descendants are looked for again: those that were found may have forked before they were traced.
-const MAX_ROUNDS: usize = 16;
 /// When a process's map is looked at again, in nanoseconds: soon, then ever less often.
 const FIRST_LOOK: u64 = 50_000_000;
 const LAST_PAUSE: u64 = 30_000_000_000;
-
-/// Why a process cannot be traced.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    /// It could not be looked at.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// It runs no CPython.
-    #[error("process {0} runs no cpython")]
-    NotPython(u32),
-    /// It switches stacks under the interpreter, which return probes do not survive.
-    #[error("process {0} maps greenlet, which switches stacks under a return probe: it could crash")]
-    Greenlet(u32),
-    /// Nobody could let it go on if the agent were killed while it is stopped.
-    #[error("failed to start the keeper of stopped processes: {0}")]
-    Keeper(#[source] std::io::Error),
-    /// Its interpreter cannot be armed.
-    #[error("process {pid} cannot be traced: {error}")]
-    Arm {
-        /// The process.
-        pid: u32,
-        /// Why.
-        #[source]
-        error: ArmError,
-    },
-    /// The kernel refused.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// Its memory does not hold what its interpreter's tables say.
-    #[error("process {pid} cannot be traced: its interpreter's state could not be read: {error}")]
-    State {
-        /// The process.
-        pid: u32,
-        /// Why.
-        error: String,
-    },
-}
-
-/// What the caller has to know, beside the events for the engine.
-#[derive(Debug)]
-pub enum Notice {
-    /// A process is traced.
-    Attached {
-        /// How the engine numbers it.
-        id: TargetId,
-        /// The process.
-        pid: u32,
-        /// Its service.
-        service: Arc<str>,
-        /// Its interpreter's version.
-        version: Arc<str>,
-        /// The probes that it has.
-        probes: BTreeMap<Probe, Cost>,
-        /// The probes that it needs and has not.
-        missing: Vec<Probe>,
-        /// What it held already, when it ran before it was attached to.
-        found: Option<AtAttach>,
-    },
-    /// It ended, or became something else.
-    Ended {
-        /// How the engine numbers it.
-        id: TargetId,
-        /// The process.
-        pid: u32,
-    },
-    /// A Python process that belongs to a target could not be traced.
-    Failed {
-        /// The process.
-        pid: u32,
-        /// Its service.
-        service: String,
-        /// Why.
-        reason: String,
-    },
-    /// Variables that are in use in a process.
-    InUse(BTreeSet<String>),
-    /// A configured path is not watched.
-    NotFollowed {
-        /// The process.
-        pid: u32,
-        /// The path.
-        path: Arc<str>,
-        /// Why, in a sentence.
-        text: String,
-    },
-    /// What is told of one variable, where uses are counted.
-    Used(Used),
-    /// Something that a person has to know of a process.
-    Remark {
-        /// The process.
-        pid: u32,
-        /// What.
-        text: String,
-    },
-}
 
 /// A process that the kernel side knows.
 #[derive(Debug, Default)]
@@ -247,108 +141,6 @@ impl Follower {
         Ok(())
     }
 
-    /// Attaches to a process in mid-flight.
-    pub fn add_running(
-        &mut self,
-        pid: u32,
-        clock: impl Fn() -> u64,
-        events: &mut Vec<Event>,
-        notices: &mut Vec<Notice>,
-    ) -> Result<(), FollowError> {
-        let time = clock();
-        if self.follows(pid) {
-            return Ok(());
-        }
-        let process = Process::open(pid)?;
-        let maps = process.maps()?;
-        if !self.allow_greenlet && maps_greenlet(&maps) {
-            return Err(FollowError::Greenlet(pid));
-        }
-        let Some((index, bias)) = arm::mapped_core(&mut self.registry, &process, &maps)? else {
-            // Its loader may not have come to the library yet: then the interpreter will tell that it comes up.
-            let armed = arm::program(&mut self.registry, &process);
-            if !armed.map_err(|error| FollowError::Arm { pid, error })? {
-                return Err(FollowError::NotPython(pid));
-            }
-            return Ok(self.await_interpreter(pid)?);
-        };
-        let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
-        let (set, service) = self.identify(&process)?;
-        let memory = ProcessMemory::new(process.memory()?);
-        let core = self
-            .registry
-            .image(index)
-            .map(|armed| Arc::clone(&armed.core))
-            .ok_or(FollowError::NotPython(pid))?;
-        let mut frontend = Frontend::new(
-            self.number(),
-            Interpreted {
-                tgid: pid,
-                core,
-                bias,
-                names: set,
-                memory: Some(memory),
-                lost: 0,
-                from_start: false,
-            },
-        );
-        // Once to know the variables before the first event ...
-        let before =
-            settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
-        frontend.introduce(time, events);
-        before.variables(&mut frontend, time, events);
-        self.registry
-            .programs
-            .add_target(pid, target(index, bias, &frontend.names, 0, &before.slots))?;
-        // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
-        let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
-        let known = events.len();
-        match after {
-            Ok(after) => after.carriers(&before.slots, &mut frontend, clock(), events),
-            Err(error) => {
-                self.registry.programs.remove_target(pid);
-                return Err(error);
-            }
-        }
-        instruct(&mut self.registry, &mut frontend, notices);
-        let found = at_attach(before.slots.len(), &events[known..]);
-        notices.push(Notice::InUse(before.in_use));
-        self.follow(frontend, service, queue, Some(found), time, notices);
-        Ok(())
-    }
-
-    /// Attaches to what a process, which is followed, had started before. What cannot be traced is told; what runs no Python
-    /// may still start some.
-    pub fn add_descendants(
-        &mut self,
-        pid: u32,
-        clock: impl Fn() -> u64,
-        events: &mut Vec<Event>,
-        notices: &mut Vec<Notice>,
-    ) -> Result<(), FollowError> {
-        let mut tried = BTreeSet::new();
-        for _ in 0..MAX_ROUNDS {
-            // Those that were born since are known to the kernel side: they are told of by a record.
-            let fresh: Vec<u32> = descendants(pid)
-                .into_iter()
-                .filter(|pid| !self.follows(*pid) && self.registry.programs.target(*pid).is_none())
-                .filter(|pid| tried.insert(*pid))
-                .collect();
-            if fresh.is_empty() {
-                break;
-            }
-            for child in fresh {
-                match self.add_running(child, &clock, events, notices) {
-                    Ok(()) | Err(FollowError::Process(ProcessError::NoSuchProcess(_))) => {}
-                    Err(FollowError::NotPython(_)) => self.await_interpreter(child)?,
-                    Err(error @ FollowError::Attach(_)) => return Err(error),
-                    Err(error) => notices.push(self.failed(child, error.to_string())),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Follows a process that runs no Python yet: it may exec or fork some.
     fn await_interpreter(&mut self, pid: u32) -> Result<(), AttachError> {
         let identified = Process::open(pid).and_then(|process| self.identify(&process));
@@ -357,46 +149,6 @@ impl Follower {
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
         Ok(())
-    }
-
-    /// Looks again at the maps of processes whose time has come: a library that switches stacks may have been loaded since, or
-    /// a `_queue` module from where none was expected.
-    pub fn look_again(&mut self, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let due: Vec<u32> = self
-            .processes
-            .iter()
-            .filter(|(_, followed)| followed.frontend.is_some() && !followed.untold && followed.look <= time)
-            .map(|(pid, _)| *pid)
-            .collect();
-        for pid in due {
-            if let Some(followed) = self.processes.get_mut(&pid) {
-                followed.pause = (followed.pause * 2).clamp(FIRST_LOOK, LAST_PAUSE);
-                followed.look = time + followed.pause;
-            }
-            let Ok(process) = Process::open(pid) else {
-                continue;
-            };
-            let maps = process.maps().unwrap_or_default();
-            if !self.allow_greenlet && maps_greenlet(&maps) {
-                self.withdraw(pid, time, events, notices);
-            } else if arm::late_queue(&mut self.registry, &process, &maps)
-                && let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref())
-            {
-                events.push(frontend.event(time, pid, What::Gap { lost: 1 }));
-            }
-        }
-    }
-
-    /// Lets a process go that has come to switch stacks: what was seen of it counts, what it does from here on does not.
-    fn withdraw(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let reason = format!("{}; it is traced no longer", FollowError::Greenlet(pid));
-        notices.push(self.failed(pid, reason));
-        self.registry.programs.remove_target(pid);
-        self.registry.programs.forget_scopes(pid);
-        if let Some(frontend) = self.processes.remove(&pid).and_then(|p| p.frontend) {
-            events.push(frontend.event(time, pid, What::Exit { detached: true }));
-            notices.push(Notice::Ended { id: frontend.id, pid });
-        }
     }
 
     fn failed(&self, pid: u32, reason: String) -> Notice {
@@ -794,36 +546,6 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
             .into_iter()
             .map(|text| Notice::Remark { pid, text }),
     );
-}
-
-/// Tries again while the process changes under the reader's eyes.
-fn settled<T>(take: impl Fn() -> Result<T, MemoryError>) -> Result<T, String> {
-    let mut outcome = take();
-    for tried in 0..SNAPSHOT_TRIES {
-        if outcome.is_ok() {
-            break;
-        }
-        if tried > HASTY_TRIES {
-            thread::sleep(PAUSE);
-        }
-        outcome = take();
-    }
-    outcome.map_err(|error| error.to_string())
-}
-
-/// Sums up what the carriers of a process held when it was attached to.
-fn at_attach(variables: usize, carriers: &[Event]) -> AtAttach {
-    let holds = |held: &Held| {
-        held.iter()
-            .any(|found| matches!(found, Found::Value(value) if value.content != Content::None))
-    };
-    let existing = |event: &&Event| matches!(event.what, What::Existing { .. });
-    let residue = |event: &&Event| matches!(&event.what, What::Existing { doing: Doing::Waiting, held, .. } if holds(held));
-    AtAttach {
-        threads: carriers.iter().filter(existing).count() as u64,
-        variables: variables as u64,
-        residue: carriers.iter().filter(residue).count() as u64,
-    }
 }
 
 fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {

@@ -1,0 +1,49 @@
+//! What becomes of a process's files while it is followed.
+
+use super::{FIRST_LOOK, FollowError, Follower, LAST_PAUSE, Notice, maps_greenlet};
+use crate::{
+    correlate::event::{Event, What},
+    target::{arm, process::Process},
+};
+
+impl Follower {
+    /// Looks again at the maps of processes whose time has come: a library that switches stacks may have been loaded since, or
+    /// a `_queue` module from where none was expected.
+    pub fn look_again(&mut self, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let due: Vec<u32> = self
+            .processes
+            .iter()
+            .filter(|(_, followed)| followed.frontend.is_some() && !followed.untold && followed.look <= time)
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in due {
+            if let Some(followed) = self.processes.get_mut(&pid) {
+                followed.pause = (followed.pause * 2).clamp(FIRST_LOOK, LAST_PAUSE);
+                followed.look = time + followed.pause;
+            }
+            let Ok(process) = Process::open(pid) else {
+                continue;
+            };
+            let maps = process.maps().unwrap_or_default();
+            if !self.allow_greenlet && maps_greenlet(&maps) {
+                self.withdraw(pid, time, events, notices);
+            } else if arm::late_queue(&mut self.registry, &process, &maps)
+                && let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref())
+            {
+                events.push(frontend.event(time, pid, What::Gap { lost: 1 }));
+            }
+        }
+    }
+
+    /// Lets a process go that has come to switch stacks: what was seen of it counts, what it does from here on does not.
+    fn withdraw(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let reason = format!("{}; it is traced no longer", FollowError::Greenlet(pid));
+        notices.push(self.failed(pid, reason));
+        self.registry.programs.remove_target(pid);
+        self.registry.programs.forget_scopes(pid);
+        if let Some(frontend) = self.processes.remove(&pid).and_then(|p| p.frontend) {
+            events.push(frontend.event(time, pid, What::Exit { detached: true }));
+            notices.push(Notice::Ended { id: frontend.id, pid });
+        }
+    }
+}
