@@ -72,10 +72,12 @@ async def handle(reader, writer):
     while line := (await reader.readline()).decode().strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    body = (await ROUTES[path](headers["x-tenant"])).encode()
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
-    await writer.drain()
-    writer.close()
+    try:
+        body = (await ROUTES[path](headers["x-tenant"])).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+    finally:
+        writer.close()
 
 
 async def request(port, name, path):

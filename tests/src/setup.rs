@@ -18,9 +18,7 @@ use crate::{
 pub struct Setup {
     /// The program under test.
     pub bleedtrace: PathBuf,
-    /// The executable of the traced program's interpreter. One that runs in another root only runs by `command`.
-    pub python: PathBuf,
-    /// All about it.
+    /// What runs the traced program. One in another root only runs by `command`.
     pub interpreter: Interpreter,
 }
 
@@ -29,7 +27,6 @@ impl Setup {
     pub fn new(bleedtrace: &Path, interpreter: &Interpreter) -> Self {
         Self {
             bleedtrace: bleedtrace.to_owned(),
-            python: interpreter.python.clone(),
             interpreter: interpreter.clone(),
         }
     }
@@ -86,11 +83,6 @@ impl Setup {
         fixture(name)
     }
 
-    /// The interpreter in a virtual environment with these packages, as pip names them; none when they cannot be had.
-    pub fn with_packages(&self, packages: &[&str]) -> Option<PathBuf> {
-        self.environment(&packages.join("-"), packages)
-    }
-
     /// The same setup with the interpreter in a virtual environment that has what `requirements/NAME.txt` pins; none when that
     /// cannot be had.
     pub fn with_requirements(&self, name: &str) -> Option<Self> {
@@ -100,48 +92,29 @@ impl Setup {
         let number = pinned
             .iter()
             .fold(7_u32, |n, byte| n.wrapping_mul(31).wrapping_add(u32::from(*byte)));
-        let file = file.to_str().expect("a path in UTF-8");
-        let python = self.environment(&format!("{name}-{number:08x}"), &["--requirement", file])?;
-        Some(self.with_python(python))
-    }
-
-    /// The same setup with another executable of the interpreter.
-    #[must_use]
-    pub fn with_python(&self, python: PathBuf) -> Self {
-        let mut setup = self.clone();
-        setup.interpreter.python.clone_from(&python);
-        setup.python = python;
-        setup
-    }
-
-    fn environment(&self, name: &str, packages: &[&str]) -> Option<PathBuf> {
         // In a root of its own there is neither venv nor pip.
         if self.interpreter.root.is_some() {
             return None;
         }
-        let name = format!(
-            "venv-3.{}-{}-{name}",
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!(
+            "../target/deps/venv-3.{}-{}-{name}-{number:08x}",
             self.interpreter.minor, self.interpreter.origin
-        );
-        let place = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../target/deps")
-            .join(name);
-        let python = place.join("bin/python");
+        ));
+        let mut setup = self.clone();
+        setup.interpreter.python = place.join("bin/python");
         let complete = place.join("complete");
         if complete.is_file() {
-            return Some(python);
+            return Some(setup);
         }
         let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-        let made = done(
-            Command::new(&self.python)
-                .args(["-m", "venv", "--clear"])
-                .arg(&place),
-        ) && done(
-            Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet"])
-                .args(packages),
-        );
-        (made && fs::write(complete, "").is_ok()).then_some(python)
+        let made = done(self.command().args(["-m", "venv", "--clear"]).arg(&place))
+            && done(
+                setup
+                    .command()
+                    .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                    .arg(file),
+            );
+        (made && fs::write(complete, "").is_ok()).then_some(setup)
     }
 }
 
@@ -183,11 +156,11 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
 /// When it fails on one; it has run on all of them before.
 #[track_caller]
 pub fn on_main_interpreters(test: &str, check: impl Fn(&Setup)) {
-    on_interpreters_that(
-        test,
-        |interpreter| interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13),
-        check,
-    );
+    on_interpreters_that(test, is_main, check);
+}
+
+const fn is_main(interpreter: &Interpreter) -> bool {
+    interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13)
 }
 
 /// The same, on those of which something holds. The support matrix shows that the others ran one test less.
@@ -223,12 +196,15 @@ pub fn on_interpreters_that(test: &str, wanted: impl Fn(&Interpreter) -> bool, c
     assert!(failed.is_empty(), "{test} failed on {}", failed.join(", "));
 }
 
-/// Runs a test on the first interpreter, or says why it cannot.
+/// Runs a test on one of the main interpreters, or on another where there is none, or says why it cannot.
 #[track_caller]
 pub fn once(test: &str, check: impl FnOnce(&Setup)) {
-    let first = interpreters()
-        .iter()
-        .find(|interpreter| interpreter.is_supported() && interpreter.root.is_none());
+    let of = |wanted: fn(&Interpreter) -> bool| {
+        interpreters()
+            .iter()
+            .find(|interpreter| interpreter.is_supported() && wanted(interpreter))
+    };
+    let first = of(is_main).or_else(|| of(|interpreter| interpreter.root.is_none()));
     match (tracer(), first) {
         (Err(reason), _) => skip(test, &reason),
         (_, None) => skip(test, &format!("no CPython of {SUPPORTED:?}")),

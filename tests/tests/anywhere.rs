@@ -62,7 +62,7 @@ fn under(setup: &Setup, program: &str, arguments: &[&str], name: &str, case: &st
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .arg(&setup.python)
+        .arg(&setup.interpreter.python)
         .arg(fixture(name))
         .arg(case);
     command
@@ -93,7 +93,12 @@ fn in_a_mount_namespace_where_only_it_sees_its_files() {
     on_main_interpreters("in_a_mount_namespace_where_only_it_sees_its_files", |setup| {
         let place = Place::new("mount");
         let inside = place.directory("inside");
-        let original = setup.python.parent().and_then(Path::parent).expect("a prefix");
+        let original = setup
+            .interpreter
+            .python
+            .parent()
+            .and_then(Path::parent)
+            .expect("a prefix");
         let script = format!(
             "mount --bind {} {} && LD_LIBRARY_PATH={2}/lib exec {2}/bin/python3 {3} late",
             text(original),
@@ -196,7 +201,7 @@ fn in_a_chroot() {
         let script = format!(
             "mount --bind / {0} && exec chroot {0} {1} {2} late",
             text(&jail),
-            text(&setup.python),
+            text(&setup.interpreter.python),
             text(&fixture("waits.py"))
         );
         one(
@@ -210,7 +215,7 @@ fn in_a_chroot() {
 fn two_copies_are_both_traced() {
     on_main_interpreters("two_copies_are_both_traced", |setup| {
         let place = Place::new("copies");
-        let copies = ["a", "b"].map(|name| Prefix::copy(&setup.python, &place.path.join(name)));
+        let copies = ["a", "b"].map(|name| Prefix::copy(&setup.interpreter.python, &place.path.join(name)));
         let targets: Vec<_> = copies
             .iter()
             .map(|c| waiting(&mut c.fixture("waits.py", &["late"])))
@@ -227,7 +232,7 @@ fn two_copies_are_both_traced() {
 fn overlays_of_one_image_are_traced_once_each() {
     on_main_interpreters("overlays_of_one_image_are_traced_once_each", |setup| {
         let mut place = Place::new("overlays");
-        let lower = Prefix::copy(&setup.python, &place.path.join("lower"));
+        let lower = Prefix::copy(&setup.interpreter.python, &place.path.join("lower"));
         // On the second one's upper layer lies another file system: then `stat` and memory maps name other devices.
         let memory = place.directory("memory");
         assert!(place.mount(&["-t", "tmpfs", "none"], &memory));
@@ -274,7 +279,7 @@ fn files_that_are_gone_or_replaced() {
     on_main_interpreters("files_that_are_gone_or_replaced", |setup| {
         for case in ["deleted", "upgraded", "fifo", "link"] {
             let place = Place::new(case);
-            let copy = Prefix::copy(&setup.python, &place.path.join("prefix"));
+            let copy = Prefix::copy(&setup.interpreter.python, &place.path.join("prefix"));
             let target = waiting(&mut copy.fixture("attached.py", &[]));
             let other = place.path.join("other");
             fs::copy(copy.core(), &other).expect("a copy");
@@ -319,7 +324,7 @@ fn names_that_mislead() {
             "\\012",
             "7f00-7f01 r-xp 0 08:01 5 ",
         ] {
-            let copy = Prefix::copy(&setup.python, &place.path.join(name));
+            let copy = Prefix::copy(&setup.interpreter.python, &place.path.join(name));
             one(setup, &mut copy.fixture("waits.py", &["late"]));
             fs::remove_dir_all(&copy.root).expect("the copy is ours");
         }
@@ -331,7 +336,12 @@ fn as_another_user() {
     on_main_interpreters("as_another_user", |setup| {
         // The whole library is copied: nobody may look into somebody's home.
         let place = Place::new("user");
-        let original = setup.python.parent().and_then(Path::parent).expect("a prefix");
+        let original = setup
+            .interpreter
+            .python
+            .parent()
+            .and_then(Path::parent)
+            .expect("a prefix");
         let copy = place.path.join("prefix");
         let script = format!(
             "cp -r {0} {1} && mkdir {1}/fixtures && cp {2}/*.py {1}/fixtures && chmod -R a+rX {3}",
@@ -377,7 +387,7 @@ fn as_another_user() {
 #[test]
 fn however_it_is_started() {
     on_main_interpreters("however_it_is_started", |setup| {
-        let python = text(&setup.python);
+        let python = text(&setup.interpreter.python);
         let script = fixture("fork.py");
         let script = text(&script);
         for words in [
@@ -408,12 +418,12 @@ fn from_an_archive_and_isolated() {
                        tenant.set('globex')\n    assert pool.submit(tenant.get).result() == 'acme'\n";
         fs::write(source.join("__main__.py"), program).expect("a program");
         let archive = place.path.join("app.pyz");
-        let made = Command::new(&setup.python)
+        let made = Command::new(&setup.interpreter.python)
             .args(["-m", "zipapp", text(&source), "-o", text(&archive)])
             .status();
         assert!(made.expect("the interpreter runs").success());
         let outcome = Trace::new(setup, "tenant")
-            .command([text(&setup.python), "-I", text(&archive)])
+            .command([text(&setup.interpreter.python), "-I", text(&archive)])
             .end();
         assert_eq!(
             (outcome.count("bleed"), outcome.count("squat")),
@@ -445,7 +455,7 @@ fn under_another_tracer() {
         let words = [
             &["strace"][..],
             &flags,
-            &[text(&setup.python), text(&script), "0.5"],
+            &[text(&setup.interpreter.python), text(&script), "0.5"],
         ]
         .concat();
         let outcome = Trace::new(setup, "tenant").revealing().command(words).end();
@@ -458,11 +468,11 @@ fn under_another_tracer() {
 fn on_a_file_system_that_a_process_serves() {
     on_main_interpreters("on_a_file_system_that_a_process_serves", |setup| {
         let place = Place::new("fuse");
-        let copy = Prefix::copy(&setup.python, &place.path.join("prefix"));
+        let copy = Prefix::copy(&setup.interpreter.python, &place.path.join("prefix"));
         let served = place.directory("served");
         let core = copy.core();
         let mut server = Program::start(
-            Command::new(&setup.python)
+            Command::new(&setup.interpreter.python)
                 .arg(fixture("fuse.py"))
                 .args([&served, &core]),
         );

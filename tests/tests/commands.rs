@@ -41,7 +41,7 @@ fn hops(setup: &Setup, name: &str, arguments: &[&str]) -> (Vec<Value>, Value) {
             .args(["hops", "--identity", "tenant", "--format", "json", "--output"])
             .arg(&file)
             .arg("--")
-            .arg(&setup.python)
+            .arg(&setup.interpreter.python)
             .arg(fixture(name))
             .args(arguments),
     )
@@ -85,7 +85,7 @@ fn every_variable_is_counted() {
                 .args(["vars", "--format", "json", "--output"])
                 .arg(&file)
                 .arg("--")
-                .arg(&setup.python)
+                .arg(&setup.interpreter.python)
                 .arg(fixture("variables.py")),
         );
         let truth: Vec<Value> = serde_json::from_str(&program.line()).expect("the truth");
@@ -277,7 +277,7 @@ fn who_misses_an_identity_and_who_puts_data() {
 fn processes_are_listed_with_what_they_run() {
     on_main_interpreters("processes_are_listed_with_what_they_run", |setup| {
         let mut target = Program::start(
-            Command::new(&setup.python)
+            Command::new(&setup.interpreter.python)
                 .env("OTEL_SERVICE_NAME", "found me")
                 .args(["-c", "print('ready', flush=True); input()"]),
         );
@@ -293,7 +293,7 @@ fn processes_are_listed_with_what_they_run() {
                 .cloned()
         };
         let line = found(&["discover", "--format", "json"], target.pid()).expect("it is listed");
-        let version = Command::new(&setup.python)
+        let version = Command::new(&setup.interpreter.python)
             .args(["-c", "import platform; print(platform.python_version(), end='')"])
             .output()
             .expect("it runs");
@@ -331,7 +331,7 @@ fn processes_are_listed_with_what_they_run() {
 #[test]
 fn who_lacks_privileges_is_told_for_every_process() {
     once("who_lacks_privileges_is_told_for_every_process", |setup| {
-        let target = Program::start(Command::new(&setup.python).args(["-c", "input()"]));
+        let target = Program::start(Command::new(&setup.interpreter.python).args(["-c", "input()"]));
         let test = "who_lacks_privileges_is_told_for_every_process";
         let Some(ended) = setup.unprivileged(test, &["discover", "--format", "json"]) else {
             return;
@@ -388,7 +388,8 @@ fn parsed(setup: &Setup, targets: &[Program]) -> u64 {
 #[test]
 fn a_hundred_processes_cost_what_one_does() {
     once("a_hundred_processes_cost_what_one_does", |setup| {
-        let start = |_| Program::start(Command::new(&setup.python).args(["-S", "-E", "-c", "input()"]));
+        let start =
+            |_| Program::start(Command::new(&setup.interpreter.python).args(["-S", "-E", "-c", "input()"]));
         let mut targets: Vec<Program> = (0..100).map(start).collect();
         std::thread::sleep(Duration::from_secs(3));
         let one = parsed(setup, &targets[..1]);
@@ -425,7 +426,7 @@ fn the_examples_of_the_documentation_are_what_it_prints() {
         let document = fs::read_to_string(root.join("docs/commands.md")).expect("the document");
         let demo = root.join("demo/proxy.py").canonicalize().expect("the demo");
         let demo = demo.to_str().expect("a name");
-        let mut listed = Program::start(Command::new(&setup.python).args(["-c", "input()"]));
+        let mut listed = Program::start(Command::new(&setup.interpreter.python).args(["-c", "input()"]));
         let mut examples = 0;
         for example in document.split("```\n$ sudo bleedtrace ").skip(1) {
             let (example, _) = example.split_once("```").expect("it ends");
@@ -445,7 +446,7 @@ fn the_examples_of_the_documentation_are_what_it_prints() {
                     .arg("--output")
                     .arg(&file)
                     .arg("--")
-                    .arg(&setup.python)
+                    .arg(&setup.interpreter.python)
                     .arg(demo),
             )
             .end();

@@ -275,11 +275,14 @@ fn a_kernel_without_types_is_named() {
 #[test]
 fn a_process_with_greenlets_is_left_alone() {
     on_main_interpreters("a_process_with_greenlets_is_left_alone", |setup| {
-        let Some(python) = setup.with_packages(&["greenlet==3.1.1"]) else {
-            return skip("a_process_with_greenlets_is_left_alone", "no greenlet can be had");
+        let Some(setup) = &setup.with_requirements("greenlets") else {
+            return skip(
+                "a_process_with_greenlets_is_left_alone",
+                "no packages of requirements/greenlets.txt",
+            );
         };
         let program = "import greenlet, sys; print('ready', flush=True); sys.stdin.readline()";
-        let mut target = Program::start(Command::new(python).args(["-c", program]));
+        let mut target = Program::start(setup.command().args(["-c", program]));
         target.wait_for("ready");
         let pid = target.pid().to_string();
         let ended = run(setup, &["trace", "--identity", "tenant", "--pid", &pid]);

@@ -60,7 +60,7 @@ fn cpythons_tests_of_threads_end_as_ever() {
 #[track_caller]
 fn survives(setup: &Setup, mode: &str) {
     let fixture = setup.fixture("packages/greenlets_in_pools.py");
-    let alone = Program::start(Command::new(&setup.python).arg(&fixture).arg(mode)).end();
+    let alone = Program::start(Command::new(&setup.interpreter.python).arg(&fixture).arg(mode)).end();
     assert_eq!(alone.code, Some(0), "{alone:?}");
     let said = |stdout: &str| {
         stdout

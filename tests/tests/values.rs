@@ -109,12 +109,11 @@ rows! {
 #[test]
 fn structlog_reads_through_a_copy() {
     on_main_interpreters("structlog_reads_through_a_copy", |setup| {
-        let Some(python) = setup.with_packages(&["structlog==25.4.0"]) else {
-            return skip("structlog_reads_through_a_copy", "structlog cannot be installed");
-        };
-        let setup = Setup {
-            python,
-            ..setup.clone()
+        let Some(setup) = setup.with_requirements("pools") else {
+            return skip(
+                "structlog_reads_through_a_copy",
+                "no packages of requirements/pools.txt",
+            );
         };
         let watched = "structlog_tenant";
         let (outcome, _) = traced(&setup, watched, &[], "structlog_reads.py", &["bleed"]);
@@ -232,10 +231,9 @@ fn pydantic_models_are_followed() {
         test,
         |one| with_wheels(one.minor) && one.root.is_none(),
         |setup| {
-            let Some(python) = setup.with_packages(&["pydantic==2.11.7"]) else {
-                return skip(test, "pydantic cannot be installed");
+            let Some(setup) = &setup.with_requirements("pools") else {
+                return skip(test, "no packages of requirements/pools.txt");
             };
-            let setup = &setup.with_python(python);
             for (case, bleeds) in [("differ", 1), ("equal", 0)] {
                 let (outcome, truth) = traced(setup, PATH, &[], "pydantic_model.py", &[case]);
                 outcome.assert_truth(&truth);

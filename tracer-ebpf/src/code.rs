@@ -12,8 +12,19 @@ use crate::{
     emit::{self, Wake},
     maps::{BLANK_CODE, CODE_SCRATCH, CODES},
     read::{self, Unreadable},
+    repeat::{Next, repeat},
     state::Hit,
 };
+
+/// What is on its way from one frame to the next.
+struct Telling<'a> {
+    hit: &'a Hit,
+    frames: u8,
+    stack: &'a [RawFrame; MAX_FRAMES],
+    /// The frame object, where frames are objects; else 0.
+    object: u64,
+    code: &'a mut FullCode,
+}
 
 /// Tells those code objects of a stack that were not told before.
 #[inline(always)]
@@ -21,22 +32,33 @@ pub fn tell(hit: &Hit, frames: u8, stack: &[RawFrame; MAX_FRAMES]) {
     let Some(code) = scratch(hit.tid) else {
         return;
     };
-    let mut object = if hit.image.lasti_unit == 0 {
+    let object = if hit.image.lasti_unit == 0 {
         0
     } else {
         hit.top_frame().unwrap_or(0)
     };
-    for (place, frame) in stack.iter().enumerate() {
-        if place >= frames as usize {
-            break;
-        }
-        // The agent reads what cannot be read here by itself, if it still can.
-        let _ = tell_one(hit, frame.code, object, code);
-        if object != 0 {
-            // PyFrameObject.f_back is at 24.
-            object = read::pointer(object + 24).unwrap_or(0);
-        }
+    let mut telling = Telling {
+        hit,
+        frames,
+        stack,
+        object,
+        code,
+    };
+    repeat(MAX_FRAMES as u32, &mut telling, tell_next);
+}
+
+extern "C" fn tell_next(number: u32, telling: &mut Telling<'_>) -> Next {
+    if number >= u32::from(telling.frames) {
+        return Next::Done;
     }
+    let code = telling.stack[number as usize & (MAX_FRAMES - 1)].code;
+    // The agent reads what cannot be read here by itself, if it still can.
+    let _ = tell_one(telling.hit, code, telling.object, telling.code);
+    if telling.object != 0 {
+        // PyFrameObject.f_back is at 24.
+        telling.object = read::pointer(telling.object + 24).unwrap_or(0);
+    }
+    Next::More
 }
 
 #[inline(always)]

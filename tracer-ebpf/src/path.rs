@@ -4,7 +4,7 @@
 //! marked as not resolved. Objects come and go too fast for reading them from outside: the steps are taken here, at the event.
 
 use tracer_common::{
-    MAX_PATHS, MAX_SLOTS, MAX_STEPS,
+    MAX_SLOTS, MAX_STEPS,
     config::{NO_INDEX, Recipe, RecipeKey, SlotVar, recipe, recipe_flag, step},
     record::{FullRecord, RawValue, found, repr},
 };
@@ -12,6 +12,7 @@ use tracer_common::{
 use crate::{
     maps::{RECIPES, paths},
     read::{self, Unreadable},
+    repeat::{Next, repeat},
     state::Hit,
     value,
 };
@@ -47,31 +48,26 @@ const PENDING: usize = 0;
 /// Follows the paths that lead on from the values of a record.
 #[inline(always)]
 pub fn resolve(hit: &Hit, record: &mut FullRecord) {
-    if !paths() {
-        return;
+    if paths() {
+        let mut resolving = Resolving {
+            hit,
+            values: &mut record.values,
+        };
+        repeat(MAX_SLOTS as u32, &mut resolving, resolve_next);
     }
-    for _ in 0..MAX_PATHS {
-        // The next value; nobody needs this member of the record now. Through memory, so that the verifier walks what follows
-        // once and not for every value.
-        record.head.text_len = 0;
-        for number in (0..MAX_SLOTS).rev() {
-            if record.values[number].pad[PENDING] != 0 {
-                record.head.text_len = number as u32 + 1;
-            }
-        }
-        // SAFETY: it is valid for reading.
-        let number = unsafe { (&raw const record.head.text_len).read_volatile() };
-        if number == 0 {
-            break;
-        }
-        record.head.text_len = 0;
-        finish(hit, &mut record.values[(number as usize - 1) & (MAX_SLOTS - 1)]);
+}
+
+struct Resolving<'a> {
+    hit: &'a Hit,
+    values: &'a mut [RawValue; MAX_SLOTS],
+}
+
+extern "C" fn resolve_next(number: u32, resolving: &mut Resolving<'_>) -> Next {
+    let value = &mut resolving.values[number as usize & (MAX_SLOTS - 1)];
+    if value.pad[PENDING] != 0 {
+        finish(resolving.hit, value);
     }
-    for value in &mut record.values {
-        if value.pad[PENDING] != 0 {
-            value::unreadable(value);
-        }
-    }
+    Next::More
 }
 
 #[inline(always)]
@@ -100,60 +96,78 @@ fn finish(hit: &Hit, into: &mut RawValue) {
 }
 
 /// Walks from `at.object` to the leaf, which it leaves there.
-#[inline(never)]
+#[inline(always)]
 fn follow(hit: &Hit, slot: usize, at: &mut RawValue) -> u32 {
     let Some(SlotVar { name, steps, .. }) = hit.target().slots.get(slot).copied() else {
         return UNREADABLE;
     };
-    for number in 0..MAX_STEPS as u32 {
-        if number >= steps {
-            break;
+    let mut walk = Walk {
+        hit,
+        name,
+        at,
+        end: LEAF,
+    };
+    repeat(steps.min(MAX_STEPS as u32), &mut walk, walk_on);
+    walk.end
+}
+
+struct Walk<'a> {
+    hit: &'a Hit,
+    name: u32,
+    at: &'a mut RawValue,
+    end: u32,
+}
+
+extern "C" fn walk_on(number: u32, walk: &mut Walk<'_>) -> Next {
+    match one_step(walk, number) {
+        Ok(next) => {
+            walk.at.object = next;
+            Next::More
         }
-        let object = current(at);
-        if object == hit.address(hit.image.none) {
-            return MISSING;
-        }
-        let Ok(type_object) = read::pointer(object + 8) else {
-            return UNREADABLE;
-        };
-        at.type_object = type_object;
-        at.len = u64::from(step(name, number));
-        let key = RecipeKey {
-            type_object,
-            tgid: hit.tgid,
-            step: step(name, number),
-        };
-        // SAFETY: a recipe that is replaced meanwhile is either the old or the new one, or fails the comparison below.
-        let Some(recipe) = (unsafe { RECIPES.get(key) }) else {
-            return UNRESOLVED;
-        };
-        // PyTypeObject: tp_name 24, tp_basicsize 32.
-        match read::user::<[u64; 2]>(type_object + 24) {
-            Ok([tp_name, size]) if tp_name == recipe.tp_name && size == recipe.basic_size => {}
-            Ok(_) => return UNRESOLVED,
-            Err(Unreadable) => return UNREADABLE,
-        }
-        match take(hit, recipe, object, at) {
-            Ok(Step::To(next)) => at.object = next,
-            Ok(Step::Missing) => {
-                // tp_version_tag: another one means that the class has changed.
-                if recipe.flags & recipe_flag::COMPUTED != 0 {
-                    return UNREADABLE;
-                }
-                if recipe.fallback == 0 {
-                    return MISSING;
-                }
-                match read::user::<u32>(type_object + VERSION_TAG) {
-                    Ok(tag) if u64::from(tag) == recipe.version => at.object = recipe.fallback,
-                    Ok(_) => return UNRESOLVED,
-                    Err(Unreadable) => return UNREADABLE,
-                }
-            }
-            Ok(Step::Unknown) => return UNRESOLVED,
-            Err(Unreadable) => return UNREADABLE,
+        Err(end) => {
+            walk.end = end;
+            Next::Done
         }
     }
-    LEAF
+}
+
+/// The object that a step leads to, or where the walk ends.
+#[inline(always)]
+fn one_step(walk: &mut Walk<'_>, number: u32) -> Result<u64, u32> {
+    let hit = walk.hit;
+    let object = walk.at.object;
+    if object == hit.address(hit.image.none) {
+        return Err(MISSING);
+    }
+    let type_object = read::pointer(object + 8).map_err(|Unreadable| UNREADABLE)?;
+    let step = step(walk.name, number);
+    walk.at.type_object = type_object;
+    walk.at.len = u64::from(step);
+    let key = RecipeKey {
+        type_object,
+        tgid: hit.tgid,
+        step,
+    };
+    // SAFETY: a recipe that is replaced meanwhile is either the old or the new one, or fails the comparison below.
+    let recipe = unsafe { RECIPES.get(key) }.ok_or(UNRESOLVED)?;
+    // PyTypeObject: tp_name 24, tp_basicsize 32.
+    let [tp_name, size] = read::user::<[u64; 2]>(type_object + 24).map_err(|Unreadable| UNREADABLE)?;
+    if tp_name != recipe.tp_name || size != recipe.basic_size {
+        return Err(UNRESOLVED);
+    }
+    match take(hit, recipe, object, walk.at) {
+        Ok(Step::To(next)) => Ok(next),
+        Ok(Step::Missing) if recipe.flags & recipe_flag::COMPUTED != 0 => Err(UNREADABLE),
+        Ok(Step::Missing) if recipe.fallback == 0 => Err(MISSING),
+        Ok(Step::Missing) => match read::user::<u32>(type_object + VERSION_TAG) {
+            // tp_version_tag: another one means that the class has changed.
+            Ok(tag) if u64::from(tag) == recipe.version => Ok(recipe.fallback),
+            Ok(_) => Err(UNRESOLVED),
+            Err(Unreadable) => Err(UNREADABLE),
+        },
+        Ok(Step::Unknown) => Err(UNRESOLVED),
+        Err(Unreadable) => Err(UNREADABLE),
+    }
 }
 
 /// `PyTypeObject.tp_version_tag` (Include/cpython/object.h, 3.8 to 3.15).
@@ -307,40 +321,83 @@ fn look_up(hit: &Hit, recipe: &Recipe, dict: u64, at: &mut RawValue) -> Result<S
         note(at, MASK, (1u64 << log2_size) - 1);
     }
     note(at, VALUES, values);
-    let mut perturb = recipe.hash;
-    let mut index = recipe.hash & noted(at, MASK);
-    for _ in 0..MAX_PROBES {
-        // What follows the index is read along with its end.
-        let log2_width = noted(at, LOG2_WIDTH) & 3;
-        let word = read::pointer(noted(at, INDICES) + (index << log2_width))?;
-        let unused = 64 - (8 << log2_width);
-        let entry = ((word << unused) as i64) >> unused;
-        if entry == EMPTY {
-            return Ok(Step::Missing);
-        }
-        if entry >= 0 {
-            let entry = entry as u64;
-            let [hash, key, value] = read::user::<[u64; 3]>(noted(at, ENTRIES) + entry * noted(at, STRIDE))?;
-            // Of two `str` with the same salted hash of 64 bits and the same length one is the other.
-            let [key_type, len, key_hash] = read::user::<[u64; 3]>(key + 8)?;
-            let is_str = key_type == hit.address(hit.image.str_type);
-            if is_str && key_hash == recipe.hash && len == u64::from(recipe.len) {
-                let values = noted(at, VALUES);
-                if values == 0 {
-                    return Ok(step_to(value));
-                }
-                let header = u64::from(recipe.flags & recipe_flag::VALUES_HEADER != 0) * 8;
-                return Ok(step_to(read::pointer(values + header + 8 * entry)?));
-            }
-            // Only its own code knows whether such a key is the one.
-            if !is_str && hash == recipe.hash && noted(at, STRIDE) == GENERAL {
-                return Err(Unreadable);
-            }
-        }
-        perturb >>= 5;
-        index = (index * 5 + perturb + 1) & noted(at, MASK);
+    let mut search = Search {
+        hit,
+        recipe,
+        perturb: recipe.hash,
+        index: recipe.hash & noted(at, MASK),
+        at,
+        ended: false,
+        object: 0,
+    };
+    repeat(MAX_PROBES, &mut search, search_on);
+    if search.ended {
+        Ok(step_to(search.object))
+    } else {
+        Err(Unreadable)
     }
-    Err(Unreadable)
+}
+
+struct Search<'a> {
+    hit: &'a Hit,
+    recipe: &'a Recipe,
+    perturb: u64,
+    index: u64,
+    at: &'a RawValue,
+    /// It is decided: `object` is what the key leads to, or 0.
+    ended: bool,
+    object: u64,
+}
+
+extern "C" fn search_on(_: u32, search: &mut Search<'_>) -> Next {
+    match search_at(search) {
+        Ok(None) => {
+            search.perturb >>= 5;
+            search.index = (search.index * 5 + search.perturb + 1) & noted(search.at, MASK);
+            Next::More
+        }
+        Ok(Some(object)) => {
+            search.ended = true;
+            search.object = object;
+            Next::Done
+        }
+        Err(Unreadable) => Next::Done,
+    }
+}
+
+/// What the key leads to, or 0 if it is not there; none if the index leads to another key.
+#[inline(always)]
+fn search_at(search: &Search<'_>) -> Result<Option<u64>, Unreadable> {
+    let Search { hit, recipe, at, .. } = search;
+    // What follows the index is read along with its end.
+    let log2_width = noted(at, LOG2_WIDTH) & 3;
+    let word = read::pointer(noted(at, INDICES) + (search.index << log2_width))?;
+    let unused = 64 - (8 << log2_width);
+    let entry = ((word << unused) as i64) >> unused;
+    if entry == EMPTY {
+        return Ok(Some(0));
+    }
+    if entry < 0 {
+        return Ok(None);
+    }
+    let entry = entry as u64;
+    let [hash, key, value] = read::user::<[u64; 3]>(noted(at, ENTRIES) + entry * noted(at, STRIDE))?;
+    // Of two `str` with the same salted hash of 64 bits and the same length one is the other.
+    let [key_type, len, key_hash] = read::user::<[u64; 3]>(key + 8)?;
+    let is_str = key_type == hit.address(hit.image.str_type);
+    if is_str && key_hash == recipe.hash && len == u64::from(recipe.len) {
+        let values = noted(at, VALUES);
+        if values == 0 {
+            return Ok(Some(value));
+        }
+        let header = u64::from(recipe.flags & recipe_flag::VALUES_HEADER != 0) * 8;
+        return Ok(Some(read::pointer(values + header + 8 * entry)?));
+    }
+    // Only its own code knows whether such a key is the one.
+    if !is_str && hash == recipe.hash && noted(at, STRIDE) == GENERAL {
+        return Err(Unreadable);
+    }
+    Ok(None)
 }
 
 /// Bytes of an entry with a hash.

@@ -33,6 +33,7 @@ pub struct Hit {
 }
 
 /// The interpreter's state on the current thread.
+#[derive(Clone, Copy)]
 pub struct State {
     pub tstate: u64,
     /// The current context object; 0 when the thread has none.

@@ -15,6 +15,7 @@ use crate::{
     maps::{NAMES, VARS},
     path,
     read::{self, Unreadable},
+    repeat::{Next, repeat},
     state::{Hit, State},
     value,
     zero::zero,
@@ -255,18 +256,34 @@ pub fn fill_request(hit: &Hit, state: &State, values: &mut [RawValue; MAX_SLOTS]
 /// Reads what the context holds for every slot and returns how many there are.
 #[inline(always)]
 pub fn fill_all(hit: &Hit, state: Option<&State>, values: &mut [RawValue; MAX_SLOTS]) -> u8 {
-    let mut used = 0;
-    for slot in 0..MAX_SLOTS as u32 {
-        if hit.target().slots[slot as usize].var == 0 {
-            break;
-        }
-        match state {
-            Some(state) => fill(hit, state, slot, &mut values[slot as usize]),
-            None => value::unreadable(&mut values[slot as usize]),
-        }
-        used = slot + 1;
+    let mut filling = Filling {
+        hit,
+        state: state.copied(),
+        values,
+        used: 0,
+    };
+    repeat(MAX_SLOTS as u32, &mut filling, fill_next);
+    filling.used
+}
+
+struct Filling<'a> {
+    hit: &'a Hit,
+    state: Option<State>,
+    values: &'a mut [RawValue; MAX_SLOTS],
+    used: u8,
+}
+
+extern "C" fn fill_next(number: u32, filling: &mut Filling<'_>) -> Next {
+    let slot = number as usize & (MAX_SLOTS - 1);
+    if filling.hit.target().slots[slot].var == 0 {
+        return Next::Done;
     }
-    used as u8
+    match &filling.state {
+        Some(state) => fill(filling.hit, state, slot as u32, &mut filling.values[slot]),
+        None => value::unreadable(&mut filling.values[slot]),
+    }
+    filling.used = slot as u8 + 1;
+    Next::More
 }
 
 /// Counts a hit on a variable that is not watched.

@@ -24,7 +24,7 @@ use super::{
     namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
-    sys::{LoadError, Multi, Offset, Shared, UprobeBackend, When},
+    sys::{LoadError, Multi, Offset, Program, Shared, UprobeBackend, When, load_types},
 };
 
 /// Why the kernel side could not be loaded, configured or linked.
@@ -45,6 +45,9 @@ pub enum AttachError {
     /// The object is not what this agent expects.
     #[error("the BPF object does not fit this agent: {0}")]
     Misfit(String),
+    /// The types of the programs were refused.
+    #[error("failed to load the types of the BPF programs: {0}")]
+    Types(#[source] io::Error),
     /// A uprobe program was refused.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -451,16 +454,21 @@ fn load_uprobes(
     parsed.relocate_maps(located, &text).map_err(|e| misfit(&e))?;
     parsed.relocate_calls(&text).map_err(|e| misfit(&e))?;
     parsed.sanitize_functions(aya::features());
+    let types = types(&mut parsed)?;
     let license = parsed.license.to_string_lossy().into_owned();
-    let parsed = &parsed;
-    let license = license.as_str();
+    let (parsed, license, types) = (&parsed, license.as_str(), types.as_fd());
     let load = |probe: Probe| {
         let program = parsed
             .programs
             .get(probe.name())
             .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?;
         let function = &parsed.functions[&program.function_key()];
-        let loaded = Multi.load(probe.name(), &function.instructions, license)?;
+        let loaded = Multi.load(Program {
+            name: probe.name(),
+            instructions: &function.instructions,
+            license,
+            types: Some((types, &function.func_info.func_info)),
+        })?;
         Ok((probe, loaded))
     };
     // The verifier takes its time: every program is checked on a thread of its own.
@@ -479,6 +487,18 @@ fn load_uprobes(
             })
             .collect()
     })
+}
+
+/// The types of the programs' functions, as the kernel knows them.
+fn types(object: &mut aya_obj::Object) -> Result<OwnedFd, AttachError> {
+    let features = aya::features()
+        .btf()
+        .ok_or_else(|| AttachError::Misfit("the kernel takes no types".to_owned()))?;
+    let types = object
+        .fixup_and_sanitize_btf(features)
+        .map_err(|error| AttachError::Misfit(error.to_string()))?
+        .ok_or_else(|| AttachError::Misfit("it has no types".to_owned()))?;
+    load_types(&types.to_bytes()).map_err(AttachError::Types)
 }
 
 fn descriptor(map: &aya::maps::Map) -> Option<i32> {

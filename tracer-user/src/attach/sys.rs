@@ -12,7 +12,8 @@ use std::{
 };
 
 use aya_obj::generated::{
-    BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
+    BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn,
+    bpf_prog_type,
 };
 use tracer_common::{
     config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey},
@@ -54,10 +55,23 @@ pub struct Offset {
     pub cookie: u64,
 }
 
+/// A program that is ready for the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its instructions, with those of the functions that it calls.
+    pub instructions: &'a [bpf_insn],
+    /// Its licence.
+    pub license: &'a str,
+    /// Types, and of which each function is: the kernel wants to know that of functions that it calls back.
+    pub types: Option<(BorrowedFd<'a>, &'a [bpf_func_info])>,
+}
+
 /// How uprobe programs are loaded and linked. Another way than `uprobe_multi` would be another implementation.
 pub trait UprobeBackend {
     /// Loads a program.
-    fn load(&self, name: &str, instructions: &[bpf_insn], license: &str) -> Result<OwnedFd, LoadError>;
+    fn load(&self, program: Program<'_>) -> Result<OwnedFd, LoadError>;
 
     /// Links a program to points of one file, in every process that maps it; undone when the descriptor is closed.
     fn link(
@@ -78,28 +92,29 @@ pub struct LoadError {
     /// The kernel's answer.
     #[source]
     pub error: io::Error,
-    /// The end of the verifier's log.
-    pub log: String,
 }
 
 /// `uprobe_multi` links: Linux 6.6.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Multi;
 
-/// Bytes of the verifier's log that are kept.
+/// Room for the verifier's log, in bytes.
 const LOG: usize = 1 << 20;
+/// Bytes of its end that are shown.
+const SHOWN: usize = 4000;
 
 impl UprobeBackend for Multi {
-    fn load(&self, name: &str, instructions: &[bpf_insn], license: &str) -> Result<OwnedFd, LoadError> {
+    fn load(&self, program: Program<'_>) -> Result<OwnedFd, LoadError> {
         // The verifier is asked for its log only when it has refused: writing it is slow.
-        load(name, instructions, license, None).or_else(|_| {
+        load(program, None).or_else(|_| {
             let mut log = vec![0u8; LOG];
-            load(name, instructions, license, Some(&mut log)).map_err(|error| {
+            load(program, Some(&mut log)).map_err(|error| {
                 let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+                let said = String::from_utf8_lossy(&log[end.saturating_sub(SHOWN)..end]);
+                tracing::debug!("of program {} the verifier said: {said}", program.name);
                 LoadError {
-                    program: name.to_owned(),
+                    program: program.name.to_owned(),
                     error,
-                    log: String::from_utf8_lossy(&log[end.saturating_sub(4000)..end]).into_owned(),
                 }
             })
         })
@@ -138,25 +153,38 @@ impl UprobeBackend for Multi {
     }
 }
 
-fn load(
-    name: &str,
-    instructions: &[bpf_insn],
-    license: &str,
-    log: Option<&mut Vec<u8>>,
-) -> io::Result<OwnedFd> {
-    let license = CString::new(license).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+/// Gives the kernel the types that programs refer to.
+pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union was zeroed, so that every field is initialised; the borrowed buffer outlives the call.
+    unsafe {
+        let load = &mut attr.__bindgen_anon_7;
+        load.btf = types.as_ptr() as u64;
+        load.btf_size = types.len() as u32;
+    }
+    bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
+}
+
+fn load(program: Program<'_>, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {
+    let license = CString::new(program.license).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut attr = zeroed();
     // SAFETY: the union was zeroed, so that every field is initialised; the borrowed buffers outlive the call.
     unsafe {
         let load = &mut attr.__bindgen_anon_3;
         load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
         load.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
-        load.insns = instructions.as_ptr() as u64;
-        load.insn_cnt = instructions.len() as u32;
+        load.insns = program.instructions.as_ptr() as u64;
+        load.insn_cnt = program.instructions.len() as u32;
         load.license = license.as_ptr() as u64;
         load.prog_flags = BPF_F_SLEEPABLE;
-        for (to, from) in load.prog_name.iter_mut().take(15).zip(name.bytes()) {
+        for (to, from) in load.prog_name.iter_mut().take(15).zip(program.name.bytes()) {
             *to = from as std::ffi::c_char;
+        }
+        if let Some((types, functions)) = program.types {
+            load.prog_btf_fd = types.as_raw_fd() as u32;
+            load.func_info_rec_size = size_of::<bpf_func_info>() as u32;
+            load.func_info = functions.as_ptr() as u64;
+            load.func_info_cnt = functions.len() as u32;
         }
         if let Some(log) = log {
             load.log_level = 1;
@@ -222,6 +250,6 @@ fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     if code < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: both commands used here return a new descriptor that nobody else owns.
+    // SAFETY: all commands used here return a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(code as RawFd) })
 }

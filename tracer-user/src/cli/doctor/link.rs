@@ -6,7 +6,7 @@ use aya_obj::generated::bpf_insn;
 
 use super::Check;
 use crate::{
-    attach::sys::{Multi, Offset, UprobeBackend, When},
+    attach::sys::{Multi, Offset, Program, UprobeBackend, When},
     target::process::Process,
 };
 
@@ -30,7 +30,12 @@ fn link() -> Result<(), String> {
     let offset = offset_of_landmark().ok_or("no function of this program was found in its own file")?;
     let file = File::open("/proc/self/exe").map_err(|e| format!("failed to open /proc/self/exe: {e}"))?;
     let program = Multi
-        .load("doctor", &[instruction(MOVE), instruction(EXIT)], "GPL")
+        .load(Program {
+            name: "doctor",
+            instructions: &[instruction(MOVE), instruction(EXIT)],
+            license: "GPL",
+            types: None,
+        })
         .map_err(|e| e.to_string())?;
     let point = Offset {
         file_offset: offset,

@@ -86,7 +86,7 @@ pub enum CoreError {
     #[error(transparent)]
     Elf(#[from] ElfError),
     /// It is something else.
-    #[error("no cpython core in this file: it does not export PyContextVar_Get")]
+    #[error("no cpython core in this file: it does not export Py_GetVersion")]
     NotCPython,
     /// It is a CPython that cannot be traced.
     #[error("unsupported cpython{}: {reason}", version.map(|v| format!(" {v}")).unwrap_or_default())]
@@ -183,7 +183,7 @@ impl Core {
     /// Decides whether `file` carries a CPython core and finds all that tracing it needs. `name` is the file's, for messages.
     pub fn inspect(file: &[u8], name: &str) -> Result<Self, CoreError> {
         let file = Elf::parse(file)?;
-        if file.export("PyContextVar_Get").is_none() {
+        if file.export("Py_GetVersion").is_none() {
             return Err(CoreError::NotCPython);
         }
         let version = version_of(&file, name).map_err(|reason| CoreError::Unsupported {
