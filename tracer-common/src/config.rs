@@ -53,8 +53,6 @@ pub struct Image {
     pub cframe_current: u32,
     /// `PyFrameObject.f_code` (up to 3.10) or `_PyInterpreterFrame`: the code object.
     pub frame_code: u32,
-    /// `PyFrameObject.f_back` or `_PyInterpreterFrame.previous`.
-    pub frame_previous: u32,
     /// `PyFrameObject.f_lasti` or `_PyInterpreterFrame.prev_instr` or `instr_ptr`.
     pub frame_instr: u32,
     /// `_PyInterpreterFrame.owner`, from 3.11 on.
@@ -73,6 +71,8 @@ pub struct Image {
     pub code_filename: u32,
     /// `PyCodeObject.co_linetable` or `co_lnotab`.
     pub code_line_table: u32,
+    /// `PyCodeObject.co_names`.
+    pub code_names: u32,
     /// `PyCodeObject.co_firstlineno`.
     pub code_first_line: u32,
     /// First character of a compact ASCII `str`.

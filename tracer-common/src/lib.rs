@@ -17,7 +17,7 @@ pub const MAX_FRAMES: usize = 8;
 pub const MAX_TEXT: usize = 64;
 /// Bytes of a variable's name that are compared in the kernel; of a longer one the length is compared as well.
 pub const MAX_NAME: usize = 56;
-/// Values of a record from which paths can lead on.
+/// Paths of one process that can be followed.
 pub const MAX_PATHS: usize = 3;
 /// Steps of a path into a variable's value.
 pub const MAX_STEPS: usize = 4;
@@ -27,6 +27,10 @@ pub const MAX_CODE_NAME: usize = 128;
 pub const MAX_CODE_OWNER: usize = 64;
 /// Bytes of a code object's file name that travel.
 pub const MAX_CODE_FILE: usize = 256;
+/// Names that a code object refers to and that travel with it.
+pub const MAX_USED_NAMES: usize = 32;
+/// Bytes of such a name that travel, with a zero that ends it.
+pub const MAX_USED_NAME: usize = 24;
 /// Bytes of a code object's line table that travel.
 pub const MAX_CODE_TABLE: usize = 4096;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.

@@ -1,6 +1,9 @@
 //! What the kernel side says happened: one [`Record`] per event, followed in memory by as many [`RawValue`]s as it announces.
 
-use crate::{MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES, MAX_SLOTS, MAX_TEXT};
+use crate::{
+    MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES, MAX_SLOTS, MAX_TEXT,
+    MAX_USED_NAME, MAX_USED_NAMES,
+};
 
 /// Kinds of record. The numbers are the wire format between the two halves of one build.
 pub mod kind {
@@ -270,6 +273,10 @@ pub struct CodeHead {
     /// Where there are no qualified names: the name of the type whose method this is, by its `self` or `cls` when it was told. Ends
     /// with a zero; empty when there is no such type, or it was not read.
     pub owner: [u8; MAX_CODE_OWNER],
+    /// How many names it refers to (`co_names`), which may be more than travel.
+    pub used: u64,
+    /// The beginnings of those names, each with a zero that ends it.
+    pub used_names: [[u8; MAX_USED_NAME]; MAX_USED_NAMES],
 }
 
 /// A code object with room for all of the line table that can follow it.
@@ -299,6 +306,9 @@ const _: () = {
     assert!(size_of::<FullRecord>() == size_of::<Record>() + 104 * MAX_SLOTS);
     assert!(SLOT_EVENT_VALUES <= MAX_SLOTS);
     assert!(size_of::<RawStr>() == 24);
-    assert!(size_of::<CodeHead>() == 88 + MAX_CODE_NAME + MAX_CODE_FILE + MAX_CODE_OWNER);
+    assert!(
+        size_of::<CodeHead>()
+            == 96 + MAX_CODE_NAME + MAX_CODE_FILE + MAX_CODE_OWNER + MAX_USED_NAME * MAX_USED_NAMES
+    );
     assert!(size_of::<FullCode>() == size_of::<CodeHead>() + MAX_CODE_TABLE);
 };

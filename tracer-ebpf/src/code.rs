@@ -3,7 +3,7 @@
 //! A module's code is freed as soon as the module has run, and all of it when the program ends: sooner than the agent can read it.
 
 use tracer_common::{
-    MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES,
+    MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES, MAX_USED_NAME, MAX_USED_NAMES,
     config::CodeKey,
     record::{CodeHead, FullCode, RawFrame, RawStr, kind},
 };
@@ -96,6 +96,7 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
         head.file_text.as_mut_ptr(),
         MAX_CODE_FILE as u32 - 1,
     )?;
+    used_names(hit, head)?;
     head.owner[0] = 0;
     if frame != 0 && owner(hit, address, frame, head.owner.as_mut_ptr()).is_err() {
         head.owner[0] = 0;
@@ -117,6 +118,46 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
         let _ = CODES.insert(key, digest, 0);
     }
     Ok(())
+}
+
+/// Reads the names that the code refers to.
+#[inline(always)]
+fn used_names(hit: &Hit, head: &mut CodeHead) -> Result<(), Unreadable> {
+    let names = read::pointer(head.code + u64::from(hit.image.code_names))?;
+    // PyVarObject.ob_size is at 16.
+    head.used = read::pointer(names + 16)?;
+    let mut using = Using {
+        hit,
+        items: names + u64::from(hit.image.tuple_items),
+        head,
+    };
+    repeat(MAX_USED_NAMES as u32, &mut using, use_next);
+    Ok(())
+}
+
+struct Using<'a> {
+    hit: &'a Hit,
+    items: u64,
+    head: &'a mut CodeHead,
+}
+
+extern "C" fn use_next(number: u32, using: &mut Using<'_>) -> Next {
+    if u64::from(number) >= using.head.used {
+        return Next::Done;
+    }
+    let text = &mut using.head.used_names[number as usize & (MAX_USED_NAMES - 1)];
+    // One that is not ASCII is none that anybody looks for.
+    let read = read::pointer(using.items + 8 * u64::from(number)).and_then(|name| {
+        read::user_text(
+            text.as_mut_ptr(),
+            MAX_USED_NAME as u32,
+            name + u64::from(using.hit.image.ascii_data),
+        )
+    });
+    if read.is_err() {
+        text[0] = 0;
+    }
+    Next::More
 }
 
 /// Reads the name of the type whose method a frame runs: that of its first argument, if that is called as such arguments are.

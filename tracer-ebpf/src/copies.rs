@@ -9,15 +9,16 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_SLOTS,
     config::arguments,
-    record::{NO_SLOT, VALUE_CALL_DEFAULT, VALUE_FOUND, found, kind},
+    record::{FullRecord, NO_SLOT, VALUE_CALL_DEFAULT, VALUE_FOUND, found, kind},
     stats::Probe,
 };
 
 use crate::{
-    emit::{self, Frames},
+    emit::{self, Frames, Wake},
     path,
     queue::first_argument,
     read,
+    repeat::{Next, repeat},
     state::Hit,
     value,
     vars::{self, Watched},
@@ -74,19 +75,35 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
         return 0;
     }
     record.head.values = VALUE_FOUND as u8 + 1;
-    for slot in 0..MAX_SLOTS {
-        if slot != VALUE_FOUND {
-            record.values[VALUE_FOUND] = record.values[slot];
-        }
-        // Who lists a context does not ask for what is not in it.
-        let var = hit.target().slots[slot].var;
-        if var != 0 && record.values[VALUE_FOUND].state != found::UNSET {
-            record.head.object = var;
-            record.head.slot = slot as u8;
-            emit::send_announced(&hit, record, wake);
-        }
-    }
+    let mut telling = Telling {
+        hit: &hit,
+        record,
+        wake,
+    };
+    repeat(MAX_SLOTS as u32, &mut telling, tell_next);
     0
+}
+
+struct Telling<'a> {
+    hit: &'a Hit,
+    record: &'a mut FullRecord,
+    wake: Wake,
+}
+
+extern "C" fn tell_next(number: u32, telling: &mut Telling<'_>) -> Next {
+    let slot = number as usize & (MAX_SLOTS - 1);
+    let record = &mut *telling.record;
+    if slot != VALUE_FOUND {
+        record.values[VALUE_FOUND] = record.values[slot];
+    }
+    // Who lists a context does not ask for what is not in it.
+    let var = telling.hit.target().slots[slot].var;
+    if var != 0 && record.values[VALUE_FOUND].state != found::UNSET {
+        record.head.object = var;
+        record.head.slot = slot as u8;
+        emit::send_announced(telling.hit, record, telling.wake);
+    }
+    Next::More
 }
 
 /// Whether the context holds exactly what the current one does, and that is something: all empty contexts share one trie.

@@ -4,6 +4,7 @@
 
 use crate::{
     read::{self, Unreadable},
+    repeat::{Next, repeat},
     state::Hit,
 };
 
@@ -15,66 +16,97 @@ const MAX_COLLISIONS: u32 = 8;
 /// Address of the value that `vars` binds to `var`; none when it binds none.
 #[inline(always)]
 pub fn find(hit: &Hit, vars: u64, var: u64, var_hash: u64) -> Result<Option<u64>, Unreadable> {
-    let bitmap_type = hit.address(hit.image.hamt_bitmap_type);
-    let array_type = hit.address(hit.image.hamt_array_type);
-    let collision_type = hit.address(hit.image.hamt_collision_type);
     let mut hash = (var_hash as u32) ^ ((var_hash >> 32) as u32);
     if hash == u32::MAX {
         hash = u32::MAX - 1;
     }
-    let mut node = read::pointer(vars + 16)?;
-    let mut shift = 0;
-    let mut colliding = false;
-    for _ in 0..MAX_DEPTH {
-        // ob_type 8, ob_size 16, b_bitmap 24 of a bitmap node.
-        let [kind, _, bitmap] = read::user::<[u64; 3]>(node + 8)?;
-        let index = (hash >> (shift & 31)) & 31;
-        if kind == bitmap_type {
-            let bit = 1u32 << index;
-            let bitmap = bitmap as u32;
-            if bitmap & bit == 0 {
-                return Ok(None);
-            }
-            let [key, value] = read::user::<[u64; 2]>(node + 32 + 16 * u64::from(ones(bitmap & (bit - 1))))?;
-            if key != 0 {
-                return Ok((key == var).then_some(value));
-            }
-            node = value;
-        } else if kind == array_type {
-            node = read::pointer(node + 16 + 8 * u64::from(index))?;
-            if node == 0 {
-                return Ok(None);
-            }
-        } else if kind == collision_type {
-            colliding = true;
-            break;
-        } else {
-            return Err(Unreadable);
-        }
-        shift += 5;
+    let mut search = Search {
+        hit,
+        var,
+        hash,
+        node: read::pointer(vars + 16)?,
+        pairs: 0,
+        ended: false,
+        value: 0,
+    };
+    repeat(MAX_DEPTH, &mut search, descend);
+    // Searched after the trie, so that the verifier walks it once and not at every depth.
+    if !search.ended && search.pairs != 0 {
+        repeat(MAX_COLLISIONS, &mut search, compare);
     }
-    // Searched outside the loop, so that the verifier walks it once and not at every depth.
-    if colliding {
-        find_among(node, var)
+    if search.ended {
+        Ok((search.value != 0).then_some(search.value))
     } else {
         Err(Unreadable)
     }
 }
 
-/// Searches a collision node: keys whose hashes agree in full.
-#[inline(always)]
-fn find_among(node: u64, var: u64) -> Result<Option<u64>, Unreadable> {
-    let size = read::pointer(node + 16)?;
-    for pair in 0..MAX_COLLISIONS {
-        if u64::from(pair) * 2 >= size {
-            return Ok(None);
-        }
-        let [key, value] = read::user::<[u64; 2]>(node + 32 + 16 * u64::from(pair))?;
-        if key == var {
-            return Ok(Some(value));
-        }
+struct Search<'a> {
+    hit: &'a Hit,
+    var: u64,
+    hash: u32,
+    node: u64,
+    /// Two for each pair of a collision node; 0 as long as there is none.
+    pairs: u64,
+    /// It is decided: `value` is what was found, or 0.
+    ended: bool,
+    value: u64,
+}
+
+impl Search<'_> {
+    #[inline(always)]
+    fn end(&mut self, value: u64) -> Next {
+        self.ended = true;
+        self.value = value;
+        Next::Done
     }
-    Err(Unreadable)
+}
+
+extern "C" fn descend(level: u32, search: &mut Search<'_>) -> Next {
+    let hit = search.hit;
+    // ob_type 8, ob_size 16, b_bitmap 24 of a bitmap node.
+    let Ok([kind, size, bitmap]) = read::user::<[u64; 3]>(search.node + 8) else {
+        return Next::Done;
+    };
+    let index = (search.hash >> (level * 5 & 31)) & 31;
+    if kind == hit.address(hit.image.hamt_bitmap_type) {
+        let bit = 1u32 << index;
+        let bitmap = bitmap as u32;
+        if bitmap & bit == 0 {
+            return search.end(0);
+        }
+        let pair = search.node + 32 + 16 * u64::from(ones(bitmap & (bit - 1)));
+        match read::user::<[u64; 2]>(pair) {
+            Ok([0, child]) => search.node = child,
+            Ok([key, value]) if key == search.var => return search.end(value),
+            Ok(_) => return search.end(0),
+            Err(Unreadable) => return Next::Done,
+        }
+    } else if kind == hit.address(hit.image.hamt_array_type) {
+        match read::pointer(search.node + 16 + 8 * u64::from(index)) {
+            Ok(0) => return search.end(0),
+            Ok(child) => search.node = child,
+            Err(Unreadable) => return Next::Done,
+        }
+    } else {
+        if kind == hit.address(hit.image.hamt_collision_type) {
+            search.pairs = size;
+        }
+        return Next::Done;
+    }
+    Next::More
+}
+
+/// Searches a collision node: keys whose hashes agree in full.
+extern "C" fn compare(number: u32, search: &mut Search<'_>) -> Next {
+    if u64::from(number) * 2 >= search.pairs {
+        return search.end(0);
+    }
+    match read::user::<[u64; 2]>(search.node + 32 + 16 * u64::from(number)) {
+        Ok([key, value]) if key == search.var => search.end(value),
+        Ok(_) => Next::More,
+        Err(Unreadable) => Next::Done,
+    }
 }
 
 /// Bits that are set; BPF has no instruction for it.

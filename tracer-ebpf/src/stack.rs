@@ -7,6 +7,7 @@ use tracer_common::{
 
 use crate::{
     read::{self, Unreadable},
+    repeat::{Next, repeat},
     state::Hit,
 };
 
@@ -44,73 +45,98 @@ pub fn top(hit: &Hit, tstate: u64) -> Result<u64, Unreadable> {
 }
 
 #[inline(always)]
-fn follow(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
-    for _ in 0..MAX_WALK {
-        if frame == 0 {
-            break;
+fn follow(hit: &Hit, frame: u64, record: &mut FullRecord) {
+    let mut walk = Walk { hit, frame, record };
+    repeat(MAX_WALK as u32, &mut walk, walk_frames);
+}
+
+/// Where frames are objects: up to 3.10.
+#[inline(always)]
+fn follow_objects(hit: &Hit, frame: u64, record: &mut FullRecord) {
+    let mut walk = Walk { hit, frame, record };
+    repeat(MAX_FRAMES as u32 + 1, &mut walk, walk_objects);
+}
+
+struct Walk<'a> {
+    hit: &'a Hit,
+    frame: u64,
+    record: &'a mut FullRecord,
+}
+
+impl Walk<'_> {
+    /// Where the next frame goes; none at the end of the stack, or of the room.
+    #[inline(always)]
+    fn place(&mut self) -> Option<usize> {
+        let head = &mut self.record.head;
+        let count = head.frames as usize;
+        if self.frame == 0 {
+            return None;
         }
-        // The count lives in the record, not in a register: the verifier would follow every value that it can have.
-        let count = record.head.frames as usize;
         if count >= MAX_FRAMES {
-            record.head.flags |= flag::MORE_FRAMES;
-            break;
+            head.flags |= flag::MORE_FRAMES;
+            return None;
         }
-        // One read of the whole struct. 3.11: f_code 32, previous 48, prev_instr 56, owner 69. From 3.12 on: f_code or f_executable 0,
-        // previous 8, prev_instr or instr_ptr 56, owner 70, from 3.14 on 74 (Include/internal/pycore_frame.h, 3.14 on pycore_interpframe_structs.h).
-        let Ok(words) = read::user::<[u64; FRAME_WORDS]>(frame) else {
-            record.head.flags |= flag::TORN_STACK;
-            break;
+        Some(count)
+    }
+
+    #[inline(always)]
+    fn add(&mut self, place: usize, code: u64, instr: u32) {
+        self.record.head.stack[place & (MAX_FRAMES - 1)] = RawFrame {
+            code,
+            instr,
+            frame: self.frame as u32,
         };
-        let image = hit.image;
-        let (code, previous) = if image.frame_code == 0 {
-            (words[0] & !TAG, words[1])
-        } else {
-            (words[4], words[6])
-        };
-        let owners = if image.frame_owner < 72 {
-            words[8]
-        } else {
-            words[9]
-        };
-        let owner = (owners >> (8 * (image.frame_owner & 7))) as u8;
-        if owner < OWNED_BY_INTERPRETER && code != 0 {
-            record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {
-                code,
-                instr: words[7].wrapping_sub(code) as u32,
-                frame: frame as u32,
-            };
-            record.head.frames = count as u8 + 1;
-        }
-        frame = previous;
+        self.record.head.frames = place as u8 + 1;
+    }
+
+    #[inline(always)]
+    fn torn(&mut self) -> Next {
+        self.record.head.flags |= flag::TORN_STACK;
+        Next::Done
     }
 }
 
-/// The same where frames are objects: up to 3.10.
-#[inline(always)]
-fn follow_objects(hit: &Hit, mut frame: u64, record: &mut FullRecord) {
-    for _ in 0..=MAX_FRAMES {
-        if frame == 0 {
-            break;
-        }
-        let count = record.head.frames as usize;
-        if count >= MAX_FRAMES {
-            record.head.flags |= flag::MORE_FRAMES;
-            break;
-        }
-        // PyFrameObject: f_back 24, f_code 32 (Include/cpython/frameobject.h of 3.9 and 3.10, Include/frameobject.h of 3.8).
-        let (Ok([back, code]), Ok(lasti)) = (
-            read::user::<[u64; 2]>(frame + 24),
-            read::user::<u32>(frame + u64::from(hit.image.frame_instr)),
-        ) else {
-            record.head.flags |= flag::TORN_STACK;
-            break;
-        };
-        record.head.stack[count & (MAX_FRAMES - 1)] = RawFrame {
-            code,
-            instr: lasti.wrapping_mul(hit.image.lasti_unit),
-            frame: frame as u32,
-        };
-        record.head.frames = count as u8 + 1;
-        frame = back;
+extern "C" fn walk_frames(_: u32, walk: &mut Walk<'_>) -> Next {
+    let Some(place) = walk.place() else {
+        return Next::Done;
+    };
+    // One read of the whole struct. 3.11: f_code 32, previous 48, prev_instr 56, owner 69. From 3.12 on: f_code or f_executable 0,
+    // previous 8, prev_instr or instr_ptr 56, owner 70, from 3.14 on 74 (Include/internal/pycore_frame.h, 3.14 on pycore_interpframe_structs.h).
+    let Ok(words) = read::user::<[u64; FRAME_WORDS]>(walk.frame) else {
+        return walk.torn();
+    };
+    let image = walk.hit.image;
+    let (code, previous) = if image.frame_code == 0 {
+        (words[0] & !TAG, words[1])
+    } else {
+        (words[4], words[6])
+    };
+    let owners = if image.frame_owner < 72 {
+        words[8]
+    } else {
+        words[9]
+    };
+    let owner = (owners >> (8 * (image.frame_owner & 7))) as u8;
+    if owner < OWNED_BY_INTERPRETER && code != 0 {
+        walk.add(place, code, words[7].wrapping_sub(code) as u32);
     }
+    walk.frame = previous;
+    Next::More
+}
+
+extern "C" fn walk_objects(_: u32, walk: &mut Walk<'_>) -> Next {
+    let Some(place) = walk.place() else {
+        return Next::Done;
+    };
+    let image = walk.hit.image;
+    // PyFrameObject: f_back 24, f_code 32 (Include/cpython/frameobject.h of 3.9 and 3.10, Include/frameobject.h of 3.8).
+    let (Ok([back, code]), Ok(lasti)) = (
+        read::user::<[u64; 2]>(walk.frame + 24),
+        read::user::<u32>(walk.frame + u64::from(image.frame_instr)),
+    ) else {
+        return walk.torn();
+    };
+    walk.add(place, code, lasti.wrapping_mul(image.lasti_unit));
+    walk.frame = back;
+    Next::More
 }

@@ -120,15 +120,17 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
     if name.marker != 0 {
         return Ok(name.marker);
     }
-    let slots = &hit.target().slots;
-    let mut free = MAX_SLOTS;
-    for i in (0..MAX_SLOTS).rev() {
-        if slots[i].var == var && slots[i].hash == hash {
-            return Ok(i as u32);
-        }
-        if slots[i].var == 0 {
-            free = i;
-        }
+    let mut place = Place {
+        slots: &hit.target().slots,
+        var,
+        hash,
+        free: MAX_SLOTS,
+        taken: MAX_SLOTS,
+    };
+    repeat(MAX_SLOTS as u32, &mut place, look_for);
+    let Place { free, taken, .. } = place;
+    if taken < MAX_SLOTS {
+        return Ok(taken as u32);
     }
     if free >= MAX_SLOTS {
         emit::count(hit.probe, |s| &raw mut s.lost_slot);
@@ -147,6 +149,29 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
     }
     announce(hit, var, free as u32, name.number);
     Ok(free as u32)
+}
+
+struct Place<'a> {
+    slots: &'a [SlotVar; MAX_SLOTS],
+    var: u64,
+    hash: u64,
+    /// The first slot that is free.
+    free: usize,
+    /// The one that the variable has already.
+    taken: usize,
+}
+
+extern "C" fn look_for(number: u32, place: &mut Place<'_>) -> Next {
+    let number = number as usize & (MAX_SLOTS - 1);
+    let slot = &place.slots[number];
+    if slot.var == place.var && slot.hash == place.hash {
+        place.taken = number;
+    }
+    if slot.var == 0 {
+        place.free = number;
+        return Next::Done;
+    }
+    Next::More
 }
 
 /// Tells the agent about a slot, before the first event that uses it.

@@ -127,7 +127,8 @@ impl Sites {
             told => read().or(told),
         };
         if let Some(code) = code {
-            let queue = memory.and_then(|memory| QueueUse::read(memory, core.layout, head.code).ok());
+            let read = || QueueUse::read(memory?, core.layout, head.code).ok();
+            let queue = QueueUse::told(head).or_else(read);
             self.keep(head.code, Instant::now(), code, queue, names);
         }
     }

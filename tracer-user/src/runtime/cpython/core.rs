@@ -320,6 +320,7 @@ fn check_members(file: &Elf<'_>, layout: &Layout) -> Result<(), Unsupported> {
         ("co_firstlineno", layout.code_first_line),
         ("co_filename", layout.code_filename),
         ("co_name", layout.code_name),
+        ("co_names", layout.code_names),
     ] {
         let found = members.iter().find(|(known, _)| *known == name.as_bytes());
         expect(name, expected, found.ok_or(NOT_THERE)?.1)?;

@@ -67,6 +67,8 @@ pub struct Layout {
     pub code_qualname: Option<u64>,
     /// `PyCodeObject.co_varnames` (`cpython/code.h`), up to 3.10; else 0.
     pub code_varnames: u64,
+    /// `PyCodeObject.co_names` (`cpython/code.h`).
+    pub code_names: u64,
     /// `PyCodeObject.co_lnotab` (3.8, 3.9) or `co_linetable` (`cpython/code.h`).
     pub code_line_table: u64,
     /// How that table is written.
@@ -205,10 +207,10 @@ impl Layout {
         image.code_name = self.code_qualname.unwrap_or(self.code_name) as u32;
         image.code_filename = self.code_filename as u32;
         image.code_line_table = self.code_line_table as u32;
+        image.code_names = self.code_names as u32;
         image.code_first_line = self.code_first_line as u32;
         image.cframe_current = self.cframe_current.map_or(u32::MAX, |offset| offset as u32);
         image.frame_code = self.frame_code as u32;
-        image.frame_previous = self.frame_previous as u32;
         image.frame_instr = self.frame_instr as u32;
         image.frame_owner = self.frame_owner as u32;
         image.ascii_data = self.ascii_data as u32;

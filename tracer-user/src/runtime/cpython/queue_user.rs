@@ -1,5 +1,7 @@
 //! Whether a function takes work from a queue of pure Python: no probe sees that, but its code object names what it calls.
 
+use tracer_common::record::CodeHead;
+
 use super::{
     layout::Layout,
     memory::{Memory, MemoryError, text},
@@ -22,14 +24,24 @@ pub struct QueueUse {
 impl QueueUse {
     /// Reads the names that the code object at `code` refers to.
     pub fn read(memory: &impl Memory, layout: &Layout, code: u64) -> Result<Self, MemoryError> {
-        // PyCodeObject.co_names (Include/cpython/code.h, Include/code.h): before 3.11 it follows co_code and co_consts.
-        let names = memory.u64(code, if layout.minor >= 11 { 32 } else { 64 })?;
+        let names = memory.u64(code, layout.code_names)?;
         let count = memory.u64(names, layout.var_size)?.min(MAX_NAMES);
         let mut found = Self::default();
         for name in memory.words(names, layout.tuple_items, count as usize)? {
             found.add(&text(memory, layout, name)?);
         }
         Ok(found)
+    }
+
+    /// The same of a code object that the kernel side told, unless it refers to more names than travel.
+    pub fn told(head: &CodeHead) -> Option<Self> {
+        let names = head.used_names.get(..usize::try_from(head.used).ok()?)?;
+        let mut found = Self::default();
+        for name in names {
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+            found.add(&String::from_utf8_lossy(&name[..end]));
+        }
+        Some(found)
     }
 
     fn add(&mut self, name: &str) {
