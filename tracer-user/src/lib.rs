@@ -12,3 +12,4 @@ pub mod report;
 pub mod runtime;
 pub mod source;
 pub mod target;
+pub mod wire;

@@ -14,12 +14,13 @@ mod handoff;
 mod hop;
 mod inventory;
 mod item;
+pub mod ledger;
 mod reporter;
 mod request;
 pub mod settings;
 mod slots;
 mod squat;
-mod table;
+pub(crate) mod table;
 mod target;
 mod task;
 #[cfg(test)]

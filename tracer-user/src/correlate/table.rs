@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
-pub(super) struct Table<K, V> {
+pub(crate) struct Table<K, V> {
     bound: usize,
     clock: u64,
     entries: BTreeMap<K, (u64, V)>,
@@ -12,7 +12,7 @@ pub(super) struct Table<K, V> {
 }
 
 impl<K: Ord + Clone, V> Table<K, V> {
-    pub(super) fn new(bound: usize) -> Self {
+    pub(crate) fn new(bound: usize) -> Self {
         Self {
             bound: bound.max(1),
             clock: 0,
@@ -23,7 +23,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
     }
 
     /// Writes an entry as the newest; returns what had to go for it.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         self.remove(&key);
         let dropped = if self.entries.len() < self.bound {
             None
@@ -37,57 +37,57 @@ impl<K: Ord + Clone, V> Table<K, V> {
         dropped
     }
 
-    fn pop_oldest(&mut self) -> Option<(K, V)> {
+    pub(crate) fn pop_oldest(&mut self) -> Option<(K, V)> {
         let (_, key) = self.order.pop_first()?;
         let (_, value) = self.entries.remove(&key)?;
         Some((key, value))
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let (at, value) = self.entries.remove(key)?;
         self.order.remove(&at);
         Some(value)
     }
 
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key).map(|(_, value)| value)
     }
 
-    pub(super) fn contains(&self, key: &K) -> bool {
+    pub(crate) fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)
     }
 
     /// Keys from `low` to `high`, both included, in their order.
-    pub(super) fn keys_between(&self, low: &K, high: &K) -> Vec<K> {
+    pub(crate) fn keys_between(&self, low: &K, high: &K) -> Vec<K> {
         self.entries
             .range(low.clone()..=high.clone())
             .map(|(key, _)| key.clone())
             .collect()
     }
 
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.values_mut().map(|(_, value)| value)
     }
 
-    pub(super) fn keys(&self) -> Vec<K> {
+    pub(crate) fn keys(&self) -> Vec<K> {
         self.entries.keys().cloned().collect()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.order.clear();
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// How many entries had to go since the last call.
-    pub(super) fn take_evicted(&mut self) -> u64 {
+    pub(crate) fn take_evicted(&mut self) -> u64 {
         std::mem::take(&mut self.evicted)
     }
 }

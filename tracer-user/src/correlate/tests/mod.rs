@@ -1,6 +1,7 @@
 //! The engine's tests: programs with their verdicts, the rules one by one, and properties.
 
 mod inventory;
+mod ledger;
 mod pools;
 mod programs;
 mod properties;

@@ -1,0 +1,380 @@
+//! Whose a task's handle is: who got it, who asked for it later, and what each of them was told (rules 12 and 15).
+
+use super::{
+    event::{Carrier, TargetId},
+    fact::{Attribution, ReadResult},
+    finding::{Confidence, Severity, names},
+    table::Table,
+    value::{Sameness, Value},
+};
+use crate::wire::{
+    fact::{Outcome, Response, Side},
+    rpc::Method,
+    secret::{Credential, Fingerprint, SamePrincipal},
+};
+
+/// Tasks that are remembered, unless it is said otherwise.
+pub const TASKS: usize = 200_000;
+/// Nanoseconds in a millisecond.
+const MS: u64 = 1_000_000;
+
+/// Processes that know the same tasks: those of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Realm(pub u32);
+
+/// What the context said when a response was written.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// How the request's last identity read before it was judged; none if it read none.
+    pub last_read: Option<(ReadResult, Confidence)>,
+    /// The identity that the context held. None if it may be another request's: that would make two principals look like one.
+    pub identity: Option<Value>,
+}
+
+/// What is wrong with a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TaskKind {
+    /// It was minted after its request's last identity read found nothing.
+    UnattributedTask,
+    /// It was minted after its request's last identity read was foreign.
+    MisattributedTask,
+    /// It was shown to a principal other than the one that got its handle.
+    ForeignPoll,
+    /// The principal that got its handle was told that there is no such task.
+    OwnerRefused,
+}
+
+names!(TaskKind {
+    UnattributedTask => "unattributed_task",
+    MisattributedTask => "misattributed_task",
+    ForeignPoll => "foreign_poll",
+    OwnerRefused => "owner_refused",
+});
+
+impl TaskKind {
+    /// How much it matters.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::UnattributedTask | Self::MisattributedTask | Self::ForeignPoll => Severity::Critical,
+            Self::OwnerRefused => Severity::Warning,
+        }
+    }
+}
+
+/// How a poll ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PollOutcome {
+    /// It was answered.
+    Served,
+    /// It was not.
+    Refused,
+    /// It was answered, and should not have been.
+    ForeignServed,
+    /// It was not answered, and should have been.
+    OwnerRefused,
+}
+
+names!(PollOutcome {
+    Served => "served",
+    Refused => "refused",
+    ForeignServed => "foreign_served",
+    OwnerRefused => "owner_refused",
+});
+
+/// Somebody to whom a task's handle was given, or who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Nanoseconds of the monotonic clock: of the response.
+    pub time: u64,
+    /// The process that answered.
+    pub target: TargetId,
+    /// The thread that wrote the response.
+    pub carrier: Carrier,
+    /// Number of the request, if it was seen.
+    pub request: Option<u64>,
+    /// Who asked, as the wire says.
+    pub credential: Option<Credential>,
+    /// Who asked, as the context says.
+    pub identity: Option<Value>,
+}
+
+/// A finding about a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFinding {
+    /// What.
+    pub kind: TaskKind,
+    /// How sure.
+    pub confidence: Confidence,
+    /// The task.
+    pub task: Fingerprint,
+    /// Who got its handle.
+    pub owner: Party,
+    /// Who asked for it.
+    pub poller: Option<Party>,
+}
+
+/// What follows from a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskFact {
+    /// A task was minted.
+    Minted(Attribution),
+    /// A task was polled; `judged` says that both principals are known.
+    Polled {
+        /// How it ended.
+        outcome: PollOutcome,
+        /// Whether it could be told if that is right.
+        judged: bool,
+    },
+    /// A finding.
+    Finding(Box<TaskFinding>),
+    /// Tasks that were forgotten to stay within the bound.
+    Evicted(u64),
+}
+
+#[derive(Debug)]
+struct Task {
+    owner: Party,
+    /// Milliseconds that it is kept, if that was said.
+    ttl: Option<u64>,
+    /// Its handle was given to somebody else, too: nobody can say whose it is.
+    contested: bool,
+    /// It was cancelled, and may be forgotten.
+    cancelled: bool,
+}
+
+/// Whose a poll is, compared with whose the task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Owner(Confidence),
+    Foreign(Confidence),
+    Unknown,
+}
+
+/// Remembers who got which handle.
+#[derive(Debug)]
+pub struct TaskLedger {
+    tasks: Table<(Realm, Fingerprint), Task>,
+}
+
+impl Default for TaskLedger {
+    fn default() -> Self {
+        Self::new(TASKS)
+    }
+}
+
+impl TaskLedger {
+    /// A ledger of so many tasks.
+    pub fn new(bound: usize) -> Self {
+        Self {
+            tasks: Table::new(bound),
+        }
+    }
+
+    /// How many tasks are remembered.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether no task is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes a response that a process of this realm wrote, and says what follows.
+    pub fn apply(&mut self, realm: Realm, response: &Response, told: Told, out: &mut Vec<TaskFact>) {
+        // What a proxy is answered by its own upstream is the upstream's to judge.
+        if response.side == Side::Client {
+            return;
+        }
+        let request = response.request.as_deref();
+        let party = Party {
+            time: response.moment.time,
+            target: response.stream.process,
+            carrier: response.moment.thread,
+            request: request.map(|request| request.number),
+            credential: request.and_then(|request| request.credential),
+            identity: told.identity,
+        };
+        let method = request.and_then(|request| request.method);
+        match &response.outcome {
+            Outcome::Minted { task, ttl, .. } => {
+                self.mint(realm, *task, *ttl, party, told.last_read, out);
+            }
+            Outcome::State { task } => {
+                self.served(realm, &[*task], party, method, Confidence::Confirmed, out)
+            }
+            Outcome::Listed(tasks) => self.served(realm, tasks, party, method, Confidence::Confirmed, out),
+            Outcome::Acknowledged => {
+                // It shows nothing of the task; a server may acknowledge what it ignores.
+                let task = request.and_then(|request| request.task);
+                self.served(realm, task.as_slice(), party, method, Confidence::Suspected, out);
+            }
+            Outcome::Refused { unknown } => {
+                // Elsewhere the same error says that the task is over, or what the task's own work said.
+                let unknown = *unknown && method == Some(Method::GetTask);
+                let task = request.and_then(|request| request.task).filter(|_| unknown);
+                self.refused(realm, task, party, method, out);
+            }
+            Outcome::Failed(_) => self.refused(realm, None, party, method, out),
+            Outcome::Other | Outcome::Unclear => {}
+        }
+    }
+
+    fn mint(
+        &mut self,
+        realm: Realm,
+        id: Fingerprint,
+        ttl: Option<u64>,
+        owner: Party,
+        last_read: Option<(ReadResult, Confidence)>,
+        out: &mut Vec<TaskFact>,
+    ) {
+        let (attribution, kind) = match last_read.map(|(result, _)| result) {
+            Some(ReadResult::Own) => (Attribution::Attributed, None),
+            Some(ReadResult::Empty) => (Attribution::Unattributed, Some(TaskKind::UnattributedTask)),
+            Some(ReadResult::Foreign) => (Attribution::Misattributed, Some(TaskKind::MisattributedTask)),
+            Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => (Attribution::Unknown, None),
+        };
+        out.push(TaskFact::Minted(attribution));
+        if let (Some(kind), Some((_, confidence))) = (kind, last_read) {
+            out.push(TaskFact::Finding(Box::new(TaskFinding {
+                kind,
+                confidence,
+                task: id,
+                owner: owner.clone(),
+                poller: None,
+            })));
+        }
+        let former = self.tasks.remove(&(realm, id));
+        let task = match former {
+            Some(former) if !matches!(former.whose(&owner), Whose::Owner(_)) => Task {
+                contested: true,
+                ..former
+            },
+            _ => Task {
+                owner,
+                ttl,
+                contested: false,
+                cancelled: false,
+            },
+        };
+        self.tasks.insert((realm, id), task);
+        let evicted = self.tasks.take_evicted();
+        if evicted > 0 {
+            out.push(TaskFact::Evicted(evicted));
+        }
+    }
+
+    /// Tasks were shown to somebody.
+    fn served(
+        &mut self,
+        realm: Realm,
+        ids: &[Fingerprint],
+        poller: Party,
+        method: Option<Method>,
+        evidence: Confidence,
+        out: &mut Vec<TaskFact>,
+    ) {
+        let mut judged = false;
+        let mut foreign = None;
+        for id in ids {
+            let Some(task) = self.tasks.get_mut(&(realm, *id)) else {
+                continue;
+            };
+            let whose = task.whose(&poller);
+            judged |= whose != Whose::Unknown;
+            task.cancelled |= method == Some(Method::CancelTask);
+            if let Whose::Foreign(confidence) = whose
+                && foreign.is_none()
+            {
+                foreign = Some((*id, confidence.min_of(evidence), task.owner.clone()));
+            }
+        }
+        let Some((task, confidence, owner)) = foreign else {
+            let outcome = PollOutcome::Served;
+            out.push(TaskFact::Polled { outcome, judged });
+            return;
+        };
+        let outcome = PollOutcome::ForeignServed;
+        out.push(TaskFact::Polled { outcome, judged });
+        out.push(TaskFact::Finding(Box::new(TaskFinding {
+            kind: TaskKind::ForeignPoll,
+            confidence,
+            task,
+            owner,
+            poller: Some(poller),
+        })));
+    }
+
+    /// A poll was refused; `id` is the task of which it was said that it does not exist.
+    fn refused(
+        &mut self,
+        realm: Realm,
+        id: Option<Fingerprint>,
+        poller: Party,
+        method: Option<Method>,
+        out: &mut Vec<TaskFact>,
+    ) {
+        if !method.is_some_and(Method::is_poll) {
+            return;
+        }
+        let known = id.and_then(|id| Some((id, self.tasks.get(&(realm, id))?)));
+        let whose = known.map_or(Whose::Unknown, |(_, task)| task.whose(&poller));
+        let judged = whose != Whose::Unknown;
+        match (known, whose) {
+            (Some((id, task)), Whose::Owner(confidence)) if !task.may_be_gone(poller.time) => {
+                let outcome = PollOutcome::OwnerRefused;
+                out.push(TaskFact::Polled { outcome, judged });
+                out.push(TaskFact::Finding(Box::new(TaskFinding {
+                    kind: TaskKind::OwnerRefused,
+                    confidence,
+                    task: id,
+                    owner: task.owner.clone(),
+                    poller: Some(poller),
+                })));
+            }
+            _ => {
+                let outcome = PollOutcome::Refused;
+                out.push(TaskFact::Polled { outcome, judged });
+            }
+        }
+    }
+}
+
+impl Task {
+    /// Whether the server may have forgotten it.
+    fn may_be_gone(&self, now: u64) -> bool {
+        let age = now.saturating_sub(self.owner.time);
+        self.cancelled || self.ttl.is_some_and(|ttl| age >= ttl.saturating_mul(MS))
+    }
+
+    /// Whose a request is, by its credentials; where these differ and say nothing about whose they are, by what the contexts held.
+    fn whose(&self, party: &Party) -> Whose {
+        let (Some(owner), Some(asks)) = (self.owner.credential, party.credential) else {
+            return Whose::Unknown;
+        };
+        if self.contested {
+            return Whose::Unknown;
+        }
+        let identities = self.owner.identity.as_ref().zip(party.identity.as_ref());
+        match owner.same_principal(&asks) {
+            SamePrincipal::Yes => Whose::Owner(Confidence::Confirmed),
+            SamePrincipal::No => Whose::Foreign(Confidence::Confirmed),
+            SamePrincipal::Unclear => match identities.map(|(a, b)| a.compare(b)) {
+                Some(Sameness::Same) => Whose::Owner(Confidence::Suspected),
+                Some(Sameness::Different) => Whose::Foreign(Confidence::Confirmed),
+                Some(Sameness::Unknown) | None => Whose::Foreign(Confidence::Suspected),
+            },
+        }
+    }
+}
+
+impl Confidence {
+    /// The less sure of two.
+    const fn min_of(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Confirmed, Self::Confirmed) => Self::Confirmed,
+            _ => Self::Suspected,
+        }
+    }
+}
