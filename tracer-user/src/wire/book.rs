@@ -163,9 +163,10 @@ fn outcome(request: Option<&Request>, message: &Message) -> Outcome {
         return Outcome::Unclear;
     };
     if !poll && let Some((task, generation)) = minted(result) {
-        let (Some(id), ttl) = (task.id, task.ttl) else {
+        let Some(id) = task.id else {
             return Outcome::Unclear;
         };
+        let ttl = task.ttl.or(message.cut.then_some(0));
         return Outcome::Minted {
             task: id,
             generation,

@@ -79,7 +79,7 @@ pub enum Outcome {
         task: Fingerprint,
         /// How it is told.
         generation: Generation,
-        /// Milliseconds that it is kept.
+        /// Milliseconds that it is kept for certain; none if no limit was told.
         ttl: Option<u64>,
     },
     /// Here is the state, or the result, of a task.

@@ -24,8 +24,17 @@ const EXCHANGE: usize = 512;
 pub(super) struct Stream {
     input: Half,
     output: Half,
+    exchanges: Exchanges,
+}
+
+/// What is asked and answered on a connection.
+#[derive(Debug, Default)]
+struct Exchanges {
     /// Requests of HTTP that were not answered to the end, in their order.
-    exchanges: VecDeque<Exchange>,
+    waiting: VecDeque<Exchange>,
+    /// Something was lost. From here on a response is a request's only if their ids agree, for who pipelines requests may still
+    /// be owed responses to what was lost.
+    doubt: bool,
 }
 
 /// One direction.
@@ -112,7 +121,7 @@ impl Stream {
         Self {
             input: Half::default(),
             output: Half::default(),
-            exchanges: VecDeque::new(),
+            exchanges: Exchanges::default(),
         }
     }
 
@@ -159,7 +168,11 @@ impl Stream {
                 facts: &mut *facts,
             };
             if let Some(part) = half.reader.close()
-                && let Some(moment) = self.exchanges.front().map(|exchange| exchange.moment.clone())
+                && let Some(moment) = self
+                    .exchanges
+                    .waiting
+                    .front()
+                    .map(|exchange| exchange.moment.clone())
             {
                 let Half { reader, message, .. } = half;
                 take_part(part, reader, message, &mut self.exchanges, &moment, &mut scene);
@@ -170,14 +183,14 @@ impl Stream {
 
     /// The stream is forgotten.
     pub(super) fn forget(mut self, book: &mut Book) {
-        for exchange in self.exchanges.drain(..) {
+        for exchange in self.exchanges.waiting.drain(..) {
             exchange.close(book, |_, _| {});
         }
     }
 
     /// About how many bytes it keeps.
     pub(super) fn weight(&self) -> usize {
-        self.input.weight() + self.output.weight() + EXCHANGE * self.exchanges.len()
+        self.input.weight() + self.output.weight() + EXCHANGE * self.exchanges.waiting.len()
     }
 }
 
@@ -208,8 +221,9 @@ impl Exchange {
 }
 
 /// Nobody knows any more which response is whose.
-fn drop_exchanges(exchanges: &mut VecDeque<Exchange>, book: &mut Book, facts: &mut Vec<Fact>) {
-    for exchange in exchanges.drain(..) {
+fn drop_exchanges(exchanges: &mut Exchanges, book: &mut Book, facts: &mut Vec<Fact>) {
+    exchanges.doubt = true;
+    for exchange in exchanges.waiting.drain(..) {
         exchange.close(book, |book, request| book.put_off(request, facts));
     }
 }
@@ -260,7 +274,7 @@ fn take_part(
     part: Part<'_>,
     reader: &mut Reader,
     message: &mut Option<Current>,
-    exchanges: &mut VecDeque<Exchange>,
+    exchanges: &mut Exchanges,
     moment: &Moment,
     scene: &mut Scene<'_>,
 ) {
@@ -313,18 +327,18 @@ fn take_part(
 fn take_head(
     head: &Head,
     reader: &mut Reader,
-    exchanges: &mut VecDeque<Exchange>,
+    exchanges: &mut Exchanges,
     moment: &Moment,
     scene: &mut Scene<'_>,
 ) -> Current {
     let (exchange, request, interim) = match head.kind {
         HeadKind::Request { head: only } => {
-            if exchanges.len() >= PIPELINE {
+            if exchanges.waiting.len() >= PIPELINE {
                 scene.unparsed(Reason::TooMany);
                 drop_exchanges(exchanges, scene.book, scene.facts);
             }
             let number = scene.book.number();
-            exchanges.push_back(Exchange {
+            exchanges.waiting.push_back(Exchange {
                 number,
                 asked: Asked {
                     stream: scene.stream,
@@ -343,6 +357,7 @@ fn take_head(
         }
         HeadKind::Response { status } => {
             let exchange = exchanges
+                .waiting
                 .front_mut()
                 .filter(|exchange| exchange.asked.side == scene.answering());
             let number = exchange.map(|exchange| {
@@ -378,13 +393,15 @@ fn take_head(
 fn say(
     documents: &[Prefix],
     current: &Current,
-    exchanges: &mut VecDeque<Exchange>,
+    exchanges: &mut Exchanges,
     moment: &Moment,
     scene: &mut Scene<'_>,
 ) {
     for document in documents {
         let moment = document.moment.as_ref().unwrap_or(moment);
+        let doubt = exchanges.doubt;
         let exchange = exchanges
+            .waiting
             .iter_mut()
             .find(|exchange| Some(exchange.number) == current.exchange);
         let messages = scene.read(document);
@@ -401,7 +418,7 @@ fn say(
                 exchange.open.extend(asked);
             }
         } else {
-            respond(messages, exchange, moment, scene);
+            respond(messages, exchange, doubt, moment, scene);
         }
     }
 }
@@ -410,6 +427,7 @@ fn say(
 fn respond(
     messages: Vec<Message>,
     mut exchange: Option<&mut Exchange>,
+    doubt: bool,
     moment: &Moment,
     scene: &mut Scene<'_>,
 ) {
@@ -426,7 +444,7 @@ fn respond(
                 .position(|id| *id == message.id && id.is_some());
             // Of a single request that is known in part, and of a single response, the id may be what is missing.
             let only = match exchange.open[..] {
-                [id] if id.is_none() || (message.cut && message.id.is_none()) => Some(0),
+                [id] if !doubt && (id.is_none() || (message.cut && message.id.is_none())) => Some(0),
                 _ => None,
             };
             if let Some(at) = at.or(only) {
@@ -450,19 +468,17 @@ fn respond(
 }
 
 /// A response of HTTP is complete: what it did not answer failed with it, or is answered elsewhere.
-fn end_response(
-    current: &Current,
-    exchanges: &mut VecDeque<Exchange>,
-    moment: &Moment,
-    scene: &mut Scene<'_>,
-) {
+fn end_response(current: &Current, exchanges: &mut Exchanges, moment: &Moment, scene: &mut Scene<'_>) {
     let answered = exchanges
+        .waiting
         .front()
         .is_some_and(|exchange| Some(exchange.number) == current.exchange);
-    let Some(exchange) = exchanges.pop_front_if(|_| answered) else {
+    let Some(exchange) = exchanges.waiting.pop_front_if(|_| answered) else {
         return;
     };
-    let failed = exchange.status.filter(|status| *status >= 400);
+    let failed = exchange
+        .status
+        .filter(|status| *status >= 400 && !exchanges.doubt);
     let (stream, side) = (scene.stream, scene.answering());
     let facts = &mut *scene.facts;
     exchange.close(scene.book, |book, request| match failed {

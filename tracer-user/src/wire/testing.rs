@@ -159,8 +159,12 @@ pub(super) fn recording(text: &str) -> Vec<Recorded> {
 }
 
 /// Every recording, by name.
-pub(super) const RECORDINGS: [(&str, &str); 5] = [
+pub(super) const RECORDINGS: [(&str, &str); 6] = [
     ("mcp 1.30.0, JSON", include_str!("testdata/mcp-1.30.0-json.txt")),
+    (
+        "mcp 1.26.0, events by httptools",
+        include_str!("testdata/mcp-1.26.0-httptools.txt"),
+    ),
     ("mcp 1.30.0, events", include_str!("testdata/mcp-1.30.0-sse.txt")),
     ("mcp 1.30.0, stdio", include_str!("testdata/mcp-1.30.0-stdio.txt")),
     (

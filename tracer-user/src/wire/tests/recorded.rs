@@ -52,6 +52,10 @@ fn responses_as_events_say_the_same() {
     };
     assert!(outcomes("mcp 1.30.0, events").len() > 10);
     assert_eq!(outcomes("mcp 1.30.0, events"), outcomes("mcp 1.30.0, JSON"));
+    assert_eq!(
+        outcomes("mcp 1.26.0, events by httptools"),
+        outcomes("mcp 1.30.0, JSON")
+    );
 }
 
 #[test]
@@ -229,17 +233,20 @@ proptest! {
 fn answers(facts: &[Fact]) -> Vec<String> {
     facts
         .iter()
-        .filter_map(|fact| match fact {
-            Fact::Response(response)
-                if matches!(response.outcome, Outcome::Minted { .. } | Outcome::State { .. }) =>
-            {
-                let request = response.request.as_ref()?;
-                Some(format!(
-                    "{:?} {:?} {:?}",
-                    request.method, request.credential, response.outcome
-                ))
-            }
-            _ => None,
+        .filter_map(|fact| {
+            let Fact::Response(response) = fact else {
+                return None;
+            };
+            let request = response.request.as_ref()?;
+            let (what, task) = match &response.outcome {
+                Outcome::Minted { task, .. } => ("minted", task),
+                Outcome::State { task } => ("state of", task),
+                _ => return None,
+            };
+            Some(format!(
+                "{:?} {:?} {what} {task}",
+                request.method, request.credential
+            ))
         })
         .collect()
 }
