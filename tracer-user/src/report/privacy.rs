@@ -90,6 +90,14 @@ impl Privacy {
         Ok(Self::new(reveal, Sha256::digest(&secret).into()))
     }
 
+    /// A key for another purpose, as secret as this one and as lasting.
+    pub fn derived_key(&self, purpose: &[u8]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("an HMAC takes a key of any length");
+        mac.update(b"key");
+        mac.update(purpose);
+        mac.finalize().into_bytes().into()
+    }
+
     /// A value as it may leave the agent.
     pub fn render(&self, value: &Value) -> Rendered {
         let (kind, len, empty) = match &value.content {
@@ -347,6 +355,14 @@ mod tests {
         );
         let (a, b) = (Privacy::random(false).unwrap(), Privacy::random(false).unwrap());
         assert_ne!(a.render(&acme).hash, b.render(&acme).hash);
+    }
+
+    #[test]
+    fn derived_keys_differ_by_purpose_and_by_key() {
+        let wire = hidden().derived_key(b"wire");
+        assert_eq!(wire, Privacy::new(true, [7; 32]).derived_key(b"wire"));
+        assert_ne!(wire, hidden().derived_key(b"other"));
+        assert_ne!(wire, Privacy::new(false, [8; 32]).derived_key(b"wire"));
     }
 
     #[test]

@@ -112,6 +112,19 @@ impl Book {
         self.open.remove(&(conversation, id))
     }
 
+    /// A process ended, or is let go: nobody answers what it was asked, or asked.
+    pub(super) fn exit(&mut self, process: TargetId) {
+        for key in self.open.keys() {
+            let gone = self
+                .open
+                .get(&key)
+                .is_some_and(|request| request.stream.process == process);
+            if gone {
+                self.open.remove(&key);
+            }
+        }
+    }
+
     /// The response comes elsewhere, if at all: the session is asked.
     pub(super) fn put_off(&mut self, request: Arc<Request>, facts: &mut Vec<Fact>) {
         if let Some(session) = request.session {

@@ -11,12 +11,14 @@ mod body;
 mod book;
 mod calls;
 pub mod chunk;
+mod exchange;
 pub mod fact;
 mod head;
 mod http;
 pub mod reason;
 pub mod rpc;
 pub mod rules;
+mod scene;
 pub mod secret;
 mod stream;
 #[cfg(test)]
@@ -98,6 +100,7 @@ impl Wire {
                 self.close(key, facts);
             }
         }
+        self.book.exit(process);
     }
 
     /// About how many bytes are kept of unfinished messages.

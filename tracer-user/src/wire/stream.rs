@@ -1,23 +1,21 @@
 //! A stream: both directions, with the exchanges between them.
 
-use std::collections::VecDeque;
-
 use super::{
     body::{Events, Lines, Prefix},
     book::{Asked, Book, Conversation},
     calls::{Calls, Piece},
     chunk::{Chunk, Direction, Moment, StreamKey, Transport},
-    fact::{Fact, Outcome, Response, Side},
-    head::{Content, Head, HeadKind},
+    exchange::{Exchange, Exchanges, drop_exchanges, end_response, respond},
+    fact::Fact,
+    head::{Content, Framing, Head, HeadKind},
     http::{Part, Reader},
     reason::Reason,
-    rpc::{self, Id, Message},
+    rpc::Message,
+    scene::Scene,
 };
 
 /// Requests that may wait on one connection.
 const PIPELINE: usize = 64;
-/// Bytes that an exchange is counted as.
-const EXCHANGE: usize = 512;
 
 /// A stream.
 #[derive(Debug)]
@@ -25,16 +23,6 @@ pub(super) struct Stream {
     input: Half,
     output: Half,
     exchanges: Exchanges,
-}
-
-/// What is asked and answered on a connection.
-#[derive(Debug, Default)]
-struct Exchanges {
-    /// Requests of HTTP that were not answered to the end, in their order.
-    waiting: VecDeque<Exchange>,
-    /// Something was lost. From here on a response is a request's only if their ids agree, for who pipelines requests may still
-    /// be owed responses to what was lost.
-    doubt: bool,
 }
 
 /// One direction.
@@ -62,58 +50,6 @@ enum Body {
     Json(Prefix),
     Events(Events),
     Ignored,
-}
-
-/// A request of HTTP, up to the end of its response.
-#[derive(Debug)]
-struct Exchange {
-    number: u64,
-    asked: Asked,
-    /// It asks for a head only.
-    head: bool,
-    /// Its requests of JSON-RPC that were not answered, by id.
-    open: Vec<Option<Id>>,
-    status: Option<u16>,
-    moment: Moment,
-}
-
-/// Where facts come from and go to.
-struct Scene<'a> {
-    stream: StreamKey,
-    direction: Direction,
-    book: &'a mut Book,
-    facts: &'a mut Vec<Fact>,
-}
-
-impl Scene<'_> {
-    fn unparsed(&mut self, reason: Reason) {
-        self.facts.push(Fact::Unparsed(self.stream.process, reason));
-    }
-
-    /// Reads a document.
-    fn read(&mut self, document: &Prefix) -> Vec<Message> {
-        let said = rpc::read(&document.bytes, document.cut, &self.book.rules.hasher);
-        if let Some(reason) = said.unparsed {
-            self.unparsed(reason);
-        }
-        said.messages
-    }
-
-    /// Which end the process is, if requests go this way.
-    const fn asking(&self) -> Side {
-        match self.direction {
-            Direction::In => Side::Server,
-            Direction::Out => Side::Client,
-        }
-    }
-
-    /// Which end the process is, if responses go this way.
-    const fn answering(&self) -> Side {
-        match self.direction {
-            Direction::In => Side::Client,
-            Direction::Out => Side::Server,
-        }
-    }
 }
 
 impl Stream {
@@ -190,7 +126,9 @@ impl Stream {
 
     /// About how many bytes it keeps.
     pub(super) fn weight(&self) -> usize {
-        self.input.weight() + self.output.weight() + EXCHANGE * self.exchanges.waiting.len()
+        self.input.weight()
+            + self.output.weight()
+            + self.exchanges.waiting.iter().map(Exchange::weight).sum::<usize>()
     }
 }
 
@@ -202,29 +140,6 @@ impl Half {
             _ => 0,
         };
         self.calls.weight() + self.reader.weight() + self.lines.weight() + body
-    }
-}
-
-impl Exchange {
-    fn conversation(&self) -> Conversation {
-        Conversation::Exchange(self.number)
-    }
-
-    /// Does something with each request that was not answered.
-    fn close(self, book: &mut Book, mut then: impl FnMut(&mut Book, std::sync::Arc<super::fact::Request>)) {
-        for id in &self.open {
-            if let Some(request) = book.close(self.conversation(), *id) {
-                then(book, request);
-            }
-        }
-    }
-}
-
-/// Nobody knows any more which response is whose.
-fn drop_exchanges(exchanges: &mut Exchanges, book: &mut Book, facts: &mut Vec<Fact>) {
-    exchanges.doubt = true;
-    for exchange in exchanges.waiting.drain(..) {
-        exchange.close(book, |book, request| book.put_off(request, facts));
     }
 }
 
@@ -313,7 +228,7 @@ fn take_part(
                 }
             }
             if !current.request && !current.interim {
-                end_response(&current, exchanges, moment, scene);
+                end_response(current.exchange, exchanges, moment, scene);
             }
         }
         Part::Lost(reason) => {
@@ -370,7 +285,7 @@ fn take_head(
             (number, false, (100..200).contains(&status))
         }
     };
-    if head.framing == super::head::Framing::Upgrade {
+    if head.framing == Framing::Upgrade {
         scene.unparsed(Reason::Upgraded);
     }
     Current {
@@ -409,7 +324,7 @@ fn say(
             let Some(exchange) = exchange else { continue };
             for message in messages {
                 // What is no request answers one that the server made.
-                if message.method.is_none() && message.result.is_some() || message.error.is_some() {
+                if message.method.is_none() && (message.result.is_some() || message.error.is_some()) {
                     continue;
                 }
                 let asked = scene
@@ -421,74 +336,4 @@ fn say(
             respond(messages, exchange, doubt, moment, scene);
         }
     }
-}
-
-/// Finds the request to each response.
-fn respond(
-    messages: Vec<Message>,
-    mut exchange: Option<&mut Exchange>,
-    doubt: bool,
-    moment: &Moment,
-    scene: &mut Scene<'_>,
-) {
-    for message in messages {
-        // A notification, or a request that the server makes.
-        if message.method.is_some() {
-            continue;
-        }
-        let mut request = None;
-        if let Some(exchange) = &mut exchange {
-            let at = exchange
-                .open
-                .iter()
-                .position(|id| *id == message.id && id.is_some());
-            // Of a single request that is known in part, and of a single response, the id may be what is missing.
-            let only = match exchange.open[..] {
-                [id] if !doubt && (id.is_none() || (message.cut && message.id.is_none())) => Some(0),
-                _ => None,
-            };
-            if let Some(at) = at.or(only) {
-                let id = exchange.open.remove(at);
-                request = scene.book.close(exchange.conversation(), id);
-            }
-            if request.is_none()
-                && let (Some(session), Some(id)) = (exchange.asked.session, message.id)
-            {
-                let session = Conversation::Session(scene.stream.process, session);
-                request = scene.book.close(session, Some(id));
-            }
-        }
-        let side = scene.answering();
-        // An error without an id answers a request that could not be read; the end of the response says so.
-        if request.is_none() && message.error.is_some() {
-            continue;
-        }
-        Book::answer(scene.stream, side, request, &message, moment.clone(), scene.facts);
-    }
-}
-
-/// A response of HTTP is complete: what it did not answer failed with it, or is answered elsewhere.
-fn end_response(current: &Current, exchanges: &mut Exchanges, moment: &Moment, scene: &mut Scene<'_>) {
-    let answered = exchanges
-        .waiting
-        .front()
-        .is_some_and(|exchange| Some(exchange.number) == current.exchange);
-    let Some(exchange) = exchanges.waiting.pop_front_if(|_| answered) else {
-        return;
-    };
-    let failed = exchange
-        .status
-        .filter(|status| *status >= 400 && !exchanges.doubt);
-    let (stream, side) = (scene.stream, scene.answering());
-    let facts = &mut *scene.facts;
-    exchange.close(scene.book, |book, request| match failed {
-        Some(status) => facts.push(Fact::Response(Box::new(Response {
-            stream,
-            side,
-            moment: moment.clone(),
-            request: Some(request),
-            outcome: Outcome::Failed(status),
-        }))),
-        None => book.put_off(request, facts),
-    });
 }

@@ -451,3 +451,37 @@ fn nothing_secret_is_shown_or_kept() {
         assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{secret}");
     }
 }
+
+#[test]
+fn what_a_client_answers_is_no_request() {
+    for answer in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{"role":"user"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+    ] {
+        let accepted = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(facts(&[call(&post("", answer)), sent(accepted)]), []);
+    }
+}
+
+#[test]
+fn a_process_that_ends_leaves_nothing_behind() {
+    let mut wire = Wire::new(rules());
+    let mut said = Vec::new();
+    let line = format!("{CALL}\n");
+    let pipe = stream(Transport::Stdio, 0);
+    let asked = Chunk {
+        stream: pipe,
+        ..call(line.as_bytes())
+    };
+    wire.apply(&asked, &mut said);
+    wire.exit(pipe.process, &mut said);
+    // The number of the process is another's now: what it writes answers nothing.
+    let answer = format!("{MINT}\n");
+    let answer = Chunk {
+        stream: pipe,
+        ..sent(answer.as_bytes())
+    };
+    wire.apply(&answer, &mut said);
+    assert_eq!(minted(&said), 0);
+}

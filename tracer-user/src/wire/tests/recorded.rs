@@ -3,7 +3,10 @@
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    correlate::event::Carrier,
+    correlate::{
+        event::Carrier,
+        ledger::{PollOutcome, Realm, TaskFact, TaskKind, TaskLedger, Told},
+    },
     wire::{
         chunk::{Chunk, Direction},
         fact::{Fact, Outcome, Side},
@@ -265,4 +268,88 @@ fn on_pipes_the_threads_do_not_matter() {
         })
         .count();
     assert_eq!(polls, 2);
+}
+
+/// What the ledger says of facts.
+fn judged(facts: &[Fact]) -> Vec<TaskFact> {
+    let mut ledger = TaskLedger::default();
+    let mut out = Vec::new();
+    for fact in facts {
+        if let Fact::Response(response) = fact {
+            ledger.apply(Realm(1), response, Told::default(), &mut out);
+        }
+    }
+    out
+}
+
+#[test]
+fn correct_servers_give_no_finding() {
+    for (name, text) in RECORDINGS {
+        if name.starts_with("mcp 1.26") {
+            continue;
+        }
+        let judged = judged(&whole(&recording(text)));
+        for fact in &judged {
+            assert!(!matches!(fact, TaskFact::Finding(_)), "{name}: {fact:?}");
+        }
+        let polls = judged.iter().filter(|fact| {
+            matches!(
+                fact,
+                TaskFact::Polled {
+                    outcome: PollOutcome::Served,
+                    judged: true
+                }
+            )
+        });
+        let expected = if name.ends_with("stdio") { 0 } else { 4 };
+        assert!(polls.count() >= expected, "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_lists_everybodys_tasks() {
+    // mcp 1.26.0 keeps tasks without their sessions: `tasks/list` shows the second client the first one's, too. 1.30.0 does not.
+    let facts = whole(&of("mcp 1.26.0, events by httptools"));
+    let judged = judged(&facts);
+    let found: Vec<_> = judged
+        .iter()
+        .filter_map(|fact| match fact {
+            TaskFact::Finding(finding) => Some(finding),
+            _ => None,
+        })
+        .collect();
+    let [finding] = found[..] else { panic!("{found:?}") };
+    assert_eq!(finding.kind, TaskKind::ForeignPoll);
+    let asked = facts.iter().find_map(|fact| match fact {
+        Fact::Request(request) => finding
+            .poller
+            .as_ref()
+            .is_some_and(|poller| poller.request == Some(request.number))
+            .then_some(request.method)
+            .flatten(),
+        _ => None,
+    });
+    assert_eq!(asked, Some(Method::ListTasks));
+}
+
+#[test]
+fn the_same_exchange_with_another_credential_is_a_foreign_poll() {
+    // The requests of the first client, of which one is made by the second.
+    let mut calls = of("mcp 1.30.0, JSON");
+    let at = calls
+        .iter()
+        .position(|call| {
+            call.bytes.starts_with(b"POST") && call.bytes.windows(13).any(|w| w == b"\"tasks/result")
+        })
+        .expect("it asks for the result in one call");
+    let text = String::from_utf8(calls[at].bytes.clone()).expect("text");
+    calls[at].bytes = text.replace("acme", "evil").into_bytes();
+    let found: Vec<_> = judged(&whole(&calls))
+        .into_iter()
+        .filter_map(|fact| match fact {
+            TaskFact::Finding(finding) => Some((finding.kind, finding.poller.is_some())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(found, [(TaskKind::ForeignPoll, true)]);
 }
