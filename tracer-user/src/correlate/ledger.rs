@@ -201,9 +201,11 @@ impl TaskLedger {
                 self.mint(realm, *task, *ttl, party, told.last_read, out);
             }
             Outcome::State { task } => {
-                self.served(realm, &[*task], party, method, Confidence::Confirmed, out)
+                self.served(realm, &[*task], party, method, Confidence::Confirmed, out);
             }
-            Outcome::Listed(tasks) => self.served(realm, tasks, party, method, Confidence::Confirmed, out),
+            Outcome::Listed(tasks) => {
+                self.served(realm, tasks, party, method, Confidence::Confirmed, out);
+            }
             Outcome::Acknowledged => {
                 // It shows nothing of the task; a server may acknowledge what it ignores.
                 let task = request.and_then(|request| request.task);

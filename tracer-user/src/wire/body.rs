@@ -40,6 +40,10 @@ impl Prefix {
         self.cut = bytes.len() > room;
     }
 
+    pub(super) fn looks_like_json(&self) -> bool {
+        matches!(self.bytes.trim_ascii_start().first(), Some(b'{' | b'['))
+    }
+
     fn take(&mut self) -> Self {
         std::mem::take(self)
     }

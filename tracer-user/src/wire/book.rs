@@ -59,14 +59,14 @@ impl Book {
         self.numbers
     }
 
-    /// A request was seen; its id, if a response is to be expected.
+    /// A request was seen; it is none if no response is to be expected.
     pub(super) fn ask(
         &mut self,
         asked: &Asked,
         message: Message,
         moment: Moment,
         facts: &mut Vec<Fact>,
-    ) -> Option<Option<Id>> {
+    ) -> Option<Arc<Request>> {
         let method = message.method.or(asked.method);
         let whole = !message.cut;
         if method == Some(Method::Notification) || (whole && message.id.is_none()) {
@@ -86,8 +86,8 @@ impl Book {
             credential: asked.credential,
         });
         facts.push(Fact::Request(Arc::clone(&request)));
-        self.open(asked.conversation, request, facts);
-        Some(message.id)
+        self.open(asked.conversation, Arc::clone(&request), facts);
+        Some(request)
     }
 
     fn open(&mut self, conversation: Conversation, request: Arc<Request>, facts: &mut Vec<Fact>) {

@@ -115,11 +115,11 @@ pub(super) fn end_response(
     moment: &Moment,
     scene: &mut Scene<'_>,
 ) {
-    let answered = exchanges
-        .waiting
-        .front()
-        .is_some_and(|exchange| Some(exchange.number) == number);
-    let Some(exchange) = exchanges.waiting.pop_front_if(|_| answered) else {
+    let front = exchanges.waiting.front().map(|exchange| exchange.number);
+    if front.is_none() || front != number {
+        return;
+    }
+    let Some(exchange) = exchanges.waiting.pop_front() else {
         return;
     };
     let failed = exchange

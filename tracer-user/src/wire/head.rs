@@ -51,6 +51,8 @@ pub(super) enum Content {
     Events,
     /// Compressed, and would be one of the two.
     Encoded,
+    /// It is not said.
+    Unsaid,
     Other,
 }
 
@@ -172,7 +174,9 @@ fn framing<'a>(
 }
 
 fn content(kind: Option<&[u8]>, encoded: bool) -> Content {
-    let kind = kind.unwrap_or_default();
+    let Some(kind) = kind else {
+        return if encoded { Content::Other } else { Content::Unsaid };
+    };
     let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default();
     let essence = essence.trim_ascii().to_ascii_lowercase();
     let content = if essence == b"application/json" || essence.ends_with(b"+json") {

@@ -116,7 +116,7 @@ impl Reader {
     pub(super) fn next<'a>(&mut self, piece: &mut Piece<'a>, rules: &Rules) -> Option<Part<'a>> {
         loop {
             if std::mem::take(&mut piece.after_loss) && !matches!(self.state, State::Opaque) {
-                return self.lose(Reason::Lost);
+                return Some(self.lose(Reason::Lost));
             }
             if matches!(self.state, State::Body(Left::Bytes(0))) {
                 self.state = State::Head {
@@ -156,9 +156,9 @@ impl Reader {
         }
     }
 
-    fn lose<'a>(&mut self, reason: Reason) -> Option<Part<'a>> {
+    fn lose<'a>(&mut self, reason: Reason) -> Part<'a> {
         self.state = State::Searching { told: true };
-        Some(Part::Lost(reason))
+        Part::Lost(reason)
     }
 
     /// Some bytes are not known.
@@ -172,7 +172,7 @@ impl Reader {
                 } else {
                     Reason::HeadCut
                 };
-                self.lose(reason)
+                Some(self.lose(reason))
             }
             State::Body(Left::UntilClose) => Some(Part::Missing),
             State::Body(Left::Bytes(left)) => {
@@ -188,7 +188,7 @@ impl Reader {
                 }
                 Some(Part::Missing)
             }
-            State::Body(_) => self.lose(Reason::Cut),
+            State::Body(_) => Some(self.lose(Reason::Cut)),
         }
     }
 
@@ -214,11 +214,11 @@ impl Reader {
                 _ => *line += 1,
             }
             if bytes.len() >= HEAD {
-                return self.lose(Reason::HeadTooLong);
+                return Some(self.lose(Reason::HeadTooLong));
             }
         }
         if !may_begin(bytes) {
-            return self.lose(Reason::BadHead);
+            return Some(self.lose(Reason::BadHead));
         }
         if !ended {
             return None;
@@ -233,7 +233,7 @@ impl Reader {
                 };
                 Some(Part::Head(Box::new(head)))
             }
-            Err(reason) => self.lose(reason),
+            Err(reason) => Some(self.lose(reason)),
         }
     }
 
@@ -261,7 +261,7 @@ impl Reader {
                 match (byte, *seen) {
                     (b'\r', 0) => *seen = 1,
                     (b'\n', _) => *left = Left::Size(Vec::new()),
-                    _ => return self.lose(Reason::BadLength),
+                    _ => return Some(self.lose(Reason::BadLength)),
                 }
                 None
             }
@@ -269,14 +269,14 @@ impl Reader {
                 let end = piece.bytes.iter().position(|byte| *byte == b'\n');
                 let taken = split(piece, end.map_or(u64::MAX, |at| at as u64 + 1));
                 if line.len() + taken.len() > SIZE {
-                    return self.lose(Reason::BadLength);
+                    return Some(self.lose(Reason::BadLength));
                 }
                 line.extend_from_slice(taken);
                 end?;
                 match httparse::parse_chunk_size(line) {
                     Ok(httparse::Status::Complete((_, 0))) => *left = Left::Trailer(0, 0),
                     Ok(httparse::Status::Complete((_, size))) => *left = Left::Chunk(size),
-                    _ => return self.lose(Reason::BadLength),
+                    _ => return Some(self.lose(Reason::BadLength)),
                 }
                 None
             }
@@ -291,7 +291,7 @@ impl Reader {
                 if let State::Body(Left::Trailer(all, _)) = &self.state
                     && *all > TRAILER
                 {
-                    return self.lose(Reason::BadLength);
+                    return Some(self.lose(Reason::BadLength));
                 }
                 None
             }

@@ -48,6 +48,8 @@ struct Current {
 #[derive(Debug)]
 enum Body {
     Json(Prefix),
+    /// Nobody said what it is.
+    Perhaps(Prefix),
     Events(Events),
     Ignored,
 }
@@ -135,7 +137,7 @@ impl Stream {
 impl Half {
     fn weight(&self) -> usize {
         let body = match self.message.as_ref().map(|message| &message.body) {
-            Some(Body::Json(document)) => document.bytes.len(),
+            Some(Body::Json(document) | Body::Perhaps(document)) => document.bytes.len(),
             Some(Body::Events(events)) => events.weight(),
             _ => 0,
         };
@@ -198,7 +200,7 @@ fn take_part(
         Part::Body(bytes) => {
             let Some(current) = message else { return };
             match &mut current.body {
-                Body::Json(document) => document.add(bytes, moment),
+                Body::Json(document) | Body::Perhaps(document) => document.add(bytes, moment),
                 Body::Events(events) => {
                     let mut documents = Vec::new();
                     events.add(bytes, moment, &mut |document| documents.push(document));
@@ -210,7 +212,7 @@ fn take_part(
         Part::Missing => {
             let Some(current) = message else { return };
             match &mut current.body {
-                Body::Json(document) => document.cut = true,
+                Body::Json(document) | Body::Perhaps(document) => document.cut = true,
                 Body::Events(events) => {
                     let mut documents = Vec::new();
                     events.miss(moment, &mut |document| documents.push(document));
@@ -221,11 +223,13 @@ fn take_part(
         }
         Part::End => {
             let Some(mut current) = message.take() else { return };
-            if let Body::Json(document) = &mut current.body {
-                let document = std::mem::take(document);
-                if !document.bytes.is_empty() || document.cut {
-                    say(&[document], &current, exchanges, moment, scene);
-                }
+            let document = match &mut current.body {
+                Body::Json(document) => Some(std::mem::take(document)),
+                Body::Perhaps(document) if document.looks_like_json() => Some(std::mem::take(document)),
+                _ => None,
+            };
+            if let Some(document) = document.filter(|document| !document.bytes.is_empty() || document.cut) {
+                say(&[document], &current, exchanges, moment, scene);
             }
             if !current.request && !current.interim {
                 end_response(current.exchange, exchanges, moment, scene);
@@ -294,6 +298,7 @@ fn take_head(
         interim,
         body: match head.content {
             Content::Json => Body::Json(Prefix::default()),
+            Content::Unsaid => Body::Perhaps(Prefix::default()),
             Content::Events => Body::Events(Events::default()),
             Content::Encoded => {
                 scene.unparsed(Reason::Encoded);
@@ -330,7 +335,7 @@ fn say(
                 let asked = scene
                     .book
                     .ask(&exchange.asked, message, moment.clone(), scene.facts);
-                exchange.open.extend(asked);
+                exchange.open.extend(asked.map(|request| request.id));
             }
         } else {
             respond(messages, exchange, doubt, moment, scene);

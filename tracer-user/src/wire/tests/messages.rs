@@ -1,5 +1,7 @@
 //! Messages one by one: how bodies are framed, what is missing, and who answers whom.
 
+use std::fmt::Write as _;
+
 use crate::wire::{
     Wire,
     chunk::{Chunk, Transport},
@@ -438,9 +440,9 @@ fn nothing_secret_is_shown_or_kept() {
     // Byte by byte, so that every state in between is looked at.
     for chunk in asked.chunks(1).map(call).chain(answered.chunks(1).map(sent)) {
         wire.apply(&chunk, &mut facts);
-        shown.push_str(&format!("{chunk:?} {wire:?} {wire:#?}"));
+        write!(shown, "{chunk:?} {wire:?} {wire:#?}").unwrap();
     }
-    shown.push_str(&format!("{facts:?} {:?}", said(&facts)));
+    write!(shown, "{facts:?} {:?}", said(&facts)).unwrap();
     assert_eq!(outcomes(&facts).len(), 1);
     for secret in secrets {
         assert!(!shown.contains(secret), "{secret}");
@@ -484,4 +486,18 @@ fn a_process_that_ends_leaves_nothing_behind() {
     };
     wire.apply(&answer, &mut said);
     assert_eq!(minted(&said), 0);
+}
+
+#[test]
+fn what_no_header_says_shows_in_the_body() {
+    let unsaid = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap();
+        text.replace("Content-Type: application/json\r\n", "")
+            .replace("content-type: application/json\r\n", "")
+            .into_bytes()
+    };
+    let said = facts(&[call(&unsaid(post("", CALL))), sent(&unsaid(ok(MINT)))]);
+    assert_eq!((minted(&said), reasons(&said)), (1, vec![]));
+    let said = facts(&[call(&unsaid(post("", "a=b"))), sent(&unsaid(ok("done")))]);
+    assert_eq!(said, []);
 }
