@@ -111,11 +111,9 @@ pub enum Bounded {
     Streams,
     /// Requests without a response.
     Open,
-    /// Tasks.
-    Tasks,
 }
 
-names!(Bounded { Streams => "streams", Open => "open_requests", Tasks => "tasks" });
+names!(Bounded { Streams => "streams", Open => "open_requests" });
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 //! returned, so that whatever a process does because of bytes comes later than these. From the first chunk of a stream on, all of
 //! its calls have to be told, each with the number of bytes that it moved; where that cannot be, the next chunk says so.
 
+#![forbid(unsafe_code)]
+
 mod body;
 mod book;
 mod calls;
