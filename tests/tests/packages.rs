@@ -97,6 +97,8 @@ rows! {
     "pools" django_in_threads_with_a_pool_by_hand_is_not: "tenant" "packages/gunicorn_service.py" ["django-gthread", "faults"] => lost_and_polluted;
     "pools" django_on_a_loop_is_clean: "tenant" "packages/gunicorn_service.py" ["django-uvicorn", "clean"] => none;
     "pools" django_on_a_loop_with_a_pool_by_hand_is_not: "tenant" "packages/gunicorn_service.py" ["django-uvicorn", "faults"] => lost_and_polluted;
+    "trio" trios_threads_are_clean: "tenant" "packages/trio_threads.py" ["clean"] => none;
+    "trio" trios_threads_with_a_pool_by_hand_are_not: "tenant" "packages/trio_threads.py" ["lost"] => are([("black_hole_read", 5)]);
     "litellm" litellm_logs_synchronous_calls_with_their_context: "tenant" "packages/litellm_logging.py" ["sync"] => none;
     "litellm" litellm_logs_asynchronous_calls_without_it: "tenant" "packages/litellm_logging.py" ["async"] => are([("black_hole_read", 6)]);
 }
