@@ -38,8 +38,9 @@ const MACHINERY: [&str; 9] = [
 ];
 
 /// Packages whose business it is to hand work over, likewise.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "anyio/",
+    "asgiref/current_thread_executor.py",
     "asgiref/sync.py",
     "sniffio/",
     "starlette/concurrency.py",
