@@ -103,6 +103,7 @@ rows! {
     another_context_is_not_judged: "tenant", [], "context_reads.py" ["foreign"] => OWN;
     asking_whether_it_is_there_is_no_read: "tenant", [], "context_reads.py" ["membership"] => OWN;
     a_default_of_the_call_is_empty: "tenant", [], "context_reads.py" ["default"] => EMPTY;
+    callers_in_c_are_seen: "decimal_context", [], "decimal_caller.py" [] => [("black_hole_read", 1), ("squat", 1), ("bleed", 1)];
     a_lookup_error_is_empty: "tenant", [], "context_reads.py" ["error"] => EMPTY;
 }
 
