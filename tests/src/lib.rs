@@ -5,6 +5,7 @@
 
 mod interpreters;
 mod metrics;
+mod mix;
 mod outcome;
 mod prefix;
 mod regression;
@@ -18,6 +19,7 @@ pub use interpreters::{
     DEBIAN, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing, roots,
 };
 pub use metrics::{free_port, get, sample};
+pub use mix::{Start, mix};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
 pub use regression::{Regression, Results};

@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use crate::{
@@ -102,6 +103,9 @@ impl Setup {
         ));
         let mut setup = self.clone();
         setup.interpreter.python = place.join("bin/python");
+        // Two tests may want the same one.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let complete = place.join("complete");
         if complete.is_file() {
             return Some(setup);
