@@ -87,6 +87,8 @@ impl Setup {
     /// The same setup with the interpreter in a virtual environment that has what `requirements/NAME.txt` pins; none when that
     /// cannot be had.
     pub fn with_requirements(&self, name: &str) -> Option<Self> {
+        /// Two tests may want the same one.
+        static MAKING: Mutex<()> = Mutex::new(());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("requirements/{name}.txt"));
         let pinned = fs::read(&file).expect("the requirements are readable");
         // Another list is another environment.
@@ -103,8 +105,6 @@ impl Setup {
         ));
         let mut setup = self.clone();
         setup.interpreter.python = place.join("bin/python");
-        // Two tests may want the same one.
-        static MAKING: Mutex<()> = Mutex::new(());
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let complete = place.join("complete");
         if complete.is_file() {
@@ -154,7 +154,8 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, |_| true, check);
 }
 
-/// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root.
+/// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root;
+/// on all of them where the environment says [`WIDELY`].
 ///
 /// # Panics
 /// When it fails on one; it has run on all of them before.
@@ -163,8 +164,11 @@ pub fn on_main_interpreters(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, is_main, check);
 }
 
-const fn is_main(interpreter: &Interpreter) -> bool {
-    interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13)
+/// The variable that has every test run on every interpreter.
+pub const WIDELY: &str = "BLEEDTRACE_TEST_WIDELY";
+
+fn is_main(interpreter: &Interpreter) -> bool {
+    env::var_os(WIDELY).is_some() || interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13)
 }
 
 /// The same, on those of which something holds. The support matrix shows that the others ran one test less.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::results_file;
+use bleedtrace_tests::{WIDELY, results_file};
 
 use crate::{bpf, deps, fuzz, interpreters, workspace};
 
@@ -160,13 +160,20 @@ pub fn run() -> Result<()> {
             skipped,
         })
     });
-    end_to_end(&mut table, prometheus.as_ref().ok());
+    end_to_end(&mut table, prometheus.as_ref().ok(), false);
     rules(&mut table, prometheus.as_ref());
     table.finish()
 }
 
+/// Runs every test that traces on every interpreter.
+pub fn widely() -> Result<()> {
+    let mut table = Table(Vec::new());
+    end_to_end(&mut table, deps::prometheus().as_ref().ok(), true);
+    table.finish()
+}
+
 /// Runs the tests that trace, with the program as it is shipped.
-fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>) {
+fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: bool) {
     let mut program = None;
     table.add("release build", || {
         program = Some(workspace::release()?);
@@ -189,6 +196,9 @@ fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>) {
         command.args(suites);
         command.args(["--", "--nocapture", threads]);
         command.env("BLEEDTRACE_BIN", &program);
+        if widely {
+            command.env(WIDELY, "1");
+        }
         if let Some(prometheus) = prometheus {
             command
                 .env("BLEEDTRACE_PROMETHEUS", &prometheus.server)
