@@ -1,6 +1,7 @@
 //! What a test needs: the tracer, a kernel that lets it trace, an interpreter.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -87,8 +88,8 @@ impl Setup {
     /// The same setup with the interpreter in a virtual environment that has what `requirements/NAME.txt` pins; none when that
     /// cannot be had.
     pub fn with_requirements(&self, name: &str) -> Option<Self> {
-        /// Two tests may want the same one.
-        static MAKING: Mutex<()> = Mutex::new(());
+        /// Those that cannot be had: asking again would take as long. Two tests may want the same one at once.
+        static MISSING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("requirements/{name}.txt"));
         let pinned = fs::read(&file).expect("the requirements are readable");
         // Another list is another environment.
@@ -105,10 +106,13 @@ impl Setup {
         ));
         let mut setup = self.clone();
         setup.interpreter.python = place.join("bin/python");
-        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
         let complete = place.join("complete");
         if complete.is_file() {
             return Some(setup);
+        }
+        if missing.contains(&place) {
+            return None;
         }
         let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
         let made = done(self.command().args(["-m", "venv", "--clear"]).arg(&place))
@@ -118,7 +122,11 @@ impl Setup {
                     .args(["-m", "pip", "install", "--quiet", "--requirement"])
                     .arg(file),
             );
-        (made && fs::write(complete, "").is_ok()).then_some(setup)
+        if made && fs::write(complete, "").is_ok() {
+            return Some(setup);
+        }
+        missing.insert(place);
+        None
     }
 }
 
