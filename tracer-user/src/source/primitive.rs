@@ -137,4 +137,22 @@ mod tests {
         assert!(!restores_context(&stack(&[("__call__", restore.1)])));
         assert!(!restores_context(&stack(&[])));
     }
+
+    #[test]
+    fn only_the_standard_librarys_servers_start_threads_for_requests() {
+        let server = (
+            "ThreadingMixIn.process_request",
+            "/usr/lib/python3.12/socketserver.py",
+        );
+        let program = ("main", "/srv/app/main.py");
+        assert_eq!(started(&stack(&[server, program])), Work::RequestThread);
+        for other in [
+            ("ThreadingMixIn.process_request", "/srv/app/socketserver.py"),
+            ("BaseServer.serve_forever", server.1),
+            program,
+        ] {
+            let work = started(&stack(&[other, server]));
+            assert_eq!(work, Work::Thread { pool: false }, "{other:?}");
+        }
+    }
 }
