@@ -246,6 +246,10 @@ fn pydantic_models_are_followed() {
 
 /// A folder with the extension module, compiled for this interpreter; none without a compiler or the interpreter's headers.
 fn native(setup: &Setup) -> Option<PathBuf> {
+    // In a root of its own it does not see the folder.
+    if setup.interpreter.root.is_some() {
+        return None;
+    }
     let print = "import sysconfig; print(sysconfig.get_paths()['include'])";
     let headers = setup.command().args(["-c", print]).output().ok()?;
     let headers = String::from_utf8(headers.stdout).ok()?;
