@@ -217,11 +217,7 @@ impl Core {
             .map(|s| s.vaddr.wrapping_sub(s.file_offset - file_offset))
     }
 
-    fn examine_version(
-        file: &Elf<'_>,
-        version: Version,
-        free_threaded: bool,
-    ) -> Result<Self, Unsupported> {
+    fn examine_version(file: &Elf<'_>, version: Version, free_threaded: bool) -> Result<Self, Unsupported> {
         let layout = match free_threaded {
             true => Layout::free_threaded(version.minor),
             false => Layout::of(version.minor),
