@@ -116,6 +116,17 @@ pub fn run() -> Result<()> {
             "warnings",
         ]),
     );
+    table.add("interpreters", || {
+        let skipped = interpreters::report();
+        let supported = bleedtrace_tests::interpreters()
+            .iter()
+            .filter(|interpreter| interpreter.is_supported());
+        Ok(Tally {
+            passed: supported.count() as u64,
+            failed: 0,
+            skipped,
+        })
+    });
     table.add("unit and property", || {
         libtest(&mut cargo(&[
             "test",
@@ -146,17 +157,6 @@ pub fn run() -> Result<()> {
         })
     });
     let prometheus = deps::prometheus();
-    table.add("interpreters", || {
-        let skipped = interpreters::report();
-        let supported = bleedtrace_tests::interpreters()
-            .iter()
-            .filter(|interpreter| interpreter.is_supported());
-        Ok(Tally {
-            passed: supported.count() as u64,
-            failed: 0,
-            skipped,
-        })
-    });
     table.add("end to end", || {
         let program = workspace::release()?;
         // What ran before is of another program.
