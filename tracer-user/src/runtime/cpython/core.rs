@@ -218,9 +218,10 @@ impl Core {
     }
 
     fn examine_version(file: &Elf<'_>, version: Version, free_threaded: bool) -> Result<Self, Unsupported> {
-        let layout = match free_threaded {
-            true => Layout::free_threaded(version.minor),
-            false => Layout::of(version.minor),
+        let layout = if free_threaded {
+            Layout::free_threaded(version.minor)
+        } else {
+            Layout::of(version.minor)
         };
         let layout = layout
             .filter(|_| version.major == 3)

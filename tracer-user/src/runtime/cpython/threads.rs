@@ -212,13 +212,11 @@ impl<M: Memory> Interpreter<'_, M> {
     // What `RawFrame::instr` says.
     fn instr(&self, frame: u64, code: u64) -> Result<u32, MemoryError> {
         let layout = self.core.layout;
-        Ok(match layout.frame_lasti_unit {
-            Some(unit) => self.memory.u32(frame, layout.frame_instr)?.wrapping_mul(unit),
-            None => {
-                let instr = self.memory.u64(frame, layout.frame_instr)?;
-                instr.wrapping_sub(self.instructions(frame, code)?) as u32
-            }
-        })
+        if let Some(unit) = layout.frame_lasti_unit {
+            return Ok(self.memory.u32(frame, layout.frame_instr)?.wrapping_mul(unit));
+        }
+        let instr = self.memory.u64(frame, layout.frame_instr)?;
+        Ok(instr.wrapping_sub(self.instructions(frame, code)?) as u32)
     }
 
     // What a frame's instruction is counted from, so that it is as far from there as its like in the code object is from the object:
