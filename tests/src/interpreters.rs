@@ -126,8 +126,11 @@ impl Interpreter {
             return;
         }
         let folder = copy.parent().expect("a file lies in a folder");
+        // In one go: another test may be reading it.
+        let draft = copy.with_extension(format!("{:?}", std::thread::current().id()));
         fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&copy, text))
+            .and_then(|()| fs::write(&draft, text))
+            .and_then(|()| fs::rename(&draft, &copy))
             .unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
     }
 }

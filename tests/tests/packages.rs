@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bleedtrace_tests::{Trace, on_interpreters_that, skip};
+use bleedtrace_tests::{Trace, on_main_interpreters, skip};
 
 /// Findings by kind.
 type Counts<'a> = BTreeMap<&'a str, u64>;
@@ -18,28 +18,22 @@ fn holds(
     arguments: &[&str],
     expected: impl Fn(&Counts<'_>) -> bool,
 ) {
-    // The lists are pinned for these; older interpreters would need older packages.
-    let pinned = [12, 13];
-    on_interpreters_that(
-        test,
-        |one| pinned.contains(&one.minor) && one.root.is_none(),
-        |setup| {
-            let Some(setup) = setup.with_requirements(requirements) else {
-                return skip(test, &format!("no packages of requirements/{requirements}.txt"));
-            };
-            let (outcome, truth) = Trace::new(&setup, watched)
-                .revealing()
-                .run(&setup, fixture, arguments);
-            outcome.assert_truth(&truth);
-            let mut counts = Counts::new();
-            for finding in &outcome.findings {
-                *counts
-                    .entry(finding["kind"].as_str().unwrap_or_default())
-                    .or_default() += 1;
-            }
-            assert!(expected(&counts), "{counts:?}");
-        },
-    );
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = setup.with_requirements(requirements) else {
+            return skip(test, &format!("no packages of requirements/{requirements}.txt"));
+        };
+        let (outcome, truth) = Trace::new(&setup, watched)
+            .revealing()
+            .run(&setup, fixture, arguments);
+        outcome.assert_truth(&truth);
+        let mut counts = Counts::new();
+        for finding in &outcome.findings {
+            *counts
+                .entry(finding["kind"].as_str().unwrap_or_default())
+                .or_default() += 1;
+        }
+        assert!(expected(&counts), "{counts:?}");
+    });
 }
 
 /// Exactly these.
