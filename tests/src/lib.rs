@@ -16,7 +16,8 @@ mod traffic;
 mod truth;
 
 pub use interpreters::{
-    DEBIAN, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing, roots,
+    BUILT, DEBIAN, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing,
+    roots,
 };
 pub use metrics::{free_port, get, sample};
 pub use mix::{Start, mix};

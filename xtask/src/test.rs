@@ -119,6 +119,17 @@ pub fn run() -> Result<()> {
             "warnings",
         ]),
     );
+    table.add("interpreters", || {
+        let skipped = interpreters::report();
+        let supported = bleedtrace_tests::interpreters()
+            .iter()
+            .filter(|interpreter| interpreter.is_supported());
+        Ok(Tally {
+            passed: supported.count() as u64,
+            failed: 0,
+            skipped,
+        })
+    });
     table.add("unit and property", || {
         libtest(&mut cargo(&[
             "test",
@@ -149,17 +160,6 @@ pub fn run() -> Result<()> {
         })
     });
     let prometheus = deps::prometheus();
-    table.add("interpreters", || {
-        let skipped = interpreters::report();
-        let supported = bleedtrace_tests::interpreters()
-            .iter()
-            .filter(|interpreter| interpreter.is_supported());
-        Ok(Tally {
-            passed: supported.count() as u64,
-            failed: 0,
-            skipped,
-        })
-    });
     end_to_end(&mut table, prometheus.as_ref().ok(), false);
     rules(&mut table, prometheus.as_ref());
     table.finish()
