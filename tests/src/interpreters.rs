@@ -50,6 +50,12 @@ pub const DEBIAN: &[Suite] = &[
     },
 ];
 
+/// What is built without a GIL: the suite of Debian that has the source package, and the minor version.
+pub const FREE_THREADED: &[(&str, u32)] = &[("trixie", 13)];
+
+/// Where such a build is from, and begins the name of its folder: `built-3.13t`.
+pub const BUILT: &str = "built";
+
 /// Ends the name of an executable that was linked to a suite's shared library.
 pub const LINKED: &str = "-libpython";
 
@@ -120,8 +126,11 @@ impl Interpreter {
             return;
         }
         let folder = copy.parent().expect("a file lies in a folder");
+        // In one go: another test may be reading it.
+        let draft = copy.with_extension(format!("{:?}", std::thread::current().id()));
         fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&copy, text))
+            .and_then(|()| fs::write(&draft, text))
+            .and_then(|()| fs::rename(&draft, &copy))
             .unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
     }
 }
@@ -187,6 +196,11 @@ pub fn missing() -> Vec<String> {
         expected.extend(minors.iter().map(of("executable")));
         expected.extend(linked.iter().map(of("libpython")));
     }
+    expected.extend(
+        FREE_THREADED
+            .iter()
+            .map(|(_, minor)| format!("{} {BUILT} ", spoken(*minor, true))),
+    );
     expected.retain(|name| interpreters().iter().all(|found| !found.name().starts_with(name)));
     expected
 }
@@ -208,6 +222,10 @@ fn everywhere() -> Vec<PathBuf> {
                 .map(|minor| programs.join(format!("python3.{minor}{LINKED}"))),
         );
     }
+    candidates.extend(FREE_THREADED.iter().map(|(_, minor)| {
+        let name = spoken(*minor, true);
+        roots().join(format!("{BUILT}-{name}/bin/python{name}"))
+    }));
     candidates
 }
 
@@ -245,10 +263,17 @@ fn identify(python: &Path) -> Option<Interpreter> {
         .strip_prefix(roots())
         .ok()
         .and_then(|below| below.iter().next()?.to_str());
+    let origin = match suite {
+        None => "installed",
+        Some(folder) if folder.starts_with(BUILT) => BUILT,
+        Some(suite) => suite,
+    };
+    // What was built here runs in this machine's root.
+    let suite = suite.filter(|_| origin != BUILT);
     let mut interpreter = Interpreter {
         minor: 0,
         version: String::new(),
-        origin: suite.unwrap_or("installed").to_owned(),
+        origin: origin.to_owned(),
         stripped: false,
         shared: python.to_str()?.ends_with(LINKED),
         free_threaded: false,

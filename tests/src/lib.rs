@@ -5,6 +5,7 @@
 
 mod interpreters;
 mod metrics;
+mod mix;
 mod outcome;
 mod prefix;
 mod regression;
@@ -15,16 +16,18 @@ mod traffic;
 mod truth;
 
 pub use interpreters::{
-    DEBIAN, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing, roots,
+    BUILT, DEBIAN, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing,
+    roots,
 };
 pub use metrics::{free_port, get, sample};
+pub use mix::{Start, mix};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
 pub use regression::{Regression, Results};
 pub use results::{Ran, results, results_file};
 pub use setup::{
-    Setup, fixture, line_of, on_every_interpreter, on_interpreters_that, on_main_interpreters, once, skip,
-    unsupported_interpreter,
+    Setup, WIDELY, fixture, line_of, on_every_interpreter, on_interpreters_that, on_main_interpreters, once,
+    skip, unsupported_interpreter,
 };
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;

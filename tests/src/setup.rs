@@ -1,10 +1,12 @@
 //! What a test needs: the tracer, a kernel that lets it trace, an interpreter.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use crate::{
@@ -86,6 +88,8 @@ impl Setup {
     /// The same setup with the interpreter in a virtual environment that has what `requirements/NAME.txt` pins; none when that
     /// cannot be had.
     pub fn with_requirements(&self, name: &str) -> Option<Self> {
+        /// Those that cannot be had: asking again would take as long. Two tests may want the same one at once.
+        static MISSING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("requirements/{name}.txt"));
         let pinned = fs::read(&file).expect("the requirements are readable");
         // Another list is another environment.
@@ -102,9 +106,13 @@ impl Setup {
         ));
         let mut setup = self.clone();
         setup.interpreter.python = place.join("bin/python");
+        let mut missing = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
         let complete = place.join("complete");
         if complete.is_file() {
             return Some(setup);
+        }
+        if missing.contains(&place) {
+            return None;
         }
         let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
         let made = done(self.command().args(["-m", "venv", "--clear"]).arg(&place))
@@ -114,7 +122,11 @@ impl Setup {
                     .args(["-m", "pip", "install", "--quiet", "--requirement"])
                     .arg(file),
             );
-        (made && fs::write(complete, "").is_ok()).then_some(setup)
+        if made && fs::write(complete, "").is_ok() {
+            return Some(setup);
+        }
+        missing.insert(place);
+        None
     }
 }
 
@@ -150,7 +162,8 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, |_| true, check);
 }
 
-/// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root.
+/// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root;
+/// on all of them where the environment says [`WIDELY`].
 ///
 /// # Panics
 /// When it fails on one; it has run on all of them before.
@@ -159,8 +172,11 @@ pub fn on_main_interpreters(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, is_main, check);
 }
 
-const fn is_main(interpreter: &Interpreter) -> bool {
-    interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13)
+/// The variable that has every test run on every interpreter.
+pub const WIDELY: &str = "BLEEDTRACE_TEST_WIDELY";
+
+fn is_main(interpreter: &Interpreter) -> bool {
+    env::var_os(WIDELY).is_some() || interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13)
 }
 
 /// The same, on those of which something holds. The support matrix shows that the others ran one test less.

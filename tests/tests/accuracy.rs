@@ -1,42 +1,52 @@
 //! The random mix: no false finding, and none missed. `cargo xtask bench accuracy` runs the large one.
 
-use bleedtrace_tests::{Trace, on_main_interpreters};
+use bleedtrace_tests::{Start, mix, on_every_interpreter};
+
+const REQUESTS: u32 = 1000;
+const SEED: u32 = 7;
 
 #[track_caller]
-fn mix(test: &str, workers: &str, more: &[&str]) {
-    let requests = std::env::var("BLEEDTRACE_ACCURACY_REQUESTS").unwrap_or_else(|_| "1000".to_owned());
-    let seed = std::env::var("BLEEDTRACE_ACCURACY_SEED").unwrap_or_else(|_| "7".to_owned());
-    on_main_interpreters(test, |setup| {
-        let mut arguments = vec![requests.as_str(), workers, seed.as_str()];
-        arguments.extend(more);
-        let (outcome, truth) = Trace::new(setup, "tenant")
-            .revealing()
-            .flags(["--mint", "*create_task"])
-            .run(setup, "accuracy.py", &arguments);
+fn exact(test: &str, workers: u32, start: Start) {
+    on_every_interpreter(test, |setup| {
+        let (outcome, truth) = mix(setup, REQUESTS, workers, SEED, start);
         assert!(truth.findings.len() > 100, "the mix has findings of every kind");
-        for (kind, judged) in outcome.matrix(&truth) {
-            println!("{kind}: {judged:?}");
+        if start == Start::Attached {
+            // What was served before is counted, too.
+            for (kind, judged) in outcome.matrix(&truth) {
+                assert_eq!((judged.wrong, judged.missed), (0, 0), "{kind}: {judged:?}");
+            }
+        } else {
+            outcome.assert_truth(&truth);
         }
-        outcome.assert_truth(&truth);
     });
 }
 
 #[test]
 fn one_worker() {
-    mix("one_worker", "1", &[]);
+    exact("one_worker", 1, Start::Traced);
 }
 
 #[test]
 fn four_workers() {
-    mix("four_workers", "4", &[]);
+    exact("four_workers", 4, Start::Traced);
 }
 
 #[test]
 fn thirty_two_workers() {
-    mix("thirty_two_workers", "32", &[]);
+    exact("thirty_two_workers", 32, Start::Traced);
 }
 
 #[test]
 fn four_workers_with_an_initializer() {
-    mix("four_workers_with_an_initializer", "4", &["initializer"]);
+    exact("four_workers_with_an_initializer", 4, Start::Initializer);
+}
+
+#[test]
+fn one_worker_in_mid_flight() {
+    exact("one_worker_in_mid_flight", 1, Start::Attached);
+}
+
+#[test]
+fn thirty_two_workers_in_mid_flight() {
+    exact("thirty_two_workers_in_mid_flight", 32, Start::Attached);
 }

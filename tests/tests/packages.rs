@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bleedtrace_tests::{Trace, on_interpreters_that, skip};
+use bleedtrace_tests::{Trace, on_main_interpreters, skip};
 
 /// Findings by kind.
 type Counts<'a> = BTreeMap<&'a str, u64>;
@@ -18,28 +18,22 @@ fn holds(
     arguments: &[&str],
     expected: impl Fn(&Counts<'_>) -> bool,
 ) {
-    // The lists are pinned for these; older interpreters would need older packages.
-    let pinned = [12, 13];
-    on_interpreters_that(
-        test,
-        |one| pinned.contains(&one.minor) && one.root.is_none(),
-        |setup| {
-            let Some(setup) = setup.with_requirements(requirements) else {
-                return skip(test, &format!("no packages of requirements/{requirements}.txt"));
-            };
-            let (outcome, truth) = Trace::new(&setup, watched)
-                .revealing()
-                .run(&setup, fixture, arguments);
-            outcome.assert_truth(&truth);
-            let mut counts = Counts::new();
-            for finding in &outcome.findings {
-                *counts
-                    .entry(finding["kind"].as_str().unwrap_or_default())
-                    .or_default() += 1;
-            }
-            assert!(expected(&counts), "{counts:?}");
-        },
-    );
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = setup.with_requirements(requirements) else {
+            return skip(test, &format!("no packages of requirements/{requirements}.txt"));
+        };
+        let (outcome, truth) = Trace::new(&setup, watched)
+            .revealing()
+            .run(&setup, fixture, arguments);
+        outcome.assert_truth(&truth);
+        let mut counts = Counts::new();
+        for finding in &outcome.findings {
+            *counts
+                .entry(finding["kind"].as_str().unwrap_or_default())
+                .or_default() += 1;
+        }
+        assert!(expected(&counts), "{counts:?}");
+    });
 }
 
 /// Exactly these.
@@ -97,6 +91,8 @@ rows! {
     "pools" django_in_threads_with_a_pool_by_hand_is_not: "tenant" "packages/gunicorn_service.py" ["django-gthread", "faults"] => lost_and_polluted;
     "pools" django_on_a_loop_is_clean: "tenant" "packages/gunicorn_service.py" ["django-uvicorn", "clean"] => none;
     "pools" django_on_a_loop_with_a_pool_by_hand_is_not: "tenant" "packages/gunicorn_service.py" ["django-uvicorn", "faults"] => lost_and_polluted;
+    "trio" trios_threads_are_clean: "tenant" "packages/trio_threads.py" ["clean"] => none;
+    "trio" trios_threads_with_a_pool_by_hand_are_not: "tenant" "packages/trio_threads.py" ["lost"] => are([("black_hole_read", 5)]);
     "litellm" litellm_logs_synchronous_calls_with_their_context: "tenant" "packages/litellm_logging.py" ["sync"] => none;
     "litellm" litellm_logs_asynchronous_calls_without_it: "tenant" "packages/litellm_logging.py" ["async"] => are([("black_hole_read", 6)]);
 }

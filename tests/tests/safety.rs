@@ -2,37 +2,26 @@
 
 use std::process::Command;
 
-use bleedtrace_tests::{Interpreter, Program, Regression, Setup, Trace, Traffic, on_interpreters_that, skip};
-
-/// The lists of packages are pinned for these.
-fn is_pinned(interpreter: &Interpreter) -> bool {
-    [12, 13].contains(&interpreter.minor) && interpreter.root.is_none()
-}
+use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, skip};
 
 fn with(test: &str, requirements: &str, check: impl Fn(&Setup)) {
-    on_interpreters_that(test, is_pinned, |setup| {
-        match setup.with_requirements(requirements) {
-            Some(setup) => check(&setup),
-            None => skip(test, &format!("no packages of requirements/{requirements}.txt")),
-        }
+    on_main_interpreters(test, |setup| match setup.with_requirements(requirements) {
+        Some(setup) => check(&setup),
+        None => skip(test, &format!("no packages of requirements/{requirements}.txt")),
     });
 }
 
 /// Some of CPython's own tests; `cargo xtask soak` runs them whole.
 #[track_caller]
 fn same(test: &str, arguments: &[&str], at_least: usize) {
-    on_interpreters_that(
-        test,
-        |one| one.root.is_none(),
-        |setup| {
-            let Some(regression) = Regression::run(setup, arguments) else {
-                return skip(test, "the interpreter comes without CPython's tests");
-            };
-            let ran = regression.alone.len();
-            assert!(ran >= at_least, "only {ran} tests ran");
-            assert_eq!(regression.differences(), Vec::<String>::new());
-        },
-    );
+    on_main_interpreters(test, |setup| {
+        let Some(regression) = Regression::run(setup, arguments) else {
+            return skip(test, "the interpreter comes without CPython's tests");
+        };
+        let ran = regression.alone.len();
+        assert!(ran >= at_least, "only {ran} tests ran");
+        assert_eq!(regression.differences(), Vec::<String>::new());
+    });
 }
 
 #[test]

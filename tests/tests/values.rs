@@ -103,6 +103,7 @@ rows! {
     another_context_is_not_judged: "tenant", [], "context_reads.py" ["foreign"] => OWN;
     asking_whether_it_is_there_is_no_read: "tenant", [], "context_reads.py" ["membership"] => OWN;
     a_default_of_the_call_is_empty: "tenant", [], "context_reads.py" ["default"] => EMPTY;
+    callers_in_c_are_seen: "decimal_context", [], "decimal_caller.py" [] => [("black_hole_read", 1), ("squat", 1), ("bleed", 1)];
     a_lookup_error_is_empty: "tenant", [], "context_reads.py" ["error"] => EMPTY;
 }
 
@@ -245,6 +246,10 @@ fn pydantic_models_are_followed() {
 
 /// A folder with the extension module, compiled for this interpreter; none without a compiler or the interpreter's headers.
 fn native(setup: &Setup) -> Option<PathBuf> {
+    // In a root of its own it does not see the folder.
+    if setup.interpreter.root.is_some() {
+        return None;
+    }
     let print = "import sysconfig; print(sysconfig.get_paths()['include'])";
     let headers = setup.command().args(["-c", print]).output().ok()?;
     let headers = String::from_utf8(headers.stdout).ok()?;

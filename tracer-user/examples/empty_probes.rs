@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya_obj::generated::bpf_insn;
 use tracer_common::stats::Probe;
 use tracer_user::{
-    attach::sys::{Multi, Offset, UprobeBackend as _, When},
+    attach::sys::{Multi, Offset, Program, UprobeBackend as _, When},
     elf::read_loaded,
     runtime::cpython::{core::Core, probe_point::ProbePoint, queue::QueueModule},
 };
@@ -34,7 +34,12 @@ fn main() -> Result<()> {
     let mut links = Vec::new();
     if !flags.iter().any(|f| f == NOTHING) {
         // mov r0, 0; exit
-        let program = Multi.load("empty", &[instruction(0xb7), instruction(0x95)], "GPL")?;
+        let program = Multi.load(Program {
+            name: "empty",
+            instructions: &[instruction(0xb7), instruction(0x95)],
+            license: "GPL",
+            types: None,
+        })?;
         for name in &files {
             let file = File::open(name).with_context(|| format!("cannot open {name}"))?;
             let by_probe = offsets(&points(&file, name)?);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use bleedtrace_tests::{Judged, SUPPORTED, Setup, Trace, interpreters};
+use bleedtrace_tests::{Judged, SUPPORTED, Setup, Start, interpreters, mix};
 
 use crate::{soak, workspace};
 
@@ -19,7 +19,7 @@ struct Run {
     /// What the interpreter is called.
     interpreter: String,
     workers: u32,
-    initializer: bool,
+    start: Start,
     matrix: BTreeMap<String, Judged>,
     lost: u64,
     took: Duration,
@@ -44,7 +44,7 @@ impl Run {
 
 /// Prints the confusion matrix of every run; any false or missed finding is an error.
 pub fn bench(requests: u32, seed: u32) -> Result<()> {
-    let runs = mix(requests, seed)?;
+    let runs = all(requests, seed)?;
     ensure!(
         runs.iter().all(Run::is_exact),
         "there are false or missed findings"
@@ -54,12 +54,12 @@ pub fn bench(requests: u32, seed: u32) -> Result<()> {
 
 /// The same, for longer, with its results added to `docs/soak.md`.
 pub fn soak(requests: u32, seed: u32) -> Result<()> {
-    let runs = mix(requests, seed)?;
+    let runs = all(requests, seed)?;
     let mut text = format!(
         "A random mix of requests with recorded ground truth: {requests} requests a run, seed {seed}, {}.\n\n",
         soak::machine()?
     );
-    text.push_str("| CPython | workers | initialiser | right | false | missed | events lost | seconds |\n|---|---|---|---|---|---|---|---|\n");
+    text.push_str("| CPython | workers | how | right | false | missed | events lost | seconds |\n|---|---|---|---|---|---|---|---|\n");
     for run in &runs {
         let Judged { right, wrong, missed } = run.total();
         writeln!(
@@ -67,7 +67,7 @@ pub fn soak(requests: u32, seed: u32) -> Result<()> {
             "| {} | {} | {} | {right} | {wrong} | {missed} | {} | {:.1} |",
             run.interpreter,
             run.workers,
-            if run.initializer { "yes" } else { "no" },
+            run.start.name(),
             run.lost,
             run.took.as_secs_f64()
         )?;
@@ -80,7 +80,7 @@ pub fn soak(requests: u32, seed: u32) -> Result<()> {
     Ok(())
 }
 
-fn mix(requests: u32, seed: u32) -> Result<Vec<Run>> {
+fn all(requests: u32, seed: u32) -> Result<Vec<Run>> {
     let bleedtrace = workspace::release()?;
     let pythons: Vec<_> = interpreters().iter().filter(|one| one.is_supported()).collect();
     ensure!(
@@ -90,11 +90,11 @@ fn mix(requests: u32, seed: u32) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
     for interpreter in pythons {
         let setup = Setup::new(&bleedtrace, interpreter);
-        for (workers, initializer) in POOLS
+        for (workers, start) in POOLS
             .into_iter()
-            .flat_map(|workers| [(workers, false), (workers, true)])
+            .flat_map(|workers| Start::ALL.map(|start| (workers, start)))
         {
-            let run = one(&setup, requests, workers, seed, initializer);
+            let run = one(&setup, requests, workers, seed, start);
             print(&run);
             runs.push(run);
         }
@@ -102,40 +102,30 @@ fn mix(requests: u32, seed: u32) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-fn one(setup: &Setup, requests: u32, workers: u32, seed: u32, initializer: bool) -> Run {
-    let numbers = [requests, workers, seed].map(|number| number.to_string());
-    let mut arguments: Vec<&str> = numbers.iter().map(String::as_str).collect();
-    arguments.extend(initializer.then_some("initializer"));
-    let start = Instant::now();
-    let (outcome, truth) = Trace::new(setup, "tenant")
-        .revealing()
-        .flags(["--mint", "*create_task"])
-        .run(setup, "accuracy.py", &arguments);
+fn one(setup: &Setup, requests: u32, workers: u32, seed: u32, start: Start) -> Run {
+    let begin = Instant::now();
+    let (outcome, truth) = mix(setup, requests, workers, seed, start);
     let lost = outcome.summary["events"]["lost"].as_object();
     Run {
         interpreter: setup.interpreter.name(),
         workers,
-        initializer,
+        start,
         matrix: outcome.matrix(&truth),
         lost: lost
             .into_iter()
             .flatten()
             .filter_map(|(_, count)| count.as_u64())
             .sum(),
-        took: start.elapsed(),
+        took: begin.elapsed(),
     }
 }
 
 fn print(run: &Run) {
-    let initializer = if run.initializer {
-        ", with an initialiser"
-    } else {
-        ""
-    };
     println!(
-        "\nCPython {}, {} workers{initializer}: {} events lost, {:.1} s",
+        "\nCPython {}, {} workers, {}: {} events lost, {:.1} s",
         run.interpreter,
         run.workers,
+        run.start.name(),
         run.lost,
         run.took.as_secs_f64()
     );

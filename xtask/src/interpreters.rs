@@ -12,9 +12,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bleedtrace_tests::{DEBIAN, LINKED, Suite, interpreters, missing, roots};
+use bleedtrace_tests::{BUILT, DEBIAN, LINKED, Suite, interpreters, missing, roots};
 
-use crate::{mirror::Mirror, workspace};
+use crate::{
+    apt::{Apt, files},
+    free_threaded,
+    mirror::Mirror,
+    workspace,
+};
 
 /// What a program finds in its root, beside the interpreter: some fixtures start commands.
 const COMPANY: [&str; 3] = ["coreutils", "dash", "tzdata"];
@@ -48,6 +53,14 @@ fn fetch() -> BTreeMap<String, String> {
         };
         if let Err(why) = result {
             failed.insert(format!("debian-{}", suite.name), format!("{why:#}"));
+        }
+    }
+    if let Ok(mirror) = &mirror {
+        if let Err(why) = free_threaded::build(mirror) {
+            failed.insert(BUILT.to_owned(), format!("{why:#}"));
+        }
+        if let Err(why) = free_threaded::headers(mirror) {
+            println!("no headers of CPython: {why:#}");
         }
     }
     failed
@@ -93,43 +106,10 @@ fn whole(mirror: &Mirror, suite: &Suite) -> Result<()> {
 
 /// Downloads the interpreters of a suite with all that they need.
 fn download(mirror: &Mirror, suite: &Suite, apt: &Path) -> Result<Vec<PathBuf>> {
-    let archives = apt.join("cache/archives");
-    for folder in [
-        "state/lists/partial",
-        "cache/archives/partial",
-        "sources",
-        "preferences",
-    ] {
-        fs::create_dir_all(apt.join(folder))?;
-    }
-    fs::write(apt.join("sources/suite.sources"), mirror.source(suite.name))?;
-    // Nothing is installed in a root that does not exist yet.
-    fs::write(apt.join("state/status"), "")?;
-    let command = |program| {
-        let mut command = Command::new(program);
-        for (option, value) in [
-            ("Dir::State", "state"),
-            ("Dir::State::status", "state/status"),
-            ("Dir::Cache", "cache"),
-            ("Dir::Etc::sourceparts", "sources"),
-            ("Dir::Etc::preferencesparts", "preferences"),
-        ] {
-            command.arg(format!("-o{option}={}", apt.join(value).display()));
-        }
-        command.args([
-            "-oDir::Etc::sourcelist=/dev/null",
-            "-oDir::Etc::preferences=/dev/null",
-            "-oAPT::Sandbox::User=root",
-            "-oAcquire::Languages=none",
-            "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
-            "--quiet=2",
-        ]);
-        command
-    };
-    workspace::run(command("apt-get").arg("update"))?;
+    let apt = Apt::new(mirror, suite.name, "deb", apt)?;
     let mut carried = suite.minors.to_vec();
     carried.retain(|minor| {
-        let mut show = command("apt-cache");
+        let mut show = apt.command("apt-cache");
         show.args(["show", &format!("python3.{minor}-minimal")]);
         show.output().is_ok_and(|output| output.status.success())
     });
@@ -144,16 +124,12 @@ fn download(mirror: &Mirror, suite: &Suite, apt: &Path) -> Result<Vec<PathBuf>> 
             .map(|name| name.replace("{}", &minor.to_string()))
     });
     workspace::run(
-        command("apt-get")
+        apt.command("apt-get")
             .args(["install", "--download-only", "--yes", "--no-install-recommends"])
             .args(names)
             .args(COMPANY),
     )?;
-    let mut packages: Vec<_> = fs::read_dir(&archives)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect();
-    packages.sort();
+    let packages = files(&apt.archives(), ".deb")?;
     ensure!(
         !packages.is_empty(),
         "apt-get downloaded nothing of {}",

@@ -1,10 +1,12 @@
 //! bleedtrace's chores.
 
 mod accuracy;
+mod apt;
 mod bench;
 mod bpf;
 mod demo;
 mod deps;
+mod free_threaded;
 mod fuzz;
 mod interpreters;
 mod mirror;
@@ -34,7 +36,7 @@ enum Chore {
     },
     /// Run everything that must hold, and say what ran.
     Test,
-    /// Fetch Debian's interpreters, which the tests run on, into target/interpreters, and say which ones are here.
+    /// Fetch or build the interpreters that the tests run on, beside installed ones, in target/interpreters, and say which are here.
     Interpreters,
     /// Write docs/support.md, and the README's table, from what the tests noted when they last ran.
     Support,

@@ -32,10 +32,10 @@ impl Mirror {
         Ok(Self { uri, signed_by })
     }
 
-    /// A source list for another suite of it.
-    pub fn source(&self, suite: &str) -> String {
+    /// A source list for another suite of it, of packages (`deb`) or of their sources (`deb-src`).
+    pub fn source(&self, suite: &str, types: &str) -> String {
         let mut text = format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n",
+            "Types: {types}\nURIs: {}\nSuites: {suite}\nComponents: main\n",
             self.uri
         );
         if let Some(key) = &self.signed_by {
@@ -132,7 +132,7 @@ mod tests {
             signed_by: Some("/keys/a.gpg".into()),
         };
         assert_eq!(
-            mirror.source("sid"),
+            mirror.source("sid", "deb"),
             "Types: deb\nURIs: http://a.example/debian\nSuites: sid\nComponents: main\nSigned-By: /keys/a.gpg\n"
         );
     }

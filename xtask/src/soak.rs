@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use bleedtrace_tests::{Regression, Setup, Traffic, installed};
 use clap::ValueEnum;
 
-use crate::{accuracy, workspace};
+use crate::{accuracy, test, workspace};
 
 /// What can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +17,8 @@ pub enum Part {
     Regression,
     /// Correct traffic, for an hour unless told otherwise.
     Traffic,
+    /// Every end-to-end test on every interpreter; `cargo xtask support` writes down what passed.
+    Versions,
 }
 
 /// CPython's tests of what is probed.
@@ -40,6 +42,9 @@ pub fn run(part: Option<Part>, requests: u32, seed: u32, seconds: u64) -> Result
     }
     if wanted(Part::Traffic) {
         failed.extend(traffic(seconds).err());
+    }
+    if wanted(Part::Versions) {
+        failed.extend(test::widely().err());
     }
     let failed: Vec<_> = failed.iter().map(|error| format!("{error:#}")).collect();
     ensure!(failed.is_empty(), "{}", failed.join("; "));

@@ -18,7 +18,7 @@ const END: &str = "<!-- /support -->\n";
 
 /// Builds that nobody has run yet.
 const NEVER_RUN: [&str; 5] = [
-    "3.13t, 3.14t, 3.15t (free-threaded)",
+    "3.14t, 3.15t (free-threaded)",
     "conda's",
     "uv's",
     "those of official container images",
@@ -151,7 +151,7 @@ fn page(rows: &Rows) -> Result<String> {
     let suites: Vec<_> = DEBIAN.iter().map(|suite| suite.name).collect();
     writeln!(
         text,
-        "\nSupported: {}, with a GIL. Debian's suites: {}.",
+        "\nSupported: {}, with a GIL. Debian's suites: {}. Free-threaded builds (`3.13t`) are recognised and refused.",
         supported(),
         suites.join(", ")
     )?;

@@ -11,12 +11,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::results_file;
+use bleedtrace_tests::{WIDELY, results_file};
 
 use crate::{bpf, deps, fuzz, interpreters, workspace};
 
 /// Seconds of each fuzz target.
 const FUZZ_SECONDS: u32 = 10;
+
+/// Suites whose tests do not mind each other: two of them run at a time. Those of any other suite run alone.
+const SIDE_BY_SIDE: [&str; 5] = ["accuracy", "must_hold", "packages", "primitives", "values"];
 
 /// How a step ended.
 #[derive(Default)]
@@ -116,6 +119,17 @@ pub fn run() -> Result<()> {
             "warnings",
         ]),
     );
+    table.add("interpreters", || {
+        let skipped = interpreters::report();
+        let supported = bleedtrace_tests::interpreters()
+            .iter()
+            .filter(|interpreter| interpreter.is_supported());
+        Ok(Tally {
+            passed: supported.count() as u64,
+            failed: 0,
+            skipped,
+        })
+    });
     table.add("unit and property", || {
         libtest(&mut cargo(&[
             "test",
@@ -146,43 +160,79 @@ pub fn run() -> Result<()> {
         })
     });
     let prometheus = deps::prometheus();
-    table.add("interpreters", || {
-        let skipped = interpreters::report();
-        let supported = bleedtrace_tests::interpreters()
-            .iter()
-            .filter(|interpreter| interpreter.is_supported());
-        Ok(Tally {
-            passed: supported.count() as u64,
-            failed: 0,
-            skipped,
-        })
-    });
-    table.add("end to end", || {
-        let program = workspace::release()?;
+    end_to_end(&mut table, prometheus.as_ref().ok(), false);
+    rules(&mut table, prometheus.as_ref());
+    table.finish()
+}
+
+/// Runs every test that traces on every interpreter.
+pub fn widely() -> Result<()> {
+    let mut table = Table(Vec::new());
+    end_to_end(&mut table, deps::prometheus().as_ref().ok(), true);
+    table.finish()
+}
+
+/// Runs the tests that trace, with the program as it is shipped.
+fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: bool) {
+    let mut program = None;
+    table.add("release build", || {
+        program = Some(workspace::release()?);
         // What ran before is of another program.
         if results_file().exists() {
             fs::remove_file(results_file())?;
         }
-        let mut command = cargo(&[
+        Ok(Tally::of(&Ok(())))
+    });
+    let Some(program) = program else { return };
+    let run = |threads: &str, suites: &[String]| {
+        let mut command = workspace::cargo_command();
+        command.args([
             "test",
             "--package",
             "bleedtrace-tests",
             "--locked",
             "--no-fail-fast",
-            "--",
-            "--nocapture",
-            "--test-threads=1",
         ]);
-        command.env("BLEEDTRACE_BIN", program);
-        if let Ok(prometheus) = &prometheus {
+        command.args(suites);
+        command.args(["--", "--nocapture", threads]);
+        command.env("BLEEDTRACE_BIN", &program);
+        if widely {
+            command.env(WIDELY, "1");
+        }
+        if let Some(prometheus) = prometheus {
             command
                 .env("BLEEDTRACE_PROMETHEUS", &prometheus.server)
                 .env("BLEEDTRACE_PROMTOOL", &prometheus.promtool);
         }
         libtest(&mut command)
+    };
+    let name = |suite: &str| format!("--test={suite}");
+    table.add("end to end, side by side", || {
+        run("--test-threads=2", &SIDE_BY_SIDE.map(name))
     });
-    rules(&mut table, prometheus.as_ref());
-    table.finish()
+    table.add("end to end, alone", || {
+        let mut others = vec!["--lib".to_owned()];
+        others.extend(suites()?.iter().map(|suite| name(suite)));
+        run("--test-threads=1", &others)
+    });
+}
+
+/// The suites that do not run side by side.
+fn suites() -> Result<Vec<String>> {
+    let files = fs::read_dir(workspace::root().join("tests/tests"))?;
+    let mut suites = Vec::new();
+    for file in files {
+        let path = file?.path();
+        if let (Some(stem), Some("rs")) = (
+            path.file_stem().and_then(|stem| stem.to_str()),
+            path.extension().and_then(|extension| extension.to_str()),
+        ) && !SIDE_BY_SIDE.contains(&stem)
+        {
+            suites.push(stem.to_owned());
+        }
+    }
+    suites.sort();
+    Ok(suites)
 }
 
 /// Has Prometheus's own tool look at the alert rules.

@@ -218,7 +218,9 @@ impl Target {
             judged.result = match asked.found {
                 Found::Unreadable => ReadResult::Unreadable,
                 Found::Unresolved => ReadResult::Unjudged,
+                _ if asked.nothing && me.fed.is_some() => ReadResult::Unjudged,
                 _ if asked.nothing => ReadResult::Empty,
+                Found::Value(value) if !me.knows(asked.slot, value) => ReadResult::Unjudged,
                 _ => ReadResult::Own,
             };
             return;
@@ -386,7 +388,7 @@ impl Target {
         identity: Option<&Value>,
     ) -> Option<RequestId> {
         if let Some(item) = &me.item {
-            item.hop.as_ref().filter(|_| item.judged)?.request.clone()
+            item.hop.as_ref().filter(|_| item.is_told())?.request.clone()
         } else {
             let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
             let slot = self.slots.all().find(of_role);

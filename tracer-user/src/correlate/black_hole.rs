@@ -76,7 +76,7 @@ struct Missed {
 }
 
 fn home(item: &Item) -> Option<ScopeKey> {
-    item.hop.as_ref().filter(|_| item.judged).map(|hop| hop.scope)
+    item.hop.as_ref().filter(|_| item.is_told()).map(|hop| hop.scope)
 }
 
 fn place_key(place: Where, scope: Scope) -> Option<Scope> {

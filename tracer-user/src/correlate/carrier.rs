@@ -137,6 +137,15 @@ pub(super) struct Waiting {
     pub(super) held: Held,
 }
 
+/// A worker around a queue of data: which of what it takes is work, and until when, nobody knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fed {
+    /// When it first took something.
+    pub(super) first: u64,
+    /// When it last did.
+    pub(super) last: u64,
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct CarrierState {
@@ -161,6 +170,8 @@ pub(super) struct CarrierState {
     pub(super) runs_contexts: bool,
     /// The batch that it hands on.
     pub(super) batch: Option<Box<Submitted>>,
+    /// Of a started thread, once it took data from a queue.
+    pub(super) fed: Option<Fed>,
 }
 
 impl CarrierState {
@@ -179,7 +190,16 @@ impl CarrierState {
             started: None,
             runs_contexts: false,
             batch: None,
+            fed: None,
         }
+    }
+
+    /// Whether it is known, outside items, for whom it bound what it holds: on a worker around a queue of data, what it had before
+    /// and what it bound since it last took something.
+    pub(super) fn knows(&self, slot: Slot, value: &Value) -> bool {
+        let Some(fed) = self.fed else { return true };
+        let bind = self.base.in_force(slot).filter(|bind| bind.is(value));
+        bind.is_some_and(|bind| bind.seq < fed.first || bind.seq > fed.last)
     }
 
     /// Whether what it takes from this queue is work for it.

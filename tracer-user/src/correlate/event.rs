@@ -182,6 +182,8 @@ pub enum Work {
     },
     /// A thread of a pool that runs each piece of work in a context that was copied for it; its start hands over nothing.
     ContextThread,
+    /// A thread that is started for one request or connection.
+    RequestThread,
     /// A piece of work for such a thread. Its key is the address of that context.
     InContext,
     /// Work that whoever takes it hands on, piece by piece.
@@ -190,6 +192,17 @@ pub enum Work {
     Piece,
     /// Some object that is not work.
     Data,
+}
+
+/// How sure it is that a thread takes its work by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ByHand {
+    /// A function that calls others takes something from somewhere.
+    Caller,
+    /// The one does that the thread, or an executor's work, is all about.
+    Outermost,
+    /// It says that it is a queue.
+    Named,
 }
 
 /// What a carrier was doing when the agent attached.
@@ -202,7 +215,7 @@ pub enum Doing {
     /// Some other thread, of whose start nobody saw what it was handed.
     Thread,
     /// A thread that takes its work from where no event tells: if nothing else says what it works on, nobody can know.
-    ByHand,
+    ByHand(ByHand),
     /// It is a main thread, or runs a loop.
     Loop,
 }

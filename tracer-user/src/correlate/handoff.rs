@@ -1,8 +1,8 @@
 //! Work changes hands: threads begin and end, items are submitted, taken and ended (rules 1, 2, 3 and 5).
 
 use super::{
-    carrier::{CarrierState, Undecided, Waiting},
-    event::{Brings, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
+    carrier::{CarrierState, Fed, Undecided, Waiting},
+    event::{Brings, ByHand, Carrier, Doing, ItemKey, Primitive, QueueKey, Role, Scope, Stack, Work},
     fact::{Carried, FactKind, HopWhat},
     finding::Source,
     hop::{ANCESTORS, Handed, HopValue, NO_HOME, Residue, ScopeKey, Submitted},
@@ -28,9 +28,10 @@ impl Target {
                 me.pool = true;
                 me.started = Some(Box::new(submitted));
             }
-            Some((_, submitted)) => {
+            Some((work, submitted)) => {
                 let mut item = Item::new(self.next_item(), Some(submitted), now.time);
                 item.uncounted = true;
+                item.for_request = work == Work::RequestThread;
                 me.item = Some(item);
                 me.undecided = Some(Undecided {
                     since: now.time,
@@ -88,7 +89,7 @@ impl Target {
     ) {
         match doing {
             Doing::Loop => return,
-            Doing::ByHand => return self.by_hand(me, out),
+            Doing::ByHand(how) => return self.by_hand(me, how, out),
             Doing::UnseenItem | Doing::Waiting | Doing::Thread => {}
         }
         if doing == Doing::Waiting {
@@ -108,18 +109,23 @@ impl Target {
         self.squat_gauge(me, squatting, out);
     }
 
-    /// A bare thread does more than what it was started for: what belongs to which work cannot be told.
-    fn by_hand(&mut self, me: &mut CarrierState, out: &mut Out<'_>) {
-        let bare = |item: &&mut Item| {
-            let thread = item
-                .hop
-                .as_ref()
-                .is_some_and(|hop| hop.primitive == Primitive::Thread);
-            thread && item.judged && item.queue.is_none()
-        };
-        let Some(item) = me.item.as_mut().filter(bare) else {
+    /// A thread does more than what it was started for, or than the item that it took: what belongs to which work cannot be told.
+    fn by_hand(&mut self, me: &mut CarrierState, how: ByHand, out: &mut Out<'_>) {
+        let Some(item) = me.item.as_mut().filter(|item| item.judged && !item.by_context) else {
             return;
         };
+        let Some(hop) = &item.hop else { return };
+        // Requests and executors' work ask many things for `get`.
+        if how == ByHand::Caller && (item.queue.is_some() || item.for_request) {
+            return;
+        }
+        if hop.primitive != Primitive::Thread || item.queue.is_some() {
+            item.by_hand = item.by_hand.max(Some(how));
+            if how == ByHand::Named {
+                self.returns.abandon(scene!(self, out), item);
+            }
+            return;
+        }
         self.returns.abandon(scene!(self, out), item);
         item.judged = false;
         if let Some(undecided) = &mut me.undecided {
@@ -146,13 +152,13 @@ impl Target {
         for slot in self.slots.all() {
             let holds = held(holds, slot);
             let (handed, foreign) = match &me.item {
-                None => (outside(&self.slots, slot, holds), None),
+                None => (outside(me, &self.slots, slot, holds), None),
                 Some(item) => inside(me, item, &self.slots, slot, scope, holds),
             };
             values.push(handed);
             residue.push(foreign);
         }
-        let judged = me.item.as_ref().is_none_or(|item| item.judged);
+        let judged = me.item.as_ref().is_none_or(Item::is_told);
         let key = ScopeKey::new(scope, now.carrier);
         Submitted {
             primitive,
@@ -177,7 +183,7 @@ impl Target {
                 Some(item) => item
                     .hop
                     .as_ref()
-                    .filter(|_| item.judged)
+                    .filter(|_| item.is_told())
                     .and_then(|hop| hop.request.clone()),
             },
         }
@@ -205,7 +211,7 @@ impl Target {
         out: &mut Out<'_>,
     ) {
         match work {
-            Work::Thread { .. } | Work::ContextThread => {
+            Work::Thread { .. } | Work::ContextThread | Work::RequestThread => {
                 me.starting = Some((work, submitted));
                 return;
             }
@@ -243,6 +249,13 @@ impl Target {
     ) {
         self.turned_out_worker(me, now.carrier, out);
         if self.data.remove(&item).is_some() {
+            // Of a thread that did nothing else before.
+            if me.item.is_none() && me.started.is_some() {
+                me.fed = Some(Fed {
+                    first: me.fed.map_or(now.seq, |fed| fed.first),
+                    last: now.seq,
+                });
+            }
             return;
         }
         if let Some(batch) = self.batches.remove(&item) {
@@ -410,9 +423,10 @@ impl Target {
     }
 }
 
-fn outside(slots: &Slots, slot: super::event::Slot, holds: &Found) -> Handed {
+fn outside(me: &CarrierState, slots: &Slots, slot: super::event::Slot, holds: &Found) -> Handed {
     let value = match (holds, slots.bound(slot, holds)) {
         (Found::Unreadable | Found::Unresolved, _) => HopValue::Unknown,
+        (_, Some(value)) if me.item.is_none() && !me.knows(slot, value) => HopValue::Unknown,
         (_, Some(value)) => HopValue::Bound(value.clone()),
         (_, None) => HopValue::None,
     };
@@ -468,7 +482,7 @@ fn inside(
                 && item.place_known(scope) == Where::Entered
                 && slots.bound(slot, holds).is_some() =>
         {
-            (outside(slots, slot, holds), None)
+            (outside(me, slots, slot, holds), None)
         }
         Verdict::Unreadable | Verdict::Unjudged => (unknown, None),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     carrier::CarrierState,
-    event::{Brings, Primitive, QueueKey, Scope, Slot},
+    event::{Brings, ByHand, Primitive, QueueKey, Scope, Slot},
     finding::{Confidence, Kind},
     hop::{HopValue, Residue, Submitted},
     slots::Slots,
@@ -38,6 +38,11 @@ pub(super) struct Item {
     bound: Vec<(Slot, Value)>,
     /// Some of its binds are not remembered.
     pub(super) forgot: bool,
+    /// Of an executor's work: how sure it is that it takes work of others by hand. Where nobody is said to be behind it, finding
+    /// nobody says nothing, then; what it leaves behind at its end is left behind all the same.
+    pub(super) by_hand: Option<ByHand>,
+    /// Of a bare thread: it was started for one request.
+    pub(super) for_request: bool,
     /// Slots whose reads could be judged.
     pub(super) answered: BTreeSet<Slot>,
     /// Slots of which something could not be judged.
@@ -86,6 +91,8 @@ impl Item {
             carried_later: Found::Unset,
             bound: Vec::new(),
             forgot: false,
+            by_hand: None,
+            for_request: false,
             answered: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             reported: BTreeSet::new(),
@@ -149,6 +156,11 @@ impl Item {
         self.bound.iter().any(|(s, v)| *s == slot && v.same(value))
     }
 
+    /// Whether it is known whose anything in it is.
+    pub(super) fn is_told(&self) -> bool {
+        self.judged && self.by_hand != Some(ByHand::Named)
+    }
+
     /// Whether a finding of this kind about this slot is the item's first.
     pub(super) fn first(&mut self, kind: Kind, slot: Slot) -> bool {
         self.reported.insert((kind, slot))
@@ -171,7 +183,7 @@ pub(super) fn judge(
         Found::Unset => true,
         Found::Value(value) => slots.is_nothing(slot, value, call_default),
     };
-    let Some(hop) = item.hop.as_ref().filter(|_| item.judged) else {
+    let Some(hop) = item.hop.as_ref().filter(|_| item.is_told()) else {
         return Verdict::Unjudged;
     };
     match found {
@@ -199,6 +211,7 @@ fn judge_nothing(
     };
     match place {
         Where::Entered if hop.brings == Brings::Unknown => Verdict::Unjudged,
+        Where::Entered | Where::Base if missed.is_none() && item.by_hand.is_some() => Verdict::Unjudged,
         // A thread may belong to a pool that is not known and enters the context of each piece of work in turn; asgiref enters
         // the copy that it took, or a context that the program chose.
         Where::Entered

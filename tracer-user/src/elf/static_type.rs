@@ -2,9 +2,7 @@
 
 use super::{file::Elf, slots::Pointer};
 
-/// `PyTypeObject.tp_name` (`Include/cpython/object.h`), the same in all builds with a GIL.
-const TP_NAME: u64 = 24;
-/// `tp_basicsize` and `tp_itemsize` follow it.
+/// `PyTypeObject.tp_basicsize` and `tp_itemsize` follow `tp_name` (`Include/cpython/object.h`).
 const BASIC_SIZE: u64 = 8;
 const ITEM_SIZE: u64 = 16;
 /// What a type's instances may plausibly occupy.
@@ -21,8 +19,8 @@ pub struct TypeError {
     pub count: usize,
 }
 
-/// Address of the one static type whose `tp_name` is `name`.
-pub fn static_type(file: &Elf<'_>, name: &'static str) -> Result<u64, TypeError> {
+/// Address of the one static type whose `tp_name`, at that offset, is `name`.
+pub fn static_type(file: &Elf<'_>, tp_name: u64, name: &'static str) -> Result<u64, TypeError> {
     let mut found = file.pointers().iter().filter_map(|(at, pointer)| {
         let Pointer::To(target) = *pointer else {
             return None;
@@ -33,7 +31,7 @@ pub fn static_type(file: &Elf<'_>, name: &'static str) -> Result<u64, TypeError>
         }
         let basic_size = file.word(at.checked_add(BASIC_SIZE)?)?;
         let item_size = file.word(at.checked_add(ITEM_SIZE)?)?;
-        (SIZES.contains(&basic_size) && item_size <= MAX_ITEM_SIZE).then(|| at.checked_sub(TP_NAME))?
+        (SIZES.contains(&basic_size) && item_size <= MAX_ITEM_SIZE).then(|| at.checked_sub(tp_name))?
     });
     match (found.next(), found.count()) {
         (Some(address), 0) => Ok(address),

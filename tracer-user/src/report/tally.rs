@@ -56,6 +56,8 @@ struct Target {
     judged: BTreeSet<Slot>,
     /// Variables with reads that could not be judged.
     unjudged: BTreeSet<Slot>,
+    /// Slots of which a read said whose they are.
+    told: BTreeSet<Slot>,
     handoffs: u64,
     findings: u64,
     gaps: u64,
@@ -83,6 +85,7 @@ impl Tally {
                     slots: BTreeSet::new(),
                     judged: BTreeSet::new(),
                     unjudged: BTreeSet::new(),
+                    told: BTreeSet::new(),
                     handoffs: 0,
                     findings: 0,
                     gaps: 0,
@@ -225,7 +228,10 @@ impl Tally {
                     (Some(target), ReadResult::Unjudged) => {
                         target.unjudged.insert(*slot);
                     }
-                    _ => {}
+                    (Some(target), ReadResult::Own | ReadResult::Foreign | ReadResult::Empty) => {
+                        target.told.insert(*slot);
+                    }
+                    (None, _) => {}
                 }
             }
             FactKind::Bind(_, place) => *self.binds.entry(*place).or_default() += 1,
@@ -419,9 +425,10 @@ impl Tally {
 }
 
 impl Target {
-    /// Work went from one thread to another, and whose every variable was could be told at least once.
+    /// Work went from one thread to another, and whose every variable was could be told at least once: where it was read, by a read.
     fn covered(&self) -> bool {
-        self.handoffs > 0 && !self.judged.is_empty() && self.unjudged.is_subset(&self.judged)
+        let told = |slot| self.judged.contains(slot) && self.told.contains(slot);
+        self.handoffs > 0 && !self.judged.is_empty() && self.unjudged.iter().all(told)
     }
 
     const fn state(&self) -> TargetState {

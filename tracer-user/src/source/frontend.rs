@@ -1,7 +1,7 @@
 //! CPython's front end: what one process's records mean to the engine.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -16,14 +16,14 @@ use tracer_common::{
 
 use super::{
     names::NameSet,
-    primitive::{ANYIO, ANYIO_SUBMITS, calls, pool_work, primitive, restores_context, started},
+    primitive::{hands_context, pool_work, primitive, restores_context, started},
     sites::Sites,
 };
 use crate::{
     correlate::{
         event::{
-            Brings, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack, TargetId, What,
-            Work,
+            Brings, ByHand, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack,
+            TargetId, What, Work,
         },
         value::{Content, Found, Held, Value},
     },
@@ -85,7 +85,7 @@ pub struct Frontend {
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
     /// Threads that take their work by hand.
-    by_hand: HashSet<u32>,
+    by_hand: HashMap<u32, ByHand>,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -122,7 +122,7 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
-            by_hand: HashSet::new(),
+            by_hand: HashMap::new(),
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -288,13 +288,10 @@ impl Frontend {
                     held: self.held(values),
                 }
             }
-            kind::TAKE_END => What::Take {
-                item: ItemKey(record.object),
-                // The entry's record is the thread's last one before this; where it was lost, the queue is not known.
-                queue: self.queues.get(&record.tid).copied().unwrap_or(QueueKey(0)),
-                scope,
-                held: self.held(values),
-            },
+            kind::TAKE_END => {
+                self.by_hand.remove(&record.tid);
+                self.take(record, values)
+            }
             kind::THREAD_START => {
                 let stack = self.stack(record);
                 What::Submit {
@@ -335,17 +332,15 @@ impl Frontend {
         })
     }
 
-    /// anyio copied a context for one of its threads.
+    /// anyio or trio copied a context for one of its threads.
     fn context_handed(&mut self, record: &Record, values: &[RawValue]) -> Option<What> {
         let stack = self.stack(record);
-        if !calls(&stack, ANYIO, ANYIO_SUBMITS) {
-            return None;
-        }
+        let primitive = hands_context(&stack)?;
         Some(What::Submit {
             item: ItemKey(record.brings),
             queue: QueueKey(0),
             work: Work::InContext,
-            primitive: Primitive::Anyio,
+            primitive,
             brings: Brings::Scope(Scope(record.brings)),
             scope: Scope(record.scope),
             held: self.held(values),
@@ -353,20 +348,32 @@ impl Frontend {
         })
     }
 
-    /// Tells once of a thread that it takes its work by hand.
+    /// Tells once of a thread, or of a piece of work of an executor, that it takes its work by hand.
     fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
-        if record.tid == self.tgid || self.by_hand.contains(&record.tid) {
+        let known = self.by_hand.get(&record.tid).copied();
+        if record.tid == self.tgid || known == Some(ByHand::Named) {
             return;
         }
         let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
-        if self.sites.takes_work(frames) {
-            self.by_hand.insert(record.tid);
+        let takes = self.sites.takes_work(frames);
+        if let Some(sure) = takes.filter(|_| takes > known) {
+            self.by_hand.insert(record.tid, sure);
             let what = What::Existing {
-                doing: Doing::ByHand,
+                doing: Doing::ByHand(sure),
                 scope: Scope(record.scope),
                 held: Held::default(),
             };
             out.push(self.event(record.time, record.tid, what));
+        }
+    }
+
+    fn take(&mut self, record: &Record, values: &[RawValue]) -> What {
+        What::Take {
+            item: ItemKey(record.object),
+            // The entry's record is the thread's last one before this; where it was lost, the queue is not known.
+            queue: self.queues.get(&record.tid).copied().unwrap_or(QueueKey(0)),
+            scope: Scope(record.scope),
+            held: self.held(values),
         }
     }
 

@@ -4,18 +4,43 @@ use super::sites::{library_path, package_path};
 use crate::correlate::event::{Brings, Primitive, Stack, Work};
 
 /// What anyio hands work to its threads with.
-pub(super) const ANYIO: &str = "anyio/_backends/_asyncio.py";
-pub(super) const ANYIO_SUBMITS: &str = "run_sync_in_worker_thread";
+const ANYIO: &str = "anyio/_backends/_asyncio.py";
+const ANYIO_SUBMITS: &str = "run_sync_in_worker_thread";
+/// What trio hands work to its threads with.
+const TRIO: &str = "trio/_threads.py";
+const TRIO_SUBMITS: &str = "to_thread_run_sync";
+
+/// Who copied a context for a thread of its own, and has just prepared it.
+pub(super) fn hands_context(stack: &Stack) -> Option<Primitive> {
+    if calls(stack, ANYIO, ANYIO_SUBMITS) {
+        Some(Primitive::Anyio)
+    } else if calls(stack, TRIO, TRIO_SUBMITS) {
+        Some(Primitive::CopyContext)
+    } else {
+        None
+    }
+}
 
 /// What a thread is started for.
 pub(super) fn started(stack: &Stack) -> Work {
     if calls(stack, ANYIO, ANYIO_SUBMITS) {
         Work::ContextThread
+    } else if for_request(stack) {
+        Work::RequestThread
     } else {
         Work::Thread {
             pool: calls(stack, "concurrent/futures/thread.py", "_adjust_thread_count"),
         }
     }
+}
+
+/// Whether a server of the standard library starts it (`socketserver.ThreadingMixIn`): `http.server`, werkzeug, Django's `runserver`.
+fn for_request(stack: &Stack) -> bool {
+    let starter = stack.frames.iter().find(|frame| !frame.machinery);
+    starter.is_some_and(|frame| {
+        library_path(&frame.site.file) == Some("socketserver.py")
+            && frame.site.function.ends_with("process_request")
+    })
 }
 
 /// What a tuple is that was put into a queue, by who put it: a `multiprocessing.pool.ThreadPool` hands batches to a thread of its
@@ -111,5 +136,23 @@ mod tests {
         )])));
         assert!(!restores_context(&stack(&[("__call__", restore.1)])));
         assert!(!restores_context(&stack(&[])));
+    }
+
+    #[test]
+    fn only_the_standard_librarys_servers_start_threads_for_requests() {
+        let server = (
+            "ThreadingMixIn.process_request",
+            "/usr/lib/python3.12/socketserver.py",
+        );
+        let program = ("main", "/srv/app/main.py");
+        assert_eq!(started(&stack(&[server, program])), Work::RequestThread);
+        for other in [
+            ("ThreadingMixIn.process_request", "/srv/app/socketserver.py"),
+            ("BaseServer.serve_forever", server.1),
+            program,
+        ] {
+            let work = started(&stack(&[other, server]));
+            assert_eq!(work, Work::Thread { pool: false }, "{other:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use tracer_common::record::{CodeHead, RawFrame};
 
 use super::names::NameSet;
 use crate::{
-    correlate::event::{Frame, Named, Site, Stack},
+    correlate::event::{ByHand, Frame, Named, Site, Stack},
     runtime::cpython::{
         code::{Code, CodeIdentity},
         core::Core,
@@ -38,11 +38,13 @@ const MACHINERY: [&str; 9] = [
 ];
 
 /// Packages whose business it is to hand work over, likewise.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 6] = [
     "anyio/",
+    "asgiref/current_thread_executor.py",
     "asgiref/sync.py",
     "sniffio/",
     "starlette/concurrency.py",
+    "trio/_threads.py",
 ];
 
 /// What is known of the code objects of one target.
@@ -94,16 +96,28 @@ impl Sites {
         }
     }
 
-    /// Whether a function of the program among these frames, which were resolved before, takes work from a queue by hand, or may:
-    /// nobody knows what a caller does whose code could not be read.
-    pub fn takes_work(&self, frames: &[RawFrame]) -> bool {
-        frames.iter().enumerate().any(|(depth, raw)| {
+    /// How surely a function of the program among these frames, which were resolved before, takes work from a queue by hand: nobody
+    /// knows what a caller does whose code could not be read.
+    pub fn takes_work(&self, frames: &[RawFrame]) -> Option<ByHand> {
+        let place = |raw: &RawFrame| self.codes.get(&raw.code).map(|known| known.place.as_ref());
+        let machinery = |raw: &RawFrame| matches!(place(raw), Some(Some(place)) if place.machinery);
+        let takes = frames.iter().enumerate().filter_map(|(depth, raw)| {
             let calls = depth > 0;
-            self.codes.get(&raw.code).map_or(calls, |known| {
-                let place = known.place.as_ref().filter(|place| !place.machinery);
-                place.is_some_and(|place| place.queue.map_or(calls, |queue| queue.takes(calls)))
-            })
-        })
+            let queue = match place(raw) {
+                Some(None) => return None,
+                Some(Some(place)) if place.machinery => return None,
+                Some(Some(place)) => place.queue,
+                None => None,
+            };
+            let takes = queue.map_or(calls.then_some(ByHand::Caller), |queue| queue.takes(calls))?;
+            let outermost = frames.get(depth + 1).is_some_and(machinery);
+            Some(takes.max(if outermost && calls {
+                ByHand::Outermost
+            } else {
+                takes
+            }))
+        });
+        takes.max()
     }
 
     /// Takes in a code object that the kernel side tells. It was alive then; that it may not be any more does not matter.

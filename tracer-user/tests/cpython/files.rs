@@ -367,7 +367,7 @@ fn a_stripped_optimised_executable_at_fixed_addresses_has_its_tables() {
     find_table(&tables, &["start_new_thread", "get_ident", "allocate_lock"]).expect("_thread");
     find_table(&tables, &["urandom", "fork"]).expect("posix");
     for name in ["hamt_bitmap_node", "hamt_array_node", "hamt_collision_node"] {
-        let address = static_type(&file, name).expect("a type");
+        let address = static_type(&file, 24, name).expect("a type");
         assert!(file.is_mapped(address) && !file.is_code(address));
     }
     // Its context deallocator is found through the type, as in supported versions.

@@ -8,6 +8,7 @@ import dataclasses
 import dis
 import json
 import sys
+import sysconfig
 import threading
 import time
 import types
@@ -17,7 +18,7 @@ try:
 except ImportError:  # not everywhere installed
     ctypes = None
 
-VAR_HASH = 56
+VAR_HASH = 48 if sysconfig.get_config_var("Py_GIL_DISABLED") else 56
 
 
 @dataclasses.dataclass(frozen=True)

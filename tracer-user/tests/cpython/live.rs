@@ -24,7 +24,7 @@ use tracer_user::{
     },
 };
 
-use crate::pythons::{Python, pythons};
+use crate::pythons::{Python, free_threaded, pythons};
 
 /// A running interpreter with what it printed about itself.
 struct Live {
@@ -52,7 +52,12 @@ impl Live {
         let truth = serde_json::from_str(&line).expect("json");
 
         let bytes = fs::read(&python.core).expect("the core's file");
-        let core = Core::inspect(&bytes, "python").expect("a core");
+        let core = if python.free_threaded {
+            Core::inspect_free_threaded(&bytes, "python")
+        } else {
+            Core::inspect(&bytes, "python")
+        };
+        let core = core.expect("a core");
         assert_eq!(core.version.minor, python.minor);
         let bias = bias(
             child.id(),
@@ -120,7 +125,8 @@ fn array(json: &Json) -> &[Json] {
 }
 
 fn lives(test: &str) -> Vec<Live> {
-    pythons(test).iter().map(Live::start).collect()
+    let all = pythons(test).into_iter().chain(free_threaded(test));
+    all.map(|python| Live::start(&python)).collect()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The front end for CPython against real interpreters: their files and their memory.
 
 mod files;
+mod headers;
 mod live;
 mod pythons;

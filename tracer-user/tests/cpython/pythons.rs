@@ -19,6 +19,8 @@ pub struct Python {
     pub minor: u32,
     /// All of it.
     pub version: String,
+    /// It was built without a GIL.
+    pub free_threaded: bool,
 }
 
 /// Minor versions that are supported.
@@ -28,11 +30,26 @@ pub const SUPPORTED: std::ops::RangeInclusive<u32> = 8..=15;
 ///
 /// `BLEEDTRACE_PYTHONS` names executables, separated by colons; else, for each version, `python3.N` of `PATH`, or pyenv's.
 pub fn pythons(test: &str) -> Vec<Python> {
-    let found: Vec<_> = candidates().iter().filter_map(|path| Python::ask(path)).collect();
+    let mut found = all();
+    found.retain(|python| !python.free_threaded);
     if found.is_empty() {
         skipped(test, "no supported CPython found");
     }
     found
+}
+
+/// Every free-threaded one: of `BLEEDTRACE_PYTHONS`, else what `cargo xtask interpreters` built.
+pub fn free_threaded(test: &str) -> Vec<Python> {
+    let mut found = all();
+    found.retain(|python| python.free_threaded);
+    if found.is_empty() {
+        skipped(test, "no free-threaded CPython found");
+    }
+    found
+}
+
+fn all() -> Vec<Python> {
+    candidates().iter().filter_map(|path| Python::ask(path)).collect()
 }
 
 /// Says that a test did not run. Not through `eprintln`, which the harness hides when the test passes.
@@ -44,7 +61,16 @@ fn candidates() -> Vec<PathBuf> {
     if let Some(list) = env::var_os("BLEEDTRACE_PYTHONS") {
         return env::split_paths(&list).collect();
     }
-    SUPPORTED.flat_map(of_minor).collect()
+    SUPPORTED.flat_map(of_minor).chain(built()).collect()
+}
+
+/// What `cargo xtask interpreters` built: `target/interpreters/built-3.13t/bin/python3.13t`.
+fn built() -> Vec<PathBuf> {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/interpreters");
+    SUPPORTED
+        .map(|minor| place.join(format!("built-3.{minor}t/bin/python3.{minor}t")))
+        .filter(|python| python.is_file())
+        .collect()
 }
 
 fn of_minor(minor: u32) -> Vec<PathBuf> {
@@ -73,7 +99,7 @@ fn of_minor(minor: u32) -> Vec<PathBuf> {
 impl Python {
     fn ask(path: &Path) -> Option<Self> {
         let output = Command::new(path)
-            .args(["-c", "import sys, _queue; print(sys.executable, getattr(_queue, '__file__', ''), sys.version_info[1], '.'.join(map(str, sys.version_info[:3])), open('/proc/self/maps').read(), sep='\\n')"])
+            .args(["-c", "import sys, sysconfig, _queue; print(sys.executable, getattr(_queue, '__file__', ''), sys.version_info[1], '.'.join(map(str, sys.version_info[:3])), sysconfig.get_config_var('Py_GIL_DISABLED') or 0, open('/proc/self/maps').read(), sep='\\n')"])
             .output()
             .ok()
             .filter(|output| output.status.success())?;
@@ -83,6 +109,7 @@ impl Python {
         let queue = lines.next()?.to_owned();
         let minor = lines.next()?.parse().ok()?;
         let version = lines.next()?.to_owned();
+        let free_threaded = lines.next()? == "1";
         let mapped = lines
             .filter_map(|line| line.split_ascii_whitespace().nth(5))
             .find(|path| path.contains("/libpython3."));
@@ -98,6 +125,7 @@ impl Python {
             queue,
             minor,
             version,
+            free_threaded,
         })
     }
 }

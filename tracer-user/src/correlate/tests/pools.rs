@@ -1,7 +1,7 @@
 //! Pools of other makes than the standard library's executors, and what a pool's thread has from whoever started it.
 
 use super::super::{
-    event::{Brings, Doing, ItemKey, Primitive, QueueKey, What, Work},
+    event::{Brings, ByHand, Doing, ItemKey, Primitive, QueueKey, What, Work},
     fact::{Carried, FactKind, ReadResult},
     finding::{Kind, Source},
     testing::{Expected, LOOP, POOL, REQUEST, TENANT, World, at, minting, text},
@@ -344,7 +344,7 @@ fn a_thread_that_takes_work_by_hand_is_not_judged() {
         w.bind(LOOP, TENANT, text("acme"), "handler");
         w.start(LOOP, 5, false);
         if by_hand {
-            w.existing(5, Doing::ByHand);
+            w.existing(5, Doing::ByHand(ByHand::Caller));
         }
         w.read(5, "worker_reads");
         w.bind(5, TENANT, text("globex"), "worker_binds");
@@ -365,13 +365,81 @@ fn a_thread_that_takes_work_by_hand_is_not_judged() {
 }
 
 #[test]
-fn a_pools_worker_does_not_become_one_by_hand() {
+fn a_pools_worker_that_takes_work_by_hand_is_not_judged_but_by_what_it_leaves() {
+    for doing in [ByHand::Named, ByHand::Outermost, ByHand::Caller] {
+        let mut w = World::new();
+        w.worker(2);
+        w.request();
+        w.bind(LOOP, TENANT, text("globex"), "handler");
+        let item = w.submit(LOOP);
+        w.take(2, item);
+        w.existing(2, Doing::ByHand(doing));
+        w.read(2, "worker_reads");
+        w.bind(2, TENANT, text("acme"), "worker_binds");
+        w.read(2, "worker_reads");
+        w.idle(2);
+        let unjudged = w.says(&FactKind::Read(TENANT, ReadResult::Unjudged));
+        if doing == ByHand::Named {
+            w.expect(&[a(Kind::Squat).found("acme")]);
+            assert_eq!(unjudged, 2);
+        } else {
+            w.expect(&[
+                a(Kind::BlackHoleRead).expected("globex"),
+                a(Kind::Squat).found("acme"),
+            ]);
+            assert_eq!(unjudged, 0);
+        }
+    }
+}
+
+#[test]
+fn finding_nobody_says_nothing_where_nobody_handed_it_over_and_work_may_be_taken_by_hand() {
+    for (doing, unjudged) in [(None, 0), (Some(ByHand::Caller), 0), (Some(ByHand::Outermost), 1)] {
+        let mut w = World::new();
+        w.worker(2);
+        let item = w.submit(LOOP);
+        w.take(2, item);
+        if let Some(doing) = doing {
+            w.existing(2, Doing::ByHand(doing));
+        }
+        w.read(2, "worker_reads");
+        w.idle(2);
+        w.expect_nothing();
+        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), unjudged);
+    }
+}
+
+#[test]
+fn whose_value_a_worker_around_a_queue_of_data_holds_is_known_until_it_takes_more() {
     let mut w = World::new();
-    w.worker(2);
-    let item = w.submit(LOOP);
-    w.take(2, item);
-    w.existing(2, Doing::ByHand);
-    w.bind(2, TENANT, text("acme"), "worker_binds");
-    w.idle(2);
-    w.expect(&[a(Kind::Squat).found("acme")]);
+    w.start(LOOP, 5, false);
+    w.idle(5);
+    let first = w.hand(LOOP, Work::Data, Primitive::Unknown, Brings::Nothing);
+    w.take(5, first);
+    w.read(5, "worker_reads");
+    w.bind(5, TENANT, text("acme"), "worker_binds");
+    w.read(5, "worker_reads");
+    w.idle(5);
+    let second = w.hand(LOOP, Work::Data, Primitive::Unknown, Brings::Nothing);
+    w.take(5, second);
+    w.read(5, "worker_reads");
+    w.expect_nothing();
+    let told = |result| FactKind::Read(TENANT, result);
+    assert_eq!(w.says(&told(ReadResult::Unjudged)), 2, "the first and the last");
+    assert_eq!(w.says(&told(ReadResult::Own)), 1);
+}
+
+#[test]
+fn a_thread_for_one_request_asks_many_things_for_get() {
+    for (how, findings) in [(ByHand::Caller, 1), (ByHand::Named, 0)] {
+        let mut w = World::new();
+        w.request();
+        w.bind(LOOP, TENANT, text("acme"), "server");
+        w.start_for(LOOP, 5, Work::RequestThread);
+        w.existing(5, Doing::ByHand(how));
+        w.read(5, "worker_reads");
+        w.emit(5, What::End);
+        let expected = [a(Kind::BlackHoleRead).expected("acme")];
+        w.expect(&expected[..findings]);
+    }
 }

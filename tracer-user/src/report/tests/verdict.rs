@@ -140,6 +140,10 @@ fn what_nobody_could_judge_is_no_coverage() {
     fold(&mut tally, FIRST, FactKind::Read(Slot(0), ReadResult::Unjudged));
     assert_no_verdict(&tally, &[ReasonCode::Unjudged]);
 
+    // Other work that nobody read it in does not stand in for that, either.
+    fold(&mut tally, FIRST, FactKind::Judged(Slot(0)));
+    assert_no_verdict(&tally, &[ReasonCode::Unjudged]);
+
     // One target that proves something is enough.
     tally.attached(SECOND, samples::target(), []);
     for what in [FactKind::SlotSeen(Slot(0)), handoff(), FactKind::Judged(Slot(0))] {

@@ -32,8 +32,6 @@ const DEBUG_VERSION: u64 = 8;
 const DEBUG_FREE_THREADED: u64 = 16;
 /// First minor version whose `_PyRuntime` starts with `_Py_DebugOffsets`.
 const FIRST_WITH_DEBUG_OFFSETS: u32 = 13;
-/// `PyTypeObject.tp_members` (`Include/cpython/object.h`), the same in all builds with a GIL.
-const TYPE_MEMBERS: u64 = 240;
 /// A method's body, as far as it is searched for the call of the function behind it.
 const METHOD_BODY: usize = 512;
 
@@ -110,6 +108,9 @@ pub enum Unsupported {
     /// It was built without a GIL.
     #[error("free-threaded build: only builds with a GIL are traced")]
     FreeThreaded,
+    /// It was built with a GIL, and is not asked for.
+    #[error("build with a GIL: asked for a free-threaded one")]
+    Gil,
     /// The version is told in two ways that disagree.
     #[error("its runtime says version {0:#x}")]
     OtherVersion(u64),
@@ -180,8 +181,18 @@ pub struct Addresses {
 }
 
 impl Core {
-    /// Decides whether `file` carries a CPython core and finds all that tracing it needs. `name` is the file's, for messages.
+    /// Decides whether `file` carries a CPython core that can be traced and finds all that tracing it needs. `name` is the file's,
+    /// for messages.
     pub fn inspect(file: &[u8], name: &str) -> Result<Self, CoreError> {
+        Self::examine(file, name, false)
+    }
+
+    /// The same of a free-threaded build, which can be read from outside; the kernel side does not know how to read it.
+    pub fn inspect_free_threaded(file: &[u8], name: &str) -> Result<Self, CoreError> {
+        Self::examine(file, name, true)
+    }
+
+    fn examine(file: &[u8], name: &str, free_threaded: bool) -> Result<Self, CoreError> {
         let file = Elf::parse(file)?;
         if file.export("Py_GetVersion").is_none() {
             return Err(CoreError::NotCPython);
@@ -190,7 +201,7 @@ impl Core {
             version: None,
             reason,
         })?;
-        Self::inspect_version(&file, version).map_err(|reason| CoreError::Unsupported {
+        Self::examine_version(&file, version, free_threaded).map_err(|reason| CoreError::Unsupported {
             version: Some(version),
             reason,
         })
@@ -206,8 +217,13 @@ impl Core {
             .map(|s| s.vaddr.wrapping_sub(s.file_offset - file_offset))
     }
 
-    fn inspect_version(file: &Elf<'_>, version: Version) -> Result<Self, Unsupported> {
-        let layout = Layout::of(version.minor)
+    fn examine_version(file: &Elf<'_>, version: Version, free_threaded: bool) -> Result<Self, Unsupported> {
+        let layout = if free_threaded {
+            Layout::free_threaded(version.minor)
+        } else {
+            Layout::of(version.minor)
+        };
+        let layout = layout
             .filter(|_| version.major == 3)
             .ok_or(Unsupported::Version)?;
         check_debug_offsets(file, layout)?;
@@ -273,8 +289,10 @@ fn check_debug_offsets(file: &Elf<'_>, layout: &'static Layout) -> Result<(), Un
     if Some(said) != version_hex(file).map(u64::from) {
         return Err(Unsupported::OtherVersion(said));
     }
-    if word(DEBUG_FREE_THREADED)? != 0 {
-        return Err(Unsupported::FreeThreaded);
+    match (word(DEBUG_FREE_THREADED)? != 0, layout.free_threaded) {
+        (true, false) => return Err(Unsupported::FreeThreaded),
+        (false, true) => return Err(Unsupported::Gil),
+        _ => {}
     }
     for offset in layout.debug_offsets() {
         expect(offset.member, offset.expected, word(offset.at)?)?;
@@ -311,7 +329,7 @@ fn check_sizes(file: &Elf<'_>, layout: &Layout) -> Result<(), Unsupported> {
 // A code object's members, which its type describes to Python code in every version.
 fn check_members(file: &Elf<'_>, layout: &Layout) -> Result<(), Unsupported> {
     const NOT_THERE: Unsupported = Unsupported::NotInFile("PyCode_Type.tp_members");
-    let at = export(file, "PyCode_Type")?.checked_add(TYPE_MEMBERS);
+    let at = export(file, "PyCode_Type")?.checked_add(layout.type_members);
     let Some(Pointer::To(members)) = at.and_then(|at| file.pointer(at)) else {
         return Err(NOT_THERE);
     };
@@ -365,9 +383,9 @@ fn image(file: &Elf<'_>, layout: &Layout, runtime: u64) -> Result<Image, Unsuppo
         tuple_type: export(file, "PyTuple_Type")?,
         method_type: export(file, "PyMethod_Type")?,
         context_run: context_run(file)?,
-        hamt_bitmap_type: static_type(file, "hamt_bitmap_node")?,
-        hamt_array_type: static_type(file, "hamt_array_node")?,
-        hamt_collision_type: static_type(file, "hamt_collision_node")?,
+        hamt_bitmap_type: static_type(file, layout.type_name, "hamt_bitmap_node")?,
+        hamt_array_type: static_type(file, layout.type_name, "hamt_array_node")?,
+        hamt_collision_type: static_type(file, layout.type_name, "hamt_collision_node")?,
         tstate_current: match layout.tstate_current {
             Some(offset) => runtime
                 .checked_add(offset)
@@ -413,7 +431,7 @@ fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupporte
         &[Rdi],
     )?);
 
-    points.extend(context_lookups(file, table(CONTEXT)?)?);
+    points.extend(context_lookups(file, layout, table(CONTEXT)?)?);
     points.extend(thread_starts(file, table(THREAD)?)?);
     let urandom = method_of(table(POSIX)?, "urandom")?;
     points.push(ProbePoint::method(file, Probe::Random, "posix.urandom", urandom)?);
@@ -429,11 +447,14 @@ fn points(file: &Elf<'_>, layout: &Layout) -> Result<Vec<ProbePoint>, Unsupporte
     Ok(points)
 }
 
-/// `PyTypeObject.tp_as_mapping` and `PyMappingMethods.mp_subscript` (`Include/cpython/object.h`, 3.8 to 3.15).
-const TYPE_AS_MAPPING: u64 = 112;
+/// `PyMappingMethods.mp_subscript` (`Include/cpython/object.h`, 3.8 to 3.15).
 const MAPPING_SUBSCRIPT: u64 = 8;
 
-fn context_lookups(file: &Elf<'_>, table: &MethodTable<'_>) -> Result<Vec<ProbePoint>, Unsupported> {
+fn context_lookups(
+    file: &Elf<'_>,
+    layout: &Layout,
+    table: &MethodTable<'_>,
+) -> Result<Vec<ProbePoint>, Unsupported> {
     let mut points = Vec::new();
     for (name, function) in [
         ("get", "Context.get"),
@@ -447,7 +468,7 @@ fn context_lookups(file: &Elf<'_>, table: &MethodTable<'_>) -> Result<Vec<ProbeP
         Some(Pointer::To(address)) => Some(address),
         _ => None,
     };
-    let mapping = follow(export(file, "PyContext_Type")?.checked_add(TYPE_AS_MAPPING));
+    let mapping = follow(export(file, "PyContext_Type")?.checked_add(layout.type_mapping));
     let subscript = follow(mapping.and_then(|at| at.checked_add(MAPPING_SUBSCRIPT)))
         .ok_or(Unsupported::NotInFile("PyContext_Type.mp_subscript"))?;
     let subscript = ProbePoint::function(

@@ -1,10 +1,13 @@
 //! Where CPython's structures keep their members: one row per minor version ([`versions`]), measured with `offsetof` against the
-//! headers of a release of each (x86-64, with a GIL). Other versions are supported by adding a row.
+//! headers of a release of each (x86-64). Other versions are supported by adding a row. Free-threaded builds have rows of their own
+//! ([`free_threaded`]): they are read from outside, and not traced yet.
 
+mod free_threaded;
 mod versions;
 
 use tracer_common::config::Image;
 
+use free_threaded::FREE_THREADED;
 use versions::LAYOUTS;
 
 /// Offsets in bytes of one minor version. The path in each description is the header, below `Include/`, that declares the member.
@@ -12,6 +15,8 @@ use versions::LAYOUTS;
 pub struct Layout {
     /// CPython's minor version.
     pub minor: u32,
+    /// It is that of builds without a GIL (`Py_GIL_DISABLED`).
+    pub free_threaded: bool,
     /// `_PyRuntimeState.interpreters.head` (`internal/pycore_runtime.h`).
     pub interpreters_head: u64,
     /// `_PyRuntimeState.interpreters.main` (`internal/pycore_runtime.h`).
@@ -75,6 +80,8 @@ pub struct Layout {
     pub line_table: LineTable,
     /// `PyCodeObject.co_code_adaptive` (`cpython/code.h`), where instructions begin, from 3.11 on; else 0.
     pub code_adaptive: u64,
+    /// The copies of a code object's instructions that threads run, in free-threaded builds from 3.14 on.
+    pub code_copies: Option<CodeCopies>,
     /// `PyCode_Type.tp_basicsize` (`Objects/codeobject.c`).
     pub code_size: u64,
     /// `PyObject.ob_type` (`object.h`).
@@ -87,12 +94,18 @@ pub struct Layout {
     pub type_basic_size: u64,
     /// `PyTypeObject.tp_dealloc` (`cpython/object.h`).
     pub type_dealloc: u64,
+    /// `PyTypeObject.tp_as_mapping` (`cpython/object.h`).
+    pub type_mapping: u64,
     /// `PyTypeObject.tp_flags` (`cpython/object.h`).
     pub type_flags: u64,
+    /// `PyTypeObject.tp_members` (`cpython/object.h`).
+    pub type_members: u64,
     /// `PyASCIIObject.length` (`cpython/unicodeobject.h`).
     pub unicode_length: u64,
     /// `PyASCIIObject.state` (`cpython/unicodeobject.h`).
     pub unicode_state: u64,
+    /// The first bit of `state.kind` (`cpython/unicodeobject.h`); `compact` is 3 bits further on, `ascii` 4.
+    pub unicode_kind: u32,
     /// Size of `PyASCIIObject`: the first character of a compact ASCII `str` (`cpython/unicodeobject.h`).
     pub ascii_data: u64,
     /// Size of `PyCompactUnicodeObject`: the first character of any other compact `str` (`cpython/unicodeobject.h`).
@@ -162,6 +175,17 @@ pub enum LineTable {
     Locations,
 }
 
+/// Where the copies of a code object's instructions are, and which of them a frame runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeCopies {
+    /// `PyCodeObject.co_tlbc` (`cpython/code.h`).
+    pub code: u64,
+    /// `_PyCodeArray.entries` (`cpython/code.h`); its size comes first.
+    pub entries: u64,
+    /// `_PyInterpreterFrame.tlbc_index` (`internal/pycore_interpframe_structs.h`).
+    pub frame: u64,
+}
+
 /// What `PyDictKeysObject` says of the shape of its indices and entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeysForm {
@@ -188,9 +212,14 @@ pub struct DebugOffset {
 }
 
 impl Layout {
-    /// The layout of CPython `3.minor`.
+    /// The layout of CPython `3.minor` with a GIL.
     pub fn of(minor: u32) -> Option<&'static Self> {
         LAYOUTS.iter().find(|layout| layout.minor == minor)
+    }
+
+    /// The layout of CPython `3.minor` without one.
+    pub fn free_threaded(minor: u32) -> Option<&'static Self> {
+        FREE_THREADED.iter().find(|layout| layout.minor == minor)
     }
 
     /// Fills in what the kernel side needs of it; addresses are left alone.

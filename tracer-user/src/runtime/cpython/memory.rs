@@ -155,8 +155,8 @@ pub struct StrShape {
 /// The shape of the compact `str` at `address`, whose type the caller has checked or trusts.
 pub fn str_shape(memory: &impl Memory, layout: &Layout, address: u64) -> Result<StrShape, MemoryError> {
     let len = memory.u64(address, layout.unicode_length)?;
-    let state = memory.u32(address, layout.unicode_state)?;
-    let (width, compact, ascii) = (u64::from(state >> 2 & 7), state & 0x20 != 0, state & 0x40 != 0);
+    let state = memory.u32(address, layout.unicode_state)? >> layout.unicode_kind;
+    let (width, compact, ascii) = (u64::from(state & 7), state & 8 != 0, state & 16 != 0);
     if !compact || !matches!(width, 1 | 2 | 4) || i64::try_from(len).is_err() {
         return Err(MemoryError::invalid("str", address));
     }

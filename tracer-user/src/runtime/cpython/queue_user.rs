@@ -6,6 +6,7 @@ use super::{
     layout::Layout,
     memory::{Memory, MemoryError, text},
 };
+use crate::correlate::event::ByHand;
 
 /// Names of one code object that are looked at.
 const MAX_NAMES: u64 = 256;
@@ -48,7 +49,8 @@ impl QueueUse {
         match name {
             "get" => self.gets = true,
             "put" | "put_nowait" => self.puts = true,
-            "get_nowait" | "task_done" => {
+            // A `collections.deque` is a queue, too.
+            "get_nowait" | "task_done" | "popleft" => {
                 self.gets = true;
                 self.names_queue = true;
             }
@@ -57,15 +59,21 @@ impl QueueUse {
     }
 
     /// Whether it takes work by hand; `calls` says that it called what happens now, and is not where it happens.
-    pub const fn takes(self, calls: bool) -> bool {
+    pub const fn takes(self, calls: bool) -> Option<ByHand> {
         // Where a variable is read, `get` may be that, and the queue one that is only filled.
-        self.gets && (calls || self.names_queue && !self.puts)
+        if self.gets && self.names_queue && (calls || !self.puts) {
+            Some(ByHand::Named)
+        } else if self.gets && calls {
+            Some(ByHand::Caller)
+        } else {
+            None
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::QueueUse;
+    use super::{ByHand, QueueUse};
 
     fn of(names: &[&str]) -> QueueUse {
         let mut found = QueueUse::default();
@@ -77,17 +85,23 @@ mod tests {
 
     #[test]
     fn a_loop_around_a_queue_takes_work() {
-        assert!(of(&["jobs", "get"]).takes(true));
-        assert!(of(&["work_queue", "get", "tenant"]).takes(false));
-        assert!(of(&["jobs", "get_nowait"]).takes(false));
-        assert!(of(&["jobs", "get", "task_done"]).takes(false));
+        assert_eq!(of(&["jobs", "get"]).takes(true), Some(ByHand::Caller));
+        assert_eq!(of(&["queue", "get", "put"]).takes(true), Some(ByHand::Named));
+        for names in [
+            &["work_queue", "get", "tenant"][..],
+            &["jobs", "get_nowait"],
+            &["jobs", "get", "task_done"],
+            &["jobs", "popleft"],
+        ] {
+            assert_eq!(of(names).takes(false), Some(ByHand::Named), "{names:?}");
+        }
     }
 
     #[test]
     fn who_reads_a_variable_does_not() {
-        assert!(!of(&["tenant", "get"]).takes(false));
-        assert!(!of(&["queue", "put"]).takes(true));
-        assert!(!of(&["queue", "put", "tenant", "get"]).takes(false));
-        assert!(!of(&["read"]).takes(true));
+        assert_eq!(of(&["tenant", "get"]).takes(false), None);
+        assert_eq!(of(&["queue", "put"]).takes(true), None);
+        assert_eq!(of(&["queue", "put", "tenant", "get"]).takes(false), None);
+        assert_eq!(of(&["read"]).takes(true), None);
     }
 }

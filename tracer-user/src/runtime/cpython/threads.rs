@@ -7,6 +7,7 @@ use tracer_common::record::{RawFrame, RawValue};
 use super::{
     core::Core,
     hamt,
+    layout::CodeCopies,
     memory::{Memory, MemoryError, text},
     value::read_raw,
 };
@@ -211,9 +212,33 @@ impl<M: Memory> Interpreter<'_, M> {
     // What `RawFrame::instr` says.
     fn instr(&self, frame: u64, code: u64) -> Result<u32, MemoryError> {
         let layout = self.core.layout;
-        Ok(match layout.frame_lasti_unit {
-            Some(unit) => self.memory.u32(frame, layout.frame_instr)?.wrapping_mul(unit),
-            None => self.memory.u64(frame, layout.frame_instr)?.wrapping_sub(code) as u32,
-        })
+        if let Some(unit) = layout.frame_lasti_unit {
+            return Ok(self.memory.u32(frame, layout.frame_instr)?.wrapping_mul(unit));
+        }
+        let instr = self.memory.u64(frame, layout.frame_instr)?;
+        Ok(instr.wrapping_sub(self.instructions(frame, code)?) as u32)
+    }
+
+    // What a frame's instruction is counted from, so that it is as far from there as its like in the code object is from the object:
+    // without a GIL each thread runs a copy of the instructions (`_PyCode_GetTLBC`, `Objects/codeobject.c`, from 3.14 on).
+    fn instructions(&self, frame: u64, code: u64) -> Result<u64, MemoryError> {
+        let layout = self.core.layout;
+        let Some(CodeCopies {
+            code: at,
+            entries,
+            frame: index,
+        }) = layout.code_copies
+        else {
+            return Ok(code);
+        };
+        let copies = self.memory.u64(code, at)?;
+        let index = u64::from(self.memory.u32(frame, index)?);
+        if index >= self.memory.u64(copies, 0)? {
+            return Err(MemoryError::invalid("copy of instructions", copies));
+        }
+        let entry = copies.checked_add(8 * index);
+        let entry = entry.ok_or(MemoryError::invalid("copy of instructions", copies))?;
+        let copy = self.memory.u64(entry, entries)?;
+        Ok(copy.wrapping_sub(layout.code_adaptive))
     }
 }

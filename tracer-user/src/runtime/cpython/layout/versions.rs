@@ -13,6 +13,7 @@ pub const LAYOUTS: &[Layout] = &[V3_8, V3_9, V3_10, V3_11, V3_12, V3_13, V3_14, 
 /// Measured on 3.8.18.
 const V3_8: Layout = Layout {
     minor: 8,
+    free_threaded: false,
     interpreters_head: 32,
     interpreters_main: 40,
     interp_next: 0,
@@ -44,15 +45,19 @@ const V3_8: Layout = Layout {
     code_line_table: 120,
     line_table: LineTable::Increments,
     code_adaptive: 0,
+    code_copies: None,
     code_size: 176,
     object_type: 8,
     var_size: 16,
     type_name: 24,
     type_basic_size: 32,
     type_dealloc: 48,
+    type_mapping: 112,
     type_flags: 168,
+    type_members: 240,
     unicode_length: 16,
     unicode_state: 32,
+    unicode_kind: 2,
     ascii_data: 48,
     compact_data: 72,
     bytes_data: 32,
@@ -168,7 +173,7 @@ const V3_12: Layout = Layout {
 };
 
 /// Measured on 3.13.0 and 3.13.18.
-const V3_13: Layout = Layout {
+pub(super) const V3_13: Layout = Layout {
     minor: 13,
     interpreters_head: 632,
     interpreters_main: 640,
@@ -193,7 +198,7 @@ const V3_13: Layout = Layout {
 };
 
 /// Measured on 3.14.10.
-const V3_14: Layout = Layout {
+pub(super) const V3_14: Layout = Layout {
     minor: 14,
     interpreters_head: 808,
     interpreters_main: 816,
@@ -213,7 +218,7 @@ const V3_14: Layout = Layout {
 };
 
 /// Measured on 3.15.2.
-const V3_15: Layout = Layout {
+pub(super) const V3_15: Layout = Layout {
     minor: 15,
     interpreters_head: 936,
     interpreters_main: 944,
