@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::{collection::vec, prelude::*};
+
 use crate::{
     correlate::{
         event::{Carrier, TargetId},
@@ -398,4 +400,42 @@ fn a_hundred_thousand_tasks_and_no_more_than_the_bound() {
         world.polls(),
         [(PollOutcome::Refused, false), (PollOutcome::OwnerRefused, true)]
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Some principals, whose tokens are refreshed all the time, mint and poll; the server errs where it is told to.
+    #[test]
+    fn every_error_of_the_server_is_found_and_nothing_else(
+        steps in vec((0..6_u8, 0..4_u8, 0..8_usize, any::<bool>()), 0..200),
+    ) {
+        let mut world = World::default();
+        let mut owners: Vec<u8> = Vec::new();
+        let mut expected = Vec::new();
+        for (n, (what, who, task, errs)) in steps.into_iter().enumerate() {
+            let by = jwt(&who.to_string(), n as u32);
+            let Some(owner) = owners.get(task).copied().filter(|_| what > 0) else {
+                world.mint(&owners.len().to_string(), by, Told::default());
+                // What is kept for a minute only is not what this is about.
+                world.time -= SECOND;
+                owners.push(who);
+                continue;
+            };
+            let name = task.to_string();
+            let serves = (owner == who) != errs;
+            if serves {
+                world.get(&name, by, Told::default());
+            } else {
+                world.refuse(Method::GetTask, &name, by);
+            }
+            world.time -= SECOND;
+            match (serves, errs) {
+                (true, true) => expected.push((TaskKind::ForeignPoll, Confidence::Confirmed)),
+                (false, true) => expected.push((TaskKind::OwnerRefused, Confidence::Confirmed)),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(world.found(), expected);
+    }
 }
