@@ -101,7 +101,9 @@ impl Head {
                 head: method == "HEAD",
             };
             let connect = method == "CONNECT";
+            let target = request.path.unwrap_or_default().as_bytes();
             let mut head = Self::read(kind, request.headers, rules)?;
+            head.session = head.session.or_else(|| session_of(target, rules));
             if head.framing == Framing::UntilClose {
                 head.framing = Framing::Length(0);
             }
@@ -146,6 +148,16 @@ impl Head {
             method: values("mcp-method").next().map(Method::of),
         })
     }
+}
+
+/// The session that the target of a request names: the transport of 2024-11-05 has no header for it.
+pub(super) fn session_of(target: &[u8], rules: &Rules) -> Option<Fingerprint> {
+    let query = target.splitn(2, |byte| *byte == b'?').nth(1)?;
+    let id = query.split(|byte| *byte == b'&').find_map(|part| {
+        part.strip_prefix(b"session_id=")
+            .or_else(|| part.strip_prefix(b"sessionId="))
+    })?;
+    Some(rules.hasher.hash(Tag::Session, &[id]))
 }
 
 /// The length of the body by RFC 9112, section 6.3.

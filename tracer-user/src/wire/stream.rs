@@ -7,7 +7,7 @@ use super::{
     chunk::{Chunk, Direction, Moment, StreamKey, Transport},
     exchange::{Exchange, Exchanges, drop_exchanges, end_response, respond},
     fact::Fact,
-    head::{Content, Framing, Head, HeadKind},
+    head::{Content, Framing, Head, HeadKind, session_of},
     http::{Part, Reader},
     reason::Reason,
     rpc::Message,
@@ -324,6 +324,14 @@ fn say(
             .waiting
             .iter_mut()
             .find(|exchange| Some(exchange.number) == current.exchange);
+        // Events of the transport of 2024-11-05 begin with where to send requests, which names their session.
+        if matches!(current.body, Body::Events(_)) && document.bytes.starts_with(b"/") {
+            if let Some(exchange) = exchange {
+                let target = document.bytes.trim_ascii();
+                exchange.asked.session = session_of(target, &scene.book.rules).or(exchange.asked.session);
+            }
+            continue;
+        }
         let messages = scene.read(document);
         if current.request {
             let Some(exchange) = exchange else { continue };

@@ -159,13 +159,17 @@ pub(super) fn recording(text: &str) -> Vec<Recorded> {
 }
 
 /// Every recording, by name.
-pub(super) const RECORDINGS: [(&str, &str); 6] = [
+pub(super) const RECORDINGS: [(&str, &str); 7] = [
     ("mcp 1.30.0, JSON", include_str!("testdata/mcp-1.30.0-json.txt")),
     (
         "mcp 1.26.0, events by httptools",
         include_str!("testdata/mcp-1.26.0-httptools.txt"),
     ),
     ("mcp 1.30.0, events", include_str!("testdata/mcp-1.30.0-sse.txt")),
+    (
+        "mcp 1.30.0, events on another connection",
+        include_str!("testdata/mcp-1.30.0-two-connections.txt"),
+    ),
     ("mcp 1.30.0, stdio", include_str!("testdata/mcp-1.30.0-stdio.txt")),
     (
         "fastmcp 4.1.1, HTTP",

@@ -56,6 +56,10 @@ fn responses_as_events_say_the_same() {
     assert!(outcomes("mcp 1.30.0, events").len() > 10);
     assert_eq!(outcomes("mcp 1.30.0, events"), outcomes("mcp 1.30.0, JSON"));
     assert_eq!(
+        outcomes("mcp 1.30.0, events on another connection"),
+        outcomes("mcp 1.30.0, JSON")
+    );
+    assert_eq!(
         outcomes("mcp 1.26.0, events by httptools"),
         outcomes("mcp 1.30.0, JSON")
     );
@@ -174,7 +178,9 @@ proptest! {
 
     #[test]
     fn streams_that_are_mixed_say_the_same(at in 0..RECORDINGS.len(), order in vec(any::<u8>(), 1..60)) {
-        // Each stream's calls stay in their order; which stream comes next is drawn. Two clients never meet.
+        // Each stream's calls stay in their order; which stream comes next is drawn. Two clients never meet. Where one connection
+        // answers what was asked on another, their order does matter.
+        prop_assume!(!RECORDINGS[at].0.ends_with("another connection"));
         let calls = recording(RECORDINGS[at].1);
         let mut streams: Vec<Vec<Recorded>> = Vec::new();
         for call in calls {
