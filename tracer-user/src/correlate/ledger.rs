@@ -231,6 +231,10 @@ impl TaskLedger {
         last_read: Option<(ReadResult, Confidence)>,
         out: &mut Vec<TaskFact>,
     ) {
+        // A response that answers nothing tells again what was told before: a call that could not send all of it is made again.
+        if owner.request.is_none() && self.tasks.contains(&(realm, id)) {
+            return;
+        }
         let (attribution, kind) = match last_read.map(|(result, _)| result) {
             Some(ReadResult::Own) => (Attribution::Attributed, None),
             Some(ReadResult::Empty) => (Attribution::Unattributed, Some(TaskKind::UnattributedTask)),

@@ -377,6 +377,38 @@ fn realms_and_sides_are_kept_apart() {
 }
 
 #[test]
+fn what_is_sent_again_is_no_second_mint() {
+    let mut world = World::default();
+    world.mint("t", jwt("acme", 1), Told::default());
+    let again = Response {
+        stream: StreamKey {
+            process: TargetId(1),
+            transport: Transport::Socket,
+            handle: 7,
+            generation: 0,
+        },
+        side: Side::Server,
+        moment: Moment {
+            time: 1,
+            thread: Carrier(1),
+            context: None,
+        },
+        request: None,
+        outcome: Outcome::Minted {
+            task: task("t"),
+            generation: Generation::Flat,
+            ttl: None,
+        },
+    };
+    world
+        .ledger
+        .apply(SERVICE, &again, Told::default(), &mut world.facts);
+    assert_eq!(world.facts, [TaskFact::Minted(Attribution::Unknown)]);
+    world.get("t", jwt("globex", 1), Told::default());
+    assert_eq!(world.found().len(), 1, "it is known whose it is");
+}
+
+#[test]
 fn a_hundred_thousand_tasks_and_no_more_than_the_bound() {
     let mut world = World {
         ledger: TaskLedger::new(1_000),

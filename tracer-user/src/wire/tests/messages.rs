@@ -501,3 +501,21 @@ fn what_no_header_says_shows_in_the_body() {
     let said = facts(&[call(&unsaid(post("", "a=b"))), sent(&unsaid(ok("done")))]);
     assert_eq!(said, []);
 }
+
+#[test]
+fn bytes_that_a_call_did_not_move_after_all_are_got_over() {
+    // A call that sends is told when it is made: what it could not send is told again with the next.
+    let answer = ok(MINT);
+    let next = post("", &CALL.replace("\"id\":1", "\"id\":2"));
+    let late = ok(&MINT.replace("\"id\":1", "\"id\":2"));
+    for sent_first in [0, 10, 80, answer.len() - 1] {
+        let said = facts(&[
+            call(&post("", CALL)),
+            sent(&answer),
+            sent(&answer[sent_first..]),
+            call(&next),
+            sent(&late),
+        ]);
+        assert_eq!(minted(&said), 2, "{sent_first}: {said:?}");
+    }
+}
