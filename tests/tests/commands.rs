@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use bleedtrace_tests::{Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, wait_until};
+use bleedtrace_tests::{
+    Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, skip, wait_until,
+};
 use serde_json::{Value, json};
 
 /// A file for what a command writes.
@@ -249,6 +251,45 @@ fn a_bleed_comes_before_what_carries() {
                 "gets": ["own"],
                 "binds_reach": ["nobody"],
                 "findings": {},
+            }),
+        );
+    });
+}
+
+#[test]
+fn libraries_that_copy_the_context_carry() {
+    let test = "libraries_that_copy_the_context_carry";
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = &setup.with_requirements("pools") else {
+            return skip(test, "no packages of requirements/pools.txt");
+        };
+        let (sites, _) = hops(setup, "anyio_pool.py", &["own", "paired"]);
+        let dangers: Vec<_> = sites
+            .iter()
+            .map(|site| (site["danger"].as_str(), site["primitive"].as_str()))
+            .collect();
+        assert_eq!(dangers, [(Some("carries"), Some("anyio")); 3]);
+        says(
+            &sites[1],
+            &json!({
+                "count": 40,
+                "carried": {"copied": 40},
+                "reads": {"tenant": {"own": 80}},
+                "binds": {"tenant": {"worker_entered": 40}},
+                "binds_reach": ["nobody"],
+            }),
+        );
+        let (sites, _) = hops(setup, "asgiref_calls.py", &["insensitive"]);
+        let site = sites.iter().find(|site| site["site"]["function"] == "request");
+        says(
+            site.expect("where requests hand over"),
+            &json!({
+                "danger": "carries",
+                "primitive": "asgiref",
+                "count": 20,
+                "carried": {"copied": 20},
+                "reads": {"tenant": {"own": 40}},
+                "binds_reach": ["submitter"],
             }),
         );
     });

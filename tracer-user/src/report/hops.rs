@@ -55,6 +55,8 @@ pub enum Gets {
 pub enum Reaches {
     /// The next request that runs on the thread.
     NextRequest,
+    /// Whoever submitted the work.
+    Submitter,
     /// Nobody: it ends with the work.
     Nobody,
 }
@@ -68,7 +70,7 @@ names!(Danger {
     Carries => "carries",
 });
 names!(Gets { Own => "own", Foreign => "foreign", Inherited => "inherited", Nobody => "nobody", Unknown => "unknown" });
-names!(Reaches { NextRequest => "next_request", Nobody => "nobody" });
+names!(Reaches { NextRequest => "next_request", Submitter => "submitter", Nobody => "nobody" });
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -253,13 +255,18 @@ impl Row {
         gets
     }
 
-    fn reaches(&self) -> BTreeSet<Reaches> {
+    fn reaches(&self, primitive: Primitive) -> BTreeSet<Reaches> {
         let mut reaches = BTreeSet::new();
         let squats = self.any(&[Kind::Squat]);
         if squats {
             reaches.insert(Reaches::NextRequest);
         }
-        if self.bound(Place::WorkerEntered)
+        // asgiref binds again, where it was called from, what the work bound in its copy.
+        let comes_back = primitive == Primitive::Asgiref;
+        if comes_back && self.bound(Place::WorkerEntered) {
+            reaches.insert(Reaches::Submitter);
+        }
+        if (self.bound(Place::WorkerEntered) && !comes_back)
             || self.any(&[Kind::BlackHoleReturn])
             || (self.bound(Place::WorkerBase) && !squats)
         {
@@ -282,7 +289,11 @@ impl Row {
             binds: by_slot(&self.binds, Place::name),
             findings: self.findings.iter().map(|(k, n)| (k.name(), *n)).collect(),
             gets: self.gets().into_iter().map(Gets::name).collect(),
-            binds_reach: self.reaches().into_iter().map(Reaches::name).collect(),
+            binds_reach: self
+                .reaches(key.primitive)
+                .into_iter()
+                .map(Reaches::name)
+                .collect(),
         }
     }
 }
@@ -400,6 +411,15 @@ mod tests {
         ]);
         assert_eq!(hops.lines()[0].binds_reach, ["nobody"]);
         assert_eq!(hops.lines()[0].danger, "carries");
+        let hops = all(&[
+            hop(Primitive::Asgiref, 1, HopWhat::Taken(Carried::Copied)),
+            hop(
+                Primitive::Asgiref,
+                1,
+                HopWhat::Bound(TENANT, Place::WorkerEntered),
+            ),
+        ]);
+        assert_eq!(hops.lines()[0].binds_reach, ["submitter"]);
     }
 
     #[test]

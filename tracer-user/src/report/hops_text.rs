@@ -66,6 +66,7 @@ fn whose_identity(gets: &str) -> &'static str {
 fn who_gets(reach: &str) -> &'static str {
     match reach {
         "next_request" => "stay for the next request on that thread",
+        "submitter" => "come back to whoever submitted it",
         _ => "end with the work: whoever submitted it does not see them",
     }
 }

@@ -55,9 +55,9 @@ const NEEDED: [Probe; 8] = [
     Probe::ThreadStart,
 ];
 
-/// When a process's map is looked at again, in nanoseconds: soon, then ever less often.
-const FIRST_LOOK: u64 = 50_000_000;
-const LAST_PAUSE: u64 = 30_000_000_000;
+/// After how long a process's map is looked at again, in nanoseconds: after an eighth of the time that it has been followed, within
+/// these bounds. Libraries are loaded when a program starts.
+const PAUSES: (u64, u64) = (50_000_000, 30_000_000_000);
 
 /// A process that the kernel side knows.
 #[derive(Debug, Default)]
@@ -67,9 +67,9 @@ struct Followed {
     queue: bool,
     /// Forked, and nothing of its own seen yet.
     untold: bool,
-    /// When its map is looked at again, and how long after that.
+    /// Since when, and when its map is looked at again.
+    since: u64,
     look: u64,
-    pause: u64,
 }
 
 /// Follows processes.
@@ -467,8 +467,8 @@ impl Follower {
                 service: Some(service),
                 queue,
                 untold: false,
-                look: time + FIRST_LOOK,
-                pause: FIRST_LOOK,
+                since: time,
+                look: time + PAUSES.0,
             },
         );
     }

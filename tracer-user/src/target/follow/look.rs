@@ -1,6 +1,6 @@
 //! What becomes of a process's files while it is followed.
 
-use super::{FIRST_LOOK, FollowError, Follower, LAST_PAUSE, Notice, maps_greenlet};
+use super::{FollowError, Follower, Notice, PAUSES, maps_greenlet};
 use crate::{
     correlate::event::{Event, What},
     target::{arm, process::Process},
@@ -18,8 +18,9 @@ impl Follower {
             .collect();
         for pid in due {
             if let Some(followed) = self.processes.get_mut(&pid) {
-                followed.pause = (followed.pause * 2).clamp(FIRST_LOOK, LAST_PAUSE);
-                followed.look = time + followed.pause;
+                let (shortest, longest) = PAUSES;
+                let age = time.saturating_sub(followed.since);
+                followed.look = time + (age / 8).clamp(shortest, longest);
             }
             let Ok(process) = Process::open(pid) else {
                 continue;
