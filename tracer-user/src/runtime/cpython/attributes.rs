@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracer_common::config::{NO_INDEX, Recipe, recipe, recipe_flag};
 
 use super::{
-    hash::str_hash,
+    hash::{STR_HASH, str_hash},
     memory::{Memory, MemoryError, text},
     modules::{dict_entries, keys_entries},
     threads::Interpreter,
@@ -438,6 +438,10 @@ fn take<M: Memory>(
         return Ok(None);
     }
     for (key, value) in dict_entries(interpreter, dict)? {
+        // Dictionaries can be large: most keys are passed over after one read.
+        if memory.u64(key, STR_HASH).is_ok_and(|hash| hash != made.hash) {
+            continue;
+        }
         // A key need not be a `str`.
         if interpreter.has_type(key, interpreter.core.image.str_type)? && text(memory, layout, key)? == name {
             return Ok(Some(value));

@@ -9,7 +9,7 @@ use super::{
 /// First minor version with SipHash-1-3 instead of SipHash-2-4 (`Python/pyhash.c`).
 const FIRST_WITH_SIPHASH13: u32 = 11;
 /// `PyASCIIObject.hash` (`Include/cpython/unicodeobject.h`).
-const STR_HASH: u64 = 24;
+pub(super) const STR_HASH: u64 = 24;
 
 /// The hash of the ASCII text `name` in this process. Builds may choose another function: the name of a module, whose hash is known,
 /// has to give it.
