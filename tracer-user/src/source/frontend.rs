@@ -15,6 +15,7 @@ use tracer_common::{
 };
 
 use super::{
+    by_hand::HandWorkers,
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, restores_context, started},
     sites::Sites,
@@ -85,7 +86,7 @@ pub struct Frontend {
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
     /// Threads that take their work by hand.
-    by_hand: HashMap<u32, ByHand>,
+    by_hand: HandWorkers,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -122,7 +123,7 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
-            by_hand: HashMap::new(),
+            by_hand: HandWorkers::default(),
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -289,7 +290,7 @@ impl Frontend {
                 }
             }
             kind::TAKE_END => {
-                self.by_hand.remove(&record.tid);
+                self.by_hand.forget(record.tid);
                 self.take(record, values)
             }
             kind::THREAD_START => {
@@ -325,7 +326,7 @@ impl Frontend {
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::EXITED => {
                 self.queues.remove(&record.tid);
-                self.by_hand.remove(&record.tid);
+                self.by_hand.ended(record.tid);
                 What::End
             }
             _ => return None,
@@ -350,14 +351,22 @@ impl Frontend {
 
     /// Tells once of a thread, or of a piece of work of an executor, that it takes its work by hand.
     fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
-        let known = self.by_hand.get(&record.tid).copied();
-        if record.tid == self.tgid || known == Some(ByHand::Named) {
+        if record.tid == self.tgid || self.by_hand.get(record.tid) == Some(ByHand::Named) {
             return;
         }
         let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
-        let takes = self.sites.takes_work(frames);
-        if let Some(sure) = takes.filter(|_| takes > known) {
-            self.by_hand.insert(record.tid, sure);
+        let mut takes = self.sites.takes_work(frames);
+        // The function that a worker is all about stays where it is as long as the worker lives. Executors' are known without it.
+        if record.flags & flag::MORE_FRAMES != 0
+            && !self.queues.contains_key(&record.tid)
+            && self.by_hand.look(record.tid, record.time)
+        {
+            let whole = self.interpreter().and_then(|main| main.frames(record.tstate));
+            let whole = whole.unwrap_or_default();
+            self.resolve(&whole);
+            takes = takes.max(self.sites.takes_work(&whole));
+        }
+        if let Some(sure) = self.by_hand.learn(record.tid, takes) {
             let what = What::Existing {
                 doing: Doing::ByHand(sure),
                 scope: Scope(record.scope),
