@@ -130,7 +130,7 @@ impl Sites {
         names: &NameSet,
     ) {
         // What is too large to travel is read from outside, if it is still the same.
-        let whole = head.table_len == table.len() as u64;
+        let whole = Code::is_told_whole(head);
         let told = Code::told(core.layout, head, table);
         let read = || {
             let code = Code::read(memory?, core.layout, head.code).ok()?;
