@@ -21,42 +21,62 @@ impl Links {
 
 impl Drop for Links {
     fn drop(&mut self) {
-        let links = std::mem::take(&mut self.0);
-        let mut shares: Vec<Vec<OwnedFd>> = Vec::new();
-        for (number, link) in links.into_iter().enumerate() {
-            match shares.get_mut(number % THREADS) {
-                Some(share) => share.push(link),
-                None => shares.push(vec![link]),
-            }
-        }
-        thread::scope(|scope| {
-            for share in shares {
-                // Where there is no thread to be had, they are undone here, one after the other.
-                let _ = thread::Builder::new().spawn_scoped(scope, move || drop(share));
-            }
-        });
+        drop_side_by_side(std::mem::take(&mut self.0));
     }
+}
+
+fn drop_side_by_side<T: Send>(all: Vec<T>) {
+    let mut shares: Vec<Vec<T>> = Vec::new();
+    for (number, one) in all.into_iter().enumerate() {
+        match shares.get_mut(number % THREADS) {
+            Some(share) => share.push(one),
+            None => shares.push(vec![one]),
+        }
+    }
+    thread::scope(|scope| {
+        for share in shares {
+            // Where there is no thread to be had, they are dropped here, one after the other.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || drop(share));
+        }
+    });
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, io::Read as _, os::fd::OwnedFd};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread::sleep,
+        time::{Duration, Instant},
+    };
 
-    use super::{Links, THREADS};
+    use super::{THREADS, drop_side_by_side};
+
+    /// Takes its time to be dropped, until as many are as can be at once.
+    struct Slow<'a> {
+        now: &'a AtomicUsize,
+        most: &'a AtomicUsize,
+    }
+
+    impl Drop for Slow<'_> {
+        fn drop(&mut self) {
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            let begin = Instant::now();
+            while self.most.load(Ordering::SeqCst) < THREADS && begin.elapsed() < Duration::from_secs(5) {
+                sleep(Duration::from_millis(1));
+            }
+            self.now.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 
     #[test]
-    fn all_are_undone() {
-        let mut links = Links::default();
-        let mut ends = Vec::new();
-        for _ in 0..THREADS * 2 + 3 {
-            let (end, link) = std::io::pipe().expect("a pipe");
-            links.push(OwnedFd::from(link));
-            ends.push(File::from(OwnedFd::from(end)));
-        }
-        drop(links);
-        for mut end in ends {
-            // A pipe that nobody writes to any more ends.
-            assert_eq!(end.read(&mut [0]).expect("readable"), 0);
-        }
+    fn all_are_dropped_as_many_at_once_as_there_are_threads() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let slow = || Slow {
+            now: &now,
+            most: &most,
+        };
+        drop_side_by_side((0..THREADS + 3).map(|_| slow()).collect());
+        assert_eq!((now.into_inner(), most.into_inner()), (0, THREADS));
     }
 }

@@ -44,6 +44,11 @@ impl HandWorkers {
         true
     }
 
+    /// A thread's stack could not be read: it is asked about again.
+    pub fn look_again(&mut self, tid: u32) {
+        self.looked.remove(&tid);
+    }
+
     /// A thread begins another piece of work.
     pub fn forget(&mut self, tid: u32) {
         self.known.remove(&tid);
@@ -67,6 +72,8 @@ mod tests {
         let looked = (2..100).filter(|tid| workers.look(*tid, 7)).count();
         assert_eq!(looked, LOOKS as usize - 1);
         assert!(workers.look(99, 7 + SECOND) && !workers.look(1, 7 + SECOND));
+        workers.look_again(1);
+        assert!(workers.look(1, 7 + SECOND));
         workers.ended(1);
         assert!(workers.look(1, 7 + SECOND));
     }

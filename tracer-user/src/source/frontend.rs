@@ -361,10 +361,13 @@ impl Frontend {
             && !self.queues.contains_key(&record.tid)
             && self.by_hand.look(record.tid, record.time)
         {
-            let whole = self.interpreter().and_then(|main| main.frames(record.tstate));
-            let whole = whole.unwrap_or_default();
-            self.resolve(&whole);
-            takes = takes.max(self.sites.takes_work(&whole));
+            match self.interpreter().and_then(|main| main.frames(record.tstate)) {
+                Some(whole) => {
+                    self.resolve(&whole);
+                    takes = takes.max(self.sites.takes_work(&whole));
+                }
+                None => self.by_hand.look_again(record.tid),
+            }
         }
         if let Some(sure) = self.by_hand.learn(record.tid, takes) {
             let what = What::Existing {

@@ -111,11 +111,11 @@ impl Sites {
             };
             let takes = queue.map_or(calls.then_some(ByHand::Caller), |queue| queue.takes(calls))?;
             let outermost = frames.get(depth + 1).is_some_and(machinery);
-            Some(takes.max(if outermost && calls {
-                ByHand::Outermost
+            Some(if outermost && calls {
+                takes.max(ByHand::Outermost)
             } else {
                 takes
-            }))
+            })
         });
         takes.max()
     }
