@@ -1,14 +1,16 @@
-//! Any bytes as the memory of an interpreter, wherever it is looked at: its threads, contexts, tries, modules, values and code.
+//! Any bytes as the memory of an interpreter, wherever it is looked at: its threads, contexts, tries, modules, values, attributes and code.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use tracer_common::config::Image;
 use tracer_user::runtime::cpython::{
+    attributes::walk,
     code::Code,
     core::{Addresses, Core, Version},
     layout::Layout,
     memory::{Memory, MemoryError, text},
     modules::holders,
+    queue_user::QueueUse,
     threads::Interpreter,
 };
 
@@ -48,6 +50,9 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     let _ = interpreter.value(start);
     let _ = holders(interpreter, &[start, start + 8]);
     let _ = text(&memory, core.layout, start);
+    let _ = walk(interpreter, start, &["tenant".into(), "0".into()], 0);
+    let _ = QueueUse::read(&memory, core.layout, start);
+    let _ = interpreter.frames(start);
     if let Ok(code) = Code::read(&memory, core.layout, start) {
         let _ = code.line(code.start.wrapping_add(start));
     }
@@ -83,6 +88,7 @@ fn core(minor: u32) -> Core {
             code_type: 88,
             contextvar_type: 96,
             dict_type: 104,
+            hash_secret: Some(112),
         },
         points: Vec::new(),
         build_id: None,

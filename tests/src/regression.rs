@@ -93,8 +93,9 @@ fn words(setup: &Setup, arguments: &[&str]) -> (PathBuf, Vec<PathBuf>) {
     let mut words = setup.interpreter.words();
     words.extend(["-m", "test", "--junit-xml"].map(PathBuf::from));
     words.push(report.clone());
-    words.extend(["-i", SPINS].map(PathBuf::from));
     words.extend(arguments.iter().map(PathBuf::from));
+    // Of several patterns the last one wins, and what no pattern matches is run if the first one excludes.
+    words.extend(["-i", SPINS].map(PathBuf::from));
     (report, words)
 }
 

@@ -60,10 +60,11 @@ pub(crate) fn note(interpreter: &Interpreter, test: &str, passed: bool) {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs()),
     };
-    let line = serde_json::to_string(&ran).expect("plain data");
+    // In one go: another test may write at the same time.
+    let line = serde_json::to_string(&ran).expect("plain data") + "\n";
     let _ = fs::create_dir_all(roots());
     let file = OpenOptions::new().create(true).append(true).open(results_file());
-    if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
         eprintln!("{}: {error}", results_file().display());
     }
 }

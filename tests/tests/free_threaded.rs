@@ -102,8 +102,8 @@ fn a_build_without_a_gil_is_refused_by_name() {
             assert_eq!(row["outcome"], "missing");
             assert!(row["found"].as_str().is_some_and(said), "{row}");
 
-            let (code, processes) = json(setup, &["discover", "--format", "json"]);
-            assert_eq!(code, Some(0));
+            // Whether it succeeds depends on what else there is to be traced.
+            let (_, processes) = json(setup, &["discover", "--format", "json"]);
             let line = processes.iter().find(|line| line["pid"] == target.pid());
             let line = line.unwrap_or_else(|| panic!("not listed: {processes:?}"));
             assert_eq!(line["attachable"], false, "{line}");

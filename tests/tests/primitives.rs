@@ -72,6 +72,7 @@ rows! {
     a_worker_around_a_global_queue_is_not_judged: "queue_worker.py" ["global"] => [];
     a_worker_around_a_queue_that_it_was_given_is_not_judged: "queue_worker.py" ["argument"] => [];
     a_worker_around_a_queue_of_its_own_is_not_judged: "queue_worker.py" ["attribute"] => [];
+    a_worker_deep_under_its_work_is_not_judged: "queue_worker.py" ["deep"] => [];
     a_worker_that_does_all_in_one_function_is_not_judged: "queue_worker.py" ["in_place"] => [];
     a_worker_in_a_pool_is_not_judged: "worker_in_pool.py" ["early"] => [];
     a_worker_in_a_pool_that_a_request_started_is_not_judged: "worker_in_pool.py" ["late"] => [];

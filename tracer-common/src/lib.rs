@@ -22,11 +22,11 @@ pub const MAX_PATHS: usize = 3;
 /// Steps of a path into a variable's value.
 pub const MAX_STEPS: usize = 4;
 /// Bytes of a code object's name that travel.
-pub const MAX_CODE_NAME: usize = 128;
+pub const MAX_CODE_NAME: usize = 256;
 /// Bytes of a type's name that travel with a code object.
 pub const MAX_CODE_OWNER: usize = 64;
 /// Bytes of a code object's file name that travel.
-pub const MAX_CODE_FILE: usize = 256;
+pub const MAX_CODE_FILE: usize = 512;
 /// Names that a code object refers to and that travel with it.
 pub const MAX_USED_NAMES: usize = 32;
 /// Bytes of such a name that travel, with a zero that ends it.

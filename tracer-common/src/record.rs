@@ -195,6 +195,8 @@ pub struct Record {
     pub lost: u64,
     /// Address of the current context; 0 when the thread has none yet.
     pub scope: u64,
+    /// Address of the thread state; 0 when it could not be read.
+    pub tstate: u64,
     /// The object of the event; see [`kind`].
     pub object: u64,
     /// Address of the queue.
@@ -302,7 +304,7 @@ pub const SLOT_EVENT_VALUES: usize = 3;
 const _: () = {
     assert!(size_of::<RawFrame>() == 16);
     assert!(size_of::<RawValue>() == 104);
-    assert!(size_of::<Record>() == 88 + 16 * MAX_FRAMES);
+    assert!(size_of::<Record>() == 96 + 16 * MAX_FRAMES);
     assert!(size_of::<FullRecord>() == size_of::<Record>() + 104 * MAX_SLOTS);
     assert!(SLOT_EVENT_VALUES <= MAX_SLOTS);
     assert!(size_of::<RawStr>() == 24);

@@ -74,6 +74,7 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
         entered: entered != 0,
     });
     if tstate != 0 {
+        head.tstate = tstate;
         head.scope = context;
         if entered != 0 {
             head.flags |= flag::ENTERED;

@@ -1,6 +1,7 @@
 //! Attaching: the kernel side is loaded, configured and linked here.
 
 pub mod kernel;
+mod links;
 pub mod namespace;
 pub mod object;
 pub mod programs;

@@ -21,6 +21,7 @@ use tracer_common::{
 
 use super::{
     kernel::{KernelError, KernelOffsets},
+    links::Links,
     namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
@@ -160,7 +161,7 @@ pub struct Options {
 
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Programs {
-    links: Vec<OwnedFd>,
+    links: Links,
     uprobes: BTreeMap<Probe, OwnedFd>,
     ids: BTreeMap<u32, Probe>,
     images: Array<MapData, Shared<Image>>,
@@ -240,7 +241,7 @@ impl Programs {
         };
         let mut programs = Self {
             logger,
-            links: Vec::new(),
+            links: Links::default(),
             ids: BTreeMap::new(),
             images: take(&mut ebpf, "IMAGES")?,
             points: take(&mut ebpf, "POINTS")?,

@@ -1,20 +1,23 @@
 //! CPython's front end: what one process's records mean to the engine.
 
+mod steps;
+mod watched;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use tracer_common::{
-    MAX_PATHS,
-    config::{Recipe, RecipeKey, SlotVar, step},
+    config::Recipe,
     record::{
         CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
-        kind, repr, work,
+        kind, work,
     },
 };
 
 use super::{
+    by_hand::HandWorkers,
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, restores_context, started},
     sites::Sites,
@@ -28,10 +31,8 @@ use crate::{
         value::{Content, Found, Held, Value},
     },
     runtime::cpython::{
-        attributes::{self, End},
         core::Core,
         memory::ProcessMemory,
-        modules,
         threads::Interpreter,
         value::{found, type_name},
     },
@@ -85,7 +86,7 @@ pub struct Frontend {
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
     /// Threads that take their work by hand.
-    by_hand: HashMap<u32, ByHand>,
+    by_hand: HandWorkers,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -122,7 +123,7 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
-            by_hand: HashMap::new(),
+            by_hand: HandWorkers::default(),
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -289,7 +290,7 @@ impl Frontend {
                 }
             }
             kind::TAKE_END => {
-                self.by_hand.remove(&record.tid);
+                self.by_hand.forget(record.tid);
                 self.take(record, values)
             }
             kind::THREAD_START => {
@@ -325,7 +326,7 @@ impl Frontend {
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::EXITED => {
                 self.queues.remove(&record.tid);
-                self.by_hand.remove(&record.tid);
+                self.by_hand.ended(record.tid);
                 What::End
             }
             _ => return None,
@@ -350,14 +351,25 @@ impl Frontend {
 
     /// Tells once of a thread, or of a piece of work of an executor, that it takes its work by hand.
     fn watch_for_queues(&mut self, record: &Record, out: &mut Vec<Event>) {
-        let known = self.by_hand.get(&record.tid).copied();
-        if record.tid == self.tgid || known == Some(ByHand::Named) {
+        if record.tid == self.tgid || self.by_hand.get(record.tid) == Some(ByHand::Named) {
             return;
         }
         let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
-        let takes = self.sites.takes_work(frames);
-        if let Some(sure) = takes.filter(|_| takes > known) {
-            self.by_hand.insert(record.tid, sure);
+        let mut takes = self.sites.takes_work(frames);
+        // The function that a worker is all about stays where it is as long as the worker lives. Executors' are known without it.
+        if record.flags & flag::MORE_FRAMES != 0
+            && !self.queues.contains_key(&record.tid)
+            && self.by_hand.look(record.tid, record.time)
+        {
+            match self.interpreter().and_then(|main| main.frames(record.tstate)) {
+                Some(whole) => {
+                    self.resolve(&whole);
+                    takes = takes.max(self.sites.takes_work(&whole));
+                }
+                None => self.by_hand.look_again(record.tid),
+            }
+        }
+        if let Some(sure) = self.by_hand.learn(record.tid, takes) {
             let what = What::Existing {
                 doing: Doing::ByHand(sure),
                 scope: Scope(record.scope),
@@ -411,100 +423,6 @@ impl Frontend {
         }
     }
 
-    /// Gives a variable its number, unless it belongs to a module that is not meant. `slot` is the kernel side's number.
-    pub fn variable(&mut self, slot: u8, name: u32, address: u64, default: Option<Value>) -> Option<What> {
-        let index = usize::from(slot);
-        if index >= tracer_common::MAX_SLOTS || self.slots.get(index).is_some_and(Option::is_some) {
-            return None;
-        }
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, None);
-        }
-        let watched = self.names.names.get(name as usize)?.clone();
-        match self.is_of(address, &watched.modules) {
-            Some(true) => {}
-            Some(false) => return None,
-            // Whether it is watched cannot be told: what follows is not the whole truth.
-            None => return Some(What::Gap { lost: 1 }),
-        }
-        self.slot_names
-            .resize(self.slot_names.len().max(index + 1), u32::MAX);
-        self.slot_names[index] = name;
-        // Of the variables that a path may begin with, the one with the longest name is meant.
-        for other in 0..self.slots.len() {
-            let Some(rival) = self.slots[other].and(self.slot_names.get(other)) else {
-                continue;
-            };
-            let Some(rival) = self
-                .names
-                .names
-                .get(*rival as usize)
-                .filter(|r| r.name == watched.name)
-            else {
-                continue;
-            };
-            if rival.path.len() < watched.path.len() {
-                return None;
-            }
-            if rival.path.len() > watched.path.len() {
-                self.slots[other] = None;
-            }
-        }
-        for other in &watched.others {
-            if !self.named.contains_key(other) {
-                let why = format!("{} is, and one path of a variable can be followed", watched.name);
-                self.leave_out(other, &why);
-            }
-        }
-        let has_path = |name: &u32| {
-            self.names
-                .names
-                .get(*name as usize)
-                .is_some_and(|n| !n.path.is_empty())
-        };
-        let others = (0..self.slots.len()).filter(|at| self.slots[*at].is_some());
-        let paths = others
-            .filter_map(|at| self.slot_names.get(at))
-            .filter(|name| has_path(name));
-        if !watched.path.is_empty() && paths.count() >= MAX_PATHS {
-            let why = format!("{MAX_PATHS} other paths are, and no more can be followed in one process");
-            self.leave_out(&watched.name, &why);
-            return None;
-        }
-        let number = Slot(self.seen);
-        self.seen += 1;
-        self.slots[index] = Some(number);
-        let count = self.named.entry(Arc::clone(&watched.name)).or_default();
-        *count += 1;
-        let name = if *count == 1 {
-            watched.name
-        } else {
-            Arc::from(format!("{}#{count}", watched.name))
-        };
-        let variable = What::Variable {
-            slot: number,
-            name,
-            role: watched.role,
-            default,
-            empty: watched.empty,
-        };
-        self.variables.push(variable.clone());
-        Some(variable)
-    }
-
-    /// Whether one of these modules, if there are any, holds the variable; none if that cannot be told.
-    fn is_of(&self, address: u64, modules: &[String]) -> Option<bool> {
-        if modules.is_empty() {
-            return Some(true);
-        }
-        let holders = modules::holders(self.interpreter()?, &[address]).ok()?;
-        let found = holders
-            .found
-            .iter()
-            .any(|holder| modules.contains(&holder.module));
-        (found || holders.unread == 0).then_some(found)
-    }
-
     fn slot(&self, record: &Record) -> Option<Slot> {
         self.slots.get(usize::from(record.slot)).copied().flatten()
     }
@@ -527,114 +445,6 @@ impl Frontend {
                 .push((raw.object, raw.type_object, raw.len as u32));
         }
         found(raw, |address| self.type_name(address))
-    }
-
-    /// What the kernel side would say of the object at `object` in this slot; read from outside.
-    pub fn describe(&mut self, slot: &SlotVar, object: u64) -> RawValue {
-        // All zero means unreadable.
-        let unreadable: RawValue = bytemuck::Zeroable::zeroed();
-        let (end, number) = if slot.steps == 0 {
-            (End::Leaf(object), 0)
-        } else {
-            (self.learn(object, step(slot.name, 0)), step(slot.name, 0))
-        };
-        let Some(interpreter) = self.interpreter() else {
-            return unreadable;
-        };
-        let raw = match end {
-            End::Leaf(leaf) => interpreter.value(leaf).unwrap_or(unreadable),
-            End::Missing => RawValue {
-                object,
-                state: state::OBJECT,
-                repr: repr::NONE,
-                ..unreadable
-            },
-            End::Unknown => RawValue {
-                object,
-                state: state::UNRESOLVED,
-                len: u64::from(number),
-                ..unreadable
-            },
-        };
-        RawValue { root: object, ..raw }
-    }
-
-    /// Finds out how to take a step, and those after it, from this object.
-    fn learn(&mut self, object: u64, number: u32) -> End {
-        let (name, at) = (number >> 8, number & 0xff);
-        let names = Arc::clone(&self.names);
-        let (Some(watched), Some(interpreter)) = (names.names.get(name as usize), self.interpreter()) else {
-            return End::Unknown;
-        };
-        let walk = attributes::walk(interpreter, object, &watched.path, at as usize);
-        if self.recipes.len() >= MAX_RECIPES {
-            return walk.end;
-        }
-        if let Some(type_name) = walk.impossible {
-            let step = walk
-                .recipes
-                .last()
-                .and_then(|(_, at, _)| watched.path.get(*at as usize));
-            self.say(format!(
-                "{} cannot be followed: {} of a {type_name} is computed by its code",
-                watched.name,
-                step.map_or("?", |step| step)
-            ));
-        }
-        for (type_object, at, recipe) in walk.recipes {
-            let key = (type_object, step(name, at));
-            if self.recipes.insert(key, recipe) != Some(recipe) {
-                self.fresh.push(key);
-            }
-        }
-        walk.end
-    }
-
-    /// How to take steps, as far as the kernel side has not been told yet.
-    pub fn fresh_recipes(&mut self) -> Vec<(RecipeKey, Recipe)> {
-        let fresh = std::mem::take(&mut self.fresh);
-        let known = |key: &(u64, u32)| {
-            self.recipes
-                .get(key)
-                .map(|recipe| (self.recipe_key(*key), *recipe))
-        };
-        fresh.iter().filter_map(known).collect()
-    }
-
-    /// All steps that the kernel side was told of.
-    pub fn recipe_keys(&self) -> impl Iterator<Item = RecipeKey> + '_ {
-        self.recipes.keys().map(|key| self.recipe_key(*key))
-    }
-
-    const fn recipe_key(&self, (type_object, step): (u64, u32)) -> RecipeKey {
-        RecipeKey {
-            type_object,
-            tgid: self.tgid,
-            step,
-        }
-    }
-
-    /// What a person has to know, each thing once.
-    pub fn to_say(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.to_say)
-    }
-
-    /// Configured paths that turned out not to be followed, each with the reason.
-    pub fn not_followed(&mut self) -> Vec<(Arc<str>, String)> {
-        std::mem::take(&mut self.not_followed)
-    }
-
-    fn leave_out(&mut self, path: &Arc<str>, why: &str) {
-        let text = format!("{path} is not watched: {why}");
-        if self.said.len() < MAX_TYPES && self.said.insert(text.clone()) {
-            self.not_followed.push((Arc::clone(path), text));
-        }
-    }
-
-    fn say(&mut self, text: String) {
-        if self.said.len() < MAX_TYPES && self.said.insert(text.clone()) {
-            self.to_say.push(text);
-        }
     }
 
     /// A value that only travels when there is one.

@@ -111,11 +111,11 @@ impl Sites {
             };
             let takes = queue.map_or(calls.then_some(ByHand::Caller), |queue| queue.takes(calls))?;
             let outermost = frames.get(depth + 1).is_some_and(machinery);
-            Some(takes.max(if outermost && calls {
-                ByHand::Outermost
+            Some(if outermost && calls {
+                takes.max(ByHand::Outermost)
             } else {
                 takes
-            }))
+            })
         });
         takes.max()
     }
@@ -130,7 +130,7 @@ impl Sites {
         names: &NameSet,
     ) {
         // What is too large to travel is read from outside, if it is still the same.
-        let whole = head.table_len == table.len() as u64;
+        let whole = Code::is_told_whole(head);
         let told = Code::told(core.layout, head, table);
         let read = || {
             let code = Code::read(memory?, core.layout, head.code).ok()?;

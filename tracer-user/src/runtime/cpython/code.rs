@@ -63,10 +63,17 @@ impl CodeIdentity {
     }
 }
 
+// A text that did not travel whole ends in an ellipsis.
 fn told_text(text: &RawStr, bytes: &[u8]) -> Option<String> {
-    let whole = text.len.checked_mul(u64::from(text.width)) == Some(u64::from(text.bytes));
-    let bytes = bytes.get(..text.bytes as usize).filter(|_| whole)?;
-    Some(string(bytes, text.width as usize))
+    let mut told = string(bytes.get(..text.bytes as usize)?, text.width as usize);
+    if !is_whole(text) {
+        told.push_str("...");
+    }
+    Some(told)
+}
+
+fn is_whole(text: &RawStr) -> bool {
+    text.len.checked_mul(u64::from(text.width)) == Some(u64::from(text.bytes))
 }
 
 // Where code objects have no qualified name, the type of a method's `self` stands in.
@@ -114,7 +121,12 @@ impl Code {
         })
     }
 
-    /// The code object that the kernel side told, unless it is too large to have travelled whole.
+    /// Whether all of a code object travels.
+    pub fn is_told_whole(head: &CodeHead) -> bool {
+        is_whole(&head.name) && is_whole(&head.file) && head.table_len == u64::from(head.table_bytes)
+    }
+
+    /// The code object that the kernel side told, as much of it as travelled.
     pub fn told(layout: &Layout, head: &CodeHead, table: &[u8]) -> Option<Self> {
         Some(Self {
             qualname: qualified(&head.owner, told_text(&head.name, &head.name_text)?),
@@ -148,5 +160,27 @@ impl Code {
             self.first_line,
             instr.checked_sub(self.start)?,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_travel_whole_says_so() {
+        let text = |len, bytes| RawStr {
+            object: 1,
+            len,
+            width: 1,
+            bytes,
+        };
+        assert_eq!(told_text(&text(3, 3), b"abcd").as_deref(), Some("abc"));
+        assert_eq!(told_text(&text(9, 4), b"abcd").as_deref(), Some("abcd..."));
+        assert_eq!(
+            told_text(&text(9, 5), b"abcd"),
+            None,
+            "more than there is room for"
+        );
     }
 }

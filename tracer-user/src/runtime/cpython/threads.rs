@@ -14,8 +14,10 @@ use super::{
 
 /// Threads that are walked.
 const MAX_THREADS: usize = 1 << 16;
+/// How often a stack is walked that changed meanwhile.
+const WALKS: usize = 8;
 /// Frames of one thread that are walked.
-const MAX_FRAMES: usize = 64;
+const MAX_FRAMES: usize = 256;
 /// `FRAME_OWNED_BY_CSTACK` (3.12, 3.13, `internal/pycore_frame.h`), `FRAME_OWNED_BY_INTERPRETER` (from 3.14 on, where another
 /// `_CSTACK` may follow, `internal/pycore_interpframe_structs.h`): the frame under a call from C, no function of the program.
 const OWNED_BY_INTERPRETER: u8 = 3;
@@ -157,6 +159,14 @@ impl<M: Memory> Interpreter<'_, M> {
 
     fn at(&self, link_time: u64) -> u64 {
         self.bias.wrapping_add(link_time)
+    }
+
+    /// The frames of the thread whose state is at `tstate`, innermost first; none when it has ended, or does not stand still.
+    pub fn frames(&self, tstate: u64) -> Option<Vec<RawFrame>> {
+        (0..WALKS).find_map(|_| {
+            let mut frames = Vec::new();
+            matches!(self.walk(tstate, &mut frames), Ok(true)).then_some(frames)
+        })
     }
 
     fn thread(&self, address: u64) -> Result<ThreadState, MemoryError> {
