@@ -21,6 +21,10 @@ pub struct Image {
     pub int_type: u64,
     /// `PyBytes_Type`.
     pub bytes_type: u64,
+    /// `PyByteArray_Type`.
+    pub bytearray_type: u64,
+    /// `PyMemoryView_Type`.
+    pub memoryview_type: u64,
     /// `PyContext_Type`.
     pub context_type: u64,
     /// `PyCFunction_Type`.
@@ -150,6 +154,8 @@ pub const NO_IMAGE: u32 = u32::MAX;
 pub mod target_flag {
     /// Stop the process and its descendants at exec until the agent lets them go on.
     pub const HOLD_AT_EXEC: u32 = 1 << 0;
+    /// Read what the process receives and sends.
+    pub const WIRE: u32 = 1 << 1;
 }
 
 /// Key of the names map.
@@ -359,8 +365,60 @@ pub struct Point {
     pub arguments: u32,
     /// Number of the file that was armed, from 1.
     pub file: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// Of a point of the wire: what is tapped there, one of [`tap`]; else 0.
+    pub tap: u32,
+}
+
+/// What a point of the wire taps: whose bytes they are, and where its arguments are.
+pub mod tap {
+    /// A method of an object that begins with its descriptor: `_socket.socket`, `_io.FileIO`. The data or the buffer is its first argument.
+    pub const OBJECT: u32 = 1;
+    /// A method of `_ssl._SSLSocket`, by whose address the connection is known. The data is its first argument, the buffer its second.
+    pub const TLS: u32 = 2;
+    /// A function whose first argument is a descriptor, the data its second: `posix.read`, `posix.write`.
+    pub const DESCRIPTOR: u32 = 3;
+    /// A method like [`OBJECT`] that sends bytes which are not looked for.
+    pub const UNTOLD: u32 = 4;
+    /// A function like [`DESCRIPTOR`] that sends bytes which are not looked for.
+    pub const UNTOLD_DESCRIPTOR: u32 = 5;
+    /// It returns a tuple that begins with a new descriptor: `_socket.socket._accept`.
+    pub const ACCEPT: u32 = 6;
+}
+
+/// Key of the map of streams.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct WireKey {
+    /// Descriptor, or address of the TLS connection.
+    pub handle: u64,
+    /// Process.
+    pub tgid: u32,
+    /// 1 for a TLS connection.
+    pub tls: u32,
+}
+
+/// What is known of a stream that began like a message.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct WireState {
+    /// Tells it from earlier streams of this handle.
+    pub generation: u32,
+    /// Bits of [`wire_flag`].
+    pub flags: u32,
+}
+
+/// Bits of [`WireState::flags`].
+pub mod wire_flag {
+    /// Something that was received was not told.
+    pub const LOST_IN: u32 = 1 << 0;
+    /// Something that was sent was not told.
+    pub const LOST_OUT: u32 = 1 << 1;
+    /// The process asks here: nothing is told.
+    pub const CLIENT: u32 = 1 << 2;
+    /// It carries JSON, a message a line.
+    pub const LINES: u32 = 1 << 3;
 }
 
 /// Where a method finds its first argument, by its `ml_flags` (CPython `Include/methodobject.h`).
@@ -412,7 +470,7 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 120 + 22 * 4);
+    assert!(size_of::<Image>() == 136 + 22 * 4);
     assert!(size_of::<SlotVar>() == 24);
     assert!(size_of::<Target>() == 56 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
@@ -426,4 +484,6 @@ const _: () = {
     assert!(size_of::<Uses>() == 32);
     assert!(size_of::<ScopeKey>() == 16);
     assert!(size_of::<Point>() == 24);
+    assert!(size_of::<WireKey>() == 16);
+    assert!(size_of::<WireState>() == 8);
 };

@@ -33,6 +33,8 @@ pub const MAX_USED_NAMES: usize = 32;
 pub const MAX_USED_NAME: usize = 24;
 /// Bytes of a code object's line table that travel.
 pub const MAX_CODE_TABLE: usize = 4096;
+/// Room for the bytes of the wire that travel with one message; one of them stays unused.
+pub const MAX_WIRE: usize = 2048;
 /// Interpreter images (distinct ELF files that carry a CPython core) that can be traced at once.
 pub const MAX_IMAGES: u32 = 256;
 /// Probe points over all images.

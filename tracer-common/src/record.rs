@@ -2,7 +2,7 @@
 
 use crate::{
     MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES, MAX_SLOTS, MAX_TEXT,
-    MAX_USED_NAME, MAX_USED_NAMES,
+    MAX_USED_NAME, MAX_USED_NAMES, MAX_WIRE,
 };
 
 /// Kinds of record. The numbers are the wire format between the two halves of one build.
@@ -51,6 +51,12 @@ pub mod kind {
     /// Uses are counted, and a variable was used for the first time, or a value of another type than before was bound to it: `object` is
     /// the variable, `queue` its `var_hash`, value 0 its name, value 1 what is bound, if it is bound.
     pub const USED: u16 = 20;
+    /// Bytes that were received or are about to be sent: a [`super::WireHead`] instead of a record, and the bytes.
+    pub const WIRE: u16 = 21;
+    /// Bytes are about to be sent, which the thread's next [`WIRE`] tells: values by slot.
+    pub const SENDING: u16 = 22;
+    /// A stream that was told of is closed: a [`super::WireHead`] without bytes.
+    pub const WIRE_CLOSED: u16 = 23;
 }
 
 /// Bits of [`Record::flags`].
@@ -292,6 +298,60 @@ pub struct FullCode {
     pub table: [u8; MAX_CODE_TABLE],
 }
 
+/// Bytes of one call that receives or sends. They follow in memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct WireHead {
+    /// [`kind::WIRE`] or [`kind::WIRE_CLOSED`].
+    pub kind: u16,
+    /// Bits of [`wire`].
+    pub flags: u16,
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Which of the streams that had this handle.
+    pub generation: u32,
+    /// Descriptor, or address of the TLS connection.
+    pub handle: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// Where in the call's bytes these stand.
+    pub offset: u64,
+    /// Bytes that the call moved.
+    pub total: u64,
+    /// Bytes that travel.
+    pub bytes: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+/// Bits of [`WireHead::flags`].
+pub mod wire {
+    /// They are sent; else they were received.
+    pub const OUT: u16 = 1 << 0;
+    /// A TLS connection: `handle` is an address.
+    pub const TLS: u16 = 1 << 1;
+    /// JSON, a message a line; else HTTP.
+    pub const LINES: u16 = 1 << 2;
+    /// No more bytes of this call will come.
+    pub const LAST: u16 = 1 << 3;
+    /// Something on this stream, in this direction, was lost before.
+    pub const LOST: u16 = 1 << 4;
+}
+
+/// A [`WireHead`] with room for all bytes that can follow it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "bpf"), derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct FullWire {
+    /// The fixed part.
+    pub head: WireHead,
+    /// The bytes.
+    pub bytes: [u8; MAX_WIRE],
+}
+
 /// Index of the value that a READ, BIND or UNBIND is about.
 pub const VALUE_FOUND: usize = 0;
 /// Index of the default that a READ's caller passed.
@@ -312,5 +372,7 @@ const _: () = {
         size_of::<CodeHead>()
             == 96 + MAX_CODE_NAME + MAX_CODE_FILE + MAX_CODE_OWNER + MAX_USED_NAME * MAX_USED_NAMES
     );
+    assert!(size_of::<WireHead>() == 56);
+    assert!(size_of::<FullWire>() == 56 + MAX_WIRE);
     assert!(size_of::<FullCode>() == size_of::<CodeHead>() + MAX_CODE_TABLE);
 };

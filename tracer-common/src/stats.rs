@@ -32,11 +32,19 @@ pub enum Probe {
     Exit = 12,
     /// Look-ups in a context object: `ctx[var]`, `ctx.get(var)`, `ctx.items()`, `ctx.values()`.
     ContextLookup = 13,
+    /// Methods that send.
+    WireSend = 14,
+    /// Entry of methods that receive.
+    WireReceive = 15,
+    /// Return of the same.
+    WireReceived = 16,
+    /// Methods that end a stream, or begin one with a handle that may have been another's.
+    WireClose = 17,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -51,6 +59,10 @@ impl Probe {
         Self::Exec,
         Self::Exit,
         Self::ContextLookup,
+        Self::WireSend,
+        Self::WireReceive,
+        Self::WireReceived,
+        Self::WireClose,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -70,7 +82,19 @@ impl Probe {
             Self::Exec => "process_exec",
             Self::Exit => "process_exit",
             Self::ContextLookup => "context_lookup",
+            Self::WireSend => "wire_send",
+            Self::WireReceive => "wire_receive",
+            Self::WireReceived => "wire_received",
+            Self::WireClose => "wire_close",
         }
+    }
+
+    /// Whether it reads the wire, which is wanted or not.
+    pub const fn is_wire(self) -> bool {
+        matches!(
+            self,
+            Self::WireSend | Self::WireReceive | Self::WireReceived | Self::WireClose
+        )
     }
 }
 

@@ -43,6 +43,10 @@ mod value;
 #[cfg(target_arch = "bpf")]
 mod vars;
 #[cfg(target_arch = "bpf")]
+mod wire;
+#[cfg(target_arch = "bpf")]
+mod wire_calls;
+#[cfg(target_arch = "bpf")]
 mod zero;
 
 #[cfg(not(target_arch = "bpf"))]

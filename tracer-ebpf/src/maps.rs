@@ -10,8 +10,9 @@ use tracer_common::{
     MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
     config::{
         CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
+        WireKey, WireState,
     },
-    record::{FullCode, FullRecord},
+    record::{FullCode, FullRecord, FullWire},
     stats::{PROBES, ProbeStats},
 };
 
@@ -83,6 +84,32 @@ pub static SCRATCH: HashMap<u32, Scratch> = HashMap::with_max_entries(32_768, BP
 /// What a new entry of [`SCRATCH`] is copied from; all zero.
 #[map]
 pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// Streams that began like a message.
+#[map]
+pub static WIRES: HashMap<WireKey, WireState> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// What each thread is about to receive.
+#[map]
+pub static RECEIVING: HashMap<u32, Receiving> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// What a call that receives was asked for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Receiving {
+    /// The stream.
+    pub stream: WireKey,
+    /// Where the bytes are put; 0 when the call returns them.
+    pub buffer: u64,
+}
+
+/// Where each thread puts bytes of the wire together.
+#[map]
+pub static WIRE_SCRATCH: HashMap<u32, FullWire> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// What a new entry of [`WIRE_SCRATCH`] is copied from; all zero.
+#[map]
+pub static BLANK_WIRE: Array<FullWire> = Array::with_max_entries(1, 0);
 
 /// Counters by program.
 #[map]

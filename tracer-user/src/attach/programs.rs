@@ -15,7 +15,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, global},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, WireKey, WireState, global},
     stats::{PROBES, Probe, ProbeStats},
 };
 
@@ -106,7 +106,7 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 11] = [
+const UPROBES: [(Probe, When); 15] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
@@ -118,6 +118,10 @@ const UPROBES: [(Probe, When); 11] = [
     (Probe::ThreadStart, When::Entry),
     (Probe::Random, When::Entry),
     (Probe::InterpreterStart, When::Entry),
+    (Probe::WireSend, When::Entry),
+    (Probe::WireReceive, When::Entry),
+    (Probe::WireReceived, When::Return),
+    (Probe::WireClose, When::Entry),
 ];
 
 /// The programs that follow processes.
@@ -157,6 +161,8 @@ pub struct Options {
     pub random: bool,
     /// Paths lead on from the values of some variables.
     pub paths: bool,
+    /// Read what some processes receive and send.
+    pub wire: bool,
 }
 
 /// The loaded kernel side. Dropping it detaches everything.
@@ -170,6 +176,7 @@ pub struct Programs {
     recipes: HashMap<MapData, Shared<RecipeKey>, Shared<Recipe>>,
     targets: HashMap<MapData, u32, Shared<Target>>,
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
+    wires: HashMap<MapData, Shared<WireKey>, Shared<WireState>>,
     uses: HashMap<MapData, Shared<UseKey>, Shared<Uses>>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -249,6 +256,7 @@ impl Programs {
             recipes: take(&mut ebpf, "RECIPES")?,
             targets: take(&mut ebpf, "TARGETS")?,
             scopes: take(&mut ebpf, "SCOPES")?,
+            wires: take(&mut ebpf, "WIRES")?,
             uses: take(&mut ebpf, "USES")?,
             stats: take(&mut ebpf, "STATS")?,
             uprobes,
@@ -336,6 +344,16 @@ impl Programs {
         for key in keys {
             // Nobody else removes them now.
             let _ = self.scopes.remove(&key);
+        }
+    }
+
+    /// Forgets the streams of a process that has ended, or is let go.
+    pub fn forget_streams(&mut self, tgid: u32) {
+        let of_process = |key: &Shared<WireKey>| key.0.tgid == tgid;
+        let keys: Vec<_> = self.wires.keys().filter_map(Result::ok).filter(of_process).collect();
+        for key in keys {
+            // It may have been closed meanwhile.
+            let _ = self.wires.remove(&key);
         }
     }
 
@@ -477,6 +495,7 @@ fn load_uprobes(
         let loading: Vec<_> = UPROBES
             .into_iter()
             .filter(|(probe, _)| options.random || *probe != Probe::Random)
+            .filter(|(probe, _)| options.wire || !probe.is_wire())
             .map(|(probe, _)| scope.spawn(move || load(probe)))
             .collect();
         loading

@@ -1,7 +1,7 @@
 //! Which files are armed. A file is looked at once, whatever number of processes map it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
@@ -25,6 +25,7 @@ use crate::{
         core::{Core, CoreError},
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
+        wire::{Part, WireModule},
     },
     target::mapped::Mapped,
 };
@@ -65,6 +66,7 @@ struct Keys {
 enum Known {
     Core(u32),
     Queue,
+    Wire(BTreeSet<Part>),
     Other,
     Refused(String),
 }
@@ -85,6 +87,8 @@ pub struct Armed {
     pub core: Arc<Core>,
     /// Its probes, each with the cost of its dearest point.
     pub probes: BTreeMap<Probe, Cost>,
+    /// What of the wire passes through it.
+    pub wire: BTreeSet<Part>,
 }
 
 /// Why a file could not be armed.
@@ -120,12 +124,22 @@ pub struct Registry {
     points: u32,
     armed_files: u32,
     parsed: u32,
-    random: bool,
+    wire_probes: BTreeMap<Probe, Cost>,
+    wants: Wants,
+}
+
+/// What is armed only where it is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// Ids that programs draw.
+    pub random: bool,
+    /// What processes receive and send.
+    pub wire: bool,
 }
 
 impl Registry {
-    /// Arms files for these programs. `random` says whether ids that programs draw matter.
-    pub fn new(programs: Programs, random: bool) -> Self {
+    /// Arms files for these programs.
+    pub fn new(programs: Programs, wants: Wants) -> Self {
         Self {
             programs,
             files: HashMap::new(),
@@ -134,7 +148,8 @@ impl Registry {
             points: 0,
             armed_files: 0,
             parsed: 0,
-            random,
+            wire_probes: BTreeMap::new(),
+            wants,
         }
     }
 
@@ -169,7 +184,7 @@ impl Registry {
         match self.known(&keys, file) {
             Some(Known::Core(index)) => return Ok(Some(index)),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Queue | Known::Other) => return Ok(None),
+            Some(Known::Queue | Known::Wire(_) | Known::Other) => return Ok(None),
             None => {}
         }
         let bytes = self.read(file, name)?;
@@ -190,7 +205,7 @@ impl Registry {
         }
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
-        points.retain(|point| self.random || point.probe != Probe::Random);
+        points.retain(|point| self.wants.random || point.probe != Probe::Random);
         self.armed_files += 1;
         let mut probes = self.link(file, &points, index)?;
         // Some distributions build `_queue` into the interpreter.
@@ -199,10 +214,12 @@ impl Registry {
             self.queue.extend(&linked);
             probes.extend(linked);
         }
+        let wire = self.link_wire(file, &bytes)?;
         self.images.push(Armed {
             index,
             core: Arc::new(core),
             probes,
+            wire,
         });
         self.learn(keys, Known::Core(index), &points);
         Ok(Some(index))
@@ -214,7 +231,7 @@ impl Registry {
         match self.known(&keys, file) {
             Some(Known::Queue) => return Ok(true),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Core(_) | Known::Other) => return Ok(false),
+            Some(Known::Core(_) | Known::Wire(_) | Known::Other) => return Ok(false),
             None => {}
         }
         let bytes = self.read(file, name)?;
@@ -235,6 +252,43 @@ impl Registry {
                 Err(ArmError::Refused(error.to_string()))
             }
         }
+    }
+
+    /// Arms an extension module that receives or sends; what passes through it.
+    pub fn arm_wire(&mut self, file: &File, name: &str) -> Result<BTreeSet<Part>, ArmError> {
+        let keys = keys(file, name)?;
+        match self.known(&keys, file) {
+            Some(Known::Wire(parts)) => return Ok(parts),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
+            Some(Known::Core(_) | Known::Queue | Known::Other) => return Ok(BTreeSet::new()),
+            None => {}
+        }
+        let bytes = self.read(file, name)?;
+        self.armed_files += 1;
+        let parts = self.link_wire(file, &bytes)?;
+        self.learn(keys, Known::Wire(parts.clone()), &[]);
+        Ok(parts)
+    }
+
+    /// Whether what processes receive and send is wanted of some.
+    pub const fn wants_wire(&self) -> bool {
+        self.wants.wire
+    }
+
+    /// The probes of the wire that are armed, each with the cost of its dearest point.
+    pub const fn wire_probes(&self) -> &BTreeMap<Probe, Cost> {
+        &self.wire_probes
+    }
+
+    /// Links what a file has of the wire, if it is wanted.
+    fn link_wire(&mut self, file: &File, bytes: &[u8]) -> Result<BTreeSet<Part>, ArmError> {
+        if !self.wants.wire {
+            return Ok(BTreeSet::new());
+        }
+        let found = WireModule::inspect(bytes).map_err(|error| ArmError::Refused(error.to_string()))?;
+        let linked = self.link(file, &found.points, NO_IMAGE)?;
+        self.wire_probes.extend(linked);
+        Ok(found.parts.into_iter().collect())
     }
 
     fn read(&mut self, file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
@@ -265,7 +319,7 @@ impl Registry {
                 image,
                 arguments: point.arguments,
                 file: self.armed_files,
-                pad: 0,
+                tap: point.tap,
             };
             self.programs.set_point(self.points, described)?;
             let offset = Offset {

@@ -16,7 +16,7 @@ use aya_obj::generated::{
     bpf_prog_type,
 };
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey},
+    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, WireKey, WireState},
     stats::ProbeStats,
 };
 
@@ -34,7 +34,8 @@ macro_rules! plain {
     };
 }
 plain!(
-    Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, ProbeStats
+    Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, WireKey,
+    WireState, ProbeStats
 );
 
 /// Where a link takes effect.

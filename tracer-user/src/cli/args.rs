@@ -114,6 +114,9 @@ pub struct TraceArgs {
     /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
     pub fail_on: Option<Vec<Kind>>,
+    /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
+    pub wire: Option<bool>,
     /// Serve /metrics at this address, like 127.0.0.1:9464.
     #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -194,8 +197,9 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
-    /// The configuration that these, the environment and the file amount to.
-    pub fn resolve(&self) -> Result<Config, Error> {
+    /// The configuration that these, the environment and the file amount to. `wire` says whether what processes receive and send is
+    /// read, if that is said.
+    pub fn resolve(&self, wire: Option<bool>) -> Result<Config, Error> {
         let file = match &self.config {
             Some(path) => FileConfig::read(path)?,
             None => FileConfig::default(),
@@ -207,6 +211,7 @@ impl WatchArgs {
                 digest: self.digest.clone(),
                 empties: self.empty.clone(),
                 mint: self.mint.clone(),
+                wire,
                 defaults: false,
             },
             reveal: self.reveal,

@@ -21,12 +21,13 @@ use crate::{
     attach::{
         object::BpfObject,
         programs::{AttachError, Options, Programs},
-        registry::Registry,
+        registry::{self, Registry},
     },
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
     report::{clock::Clock, privacy::clean, summary::AtAttach},
     source::ring::{Message, Ring},
+    wire::rules::Rules,
     target::{
         follow::{FollowError, Follower, Notice},
         spawn::{Running, Spawned},
@@ -150,6 +151,8 @@ pub struct Wants {
     pub inventory: bool,
     /// The kernel side counts the uses of all variables.
     pub uses: bool,
+    /// What processes receive and send is read where that is configured; by this key secrets are known.
+    pub wire: Option<[u8; 32]>,
 }
 
 /// One run.
@@ -176,14 +179,24 @@ impl<O: Observer> Session<O> {
             inventory: wants.inventory,
             random,
             paths: sets.iter().any(|set| set.has_paths()),
+            wire: wants.wire.is_some() && sets.iter().any(|set| set.wire),
         };
         let mut programs = Programs::load(&object, options)?;
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
         let ring = Ring::new(programs.ring()?);
-        let mut follower = Follower::new(Registry::new(programs, random), config, sets)?;
+        let armed = registry::Wants {
+            random,
+            wire: options.wire,
+        };
+        let rules = wants
+            .wire
+            .filter(|_| options.wire)
+            .map(|key| Rules::new(&key, &config.credentials));
+        let mut follower = Follower::new(Registry::new(programs, armed), config, sets)?;
         follower.allow_greenlet = target.allow_greenlet;
         let settings = Settings {
             inventory: wants.inventory,
+            wire: rules,
             ..Settings::default()
         };
         Ok(Self {
@@ -256,6 +269,10 @@ impl<O: Observer> Session<O> {
                     follower.record(record, values, events, notices);
                 }
                 Message::Code(head, table) => follower.code(head, table),
+                Message::Wire(head, bytes) => {
+                    last = head.time;
+                    follower.wire(head, bytes, events, notices);
+                }
             });
             self.observer.malformed(self.ring.malformed());
             self.follower
@@ -333,6 +350,12 @@ impl<O: Observer> Session<O> {
         for notice in self.notices.drain(..) {
             match notice {
                 notice @ Notice::Ended { .. } => ended.push(notice),
+                notice @ Notice::Attached { .. } => {
+                    if let Notice::Attached { id, service, .. } = &notice {
+                        self.engine.serves(*id, service);
+                    }
+                    self.observer.notice(notice);
+                }
                 notice => self.observer.notice(notice),
             }
         }

@@ -33,13 +33,18 @@ use crate::{
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     args.target.check("trace")?;
-    let config = args.watch.resolve()?;
+    let config = args.watch.resolve(args.wire)?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
     let clock = session::clock();
-    let report = Report {
+    let privacy = privacy(&config)?;
+    let wants = Wants {
+        wire: Some(privacy.derived_key(b"wire")),
+        ..Wants::default()
+    };
+    let mut report = Report {
         output,
-        privacy: privacy(&config)?,
+        privacy,
         clock,
         metrics: Arc::new(Metrics::new(clock)),
         tally: Tally::default(),
@@ -47,7 +52,11 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         watching: BTreeSet::new(),
         in_use: BTreeSet::new(),
     };
-    let mut session = Session::open(config, Wants::default(), &args.target, report)?;
+    let wire = std::iter::once(&config.watch).chain(config.services.iter().map(|rule| &rule.watch));
+    if wire.into_iter().any(|watch| watch.wire == Some(true)) {
+        report.tally.watch_wire();
+    }
+    let mut session = Session::open(config, wants, &args.target, report)?;
     if let Some(address) = args.listen {
         let report = session.observer();
         let address =

@@ -56,6 +56,9 @@ pub enum ConfigError {
     /// A pattern that no function can match.
     #[error("an empty pattern names no function that mints")]
     EmptyPattern,
+    /// A header without a name.
+    #[error("an empty name is no header of HTTP")]
+    EmptyHeader,
     /// A service rule that says nothing about which processes it is for.
     #[error("[[service]] number {0} has no `match`")]
     NoMatch(usize),
@@ -91,6 +94,7 @@ impl ConfigError {
             Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
             Self::WrongType { key, wanted, .. } => format!("give `{key}` {wanted}"),
             Self::BadVariable(_) => "write NAME, or module:NAME where two variables share a name".into(),
+            Self::EmptyHeader => "give the name of a header, like X-Tenant-Key".into(),
             Self::EmptyPattern => "give a glob like TaskStore.create*".into(),
             Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),
             Self::TooManyVariables { .. } => {

@@ -17,6 +17,8 @@ pub struct FileConfig {
     pub reveal: Option<bool>,
     /// `[privacy] key_file`.
     pub key_file: Option<PathBuf>,
+    /// `[wire] credentials`.
+    pub credentials: Vec<String>,
 }
 
 impl FileConfig {
@@ -40,7 +42,7 @@ impl FileConfig {
         let mut top = Keys::new(
             "the file",
             table,
-            &["privacy", "watch", "service"],
+            &["privacy", "wire", "watch", "service"],
             &["agent", "allow"],
         )?;
         let (mut reveal, mut key_file) = (None, None);
@@ -48,6 +50,13 @@ impl FileConfig {
             let mut keys = Keys::new("[privacy]", privacy, &["reveal", "key_file"], &[])?;
             reveal = keys.boolean("reveal")?;
             key_file = keys.text("key_file")?.map(PathBuf::from);
+        }
+        let credentials = match top.table("wire")? {
+            Some(wire) => Keys::new("[wire]", wire, &["credentials"], &[])?.texts("credentials")?,
+            None => Vec::new(),
+        };
+        if credentials.iter().any(|header| header.trim().is_empty()) {
+            return Err(ConfigError::EmptyHeader);
         }
         let watch = match top.table("watch")? {
             Some(table) => watch(&mut Keys::new("[watch]", table, &WATCH, &NOT_YET)?)?,
@@ -63,13 +72,16 @@ impl FileConfig {
             services: services.collect::<Result<_, _>>()?,
             reveal,
             key_file,
+            credentials,
         })
     }
 }
 
-const WATCH: [&str; 5] = ["identity", "request", "digest", "empty", "mint"];
-const SERVICE: [&str; 7] = ["match", "name", "identity", "request", "digest", "empty", "mint"];
-const NOT_YET: [&str; 3] = ["policy", "wire", "tier"];
+const WATCH: [&str; 6] = ["identity", "request", "digest", "empty", "mint", "wire"];
+const SERVICE: [&str; 8] = [
+    "match", "name", "identity", "request", "digest", "empty", "mint", "wire",
+];
+const NOT_YET: [&str; 2] = ["policy", "tier"];
 
 fn service(number: usize, table: Table) -> Result<ServiceRule, ConfigError> {
     let mut keys = Keys::new("[[service]]", table, &SERVICE, &NOT_YET)?;
@@ -104,6 +116,7 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
         digest: variables("digest")?,
         empties: empties(keys)?,
         mint: keys.texts("mint")?,
+        wire: keys.boolean("wire")?,
         defaults: false,
     })
 }

@@ -46,6 +46,8 @@ pub struct Watch {
     pub empties: Vec<Empty>,
     /// Globs over the qualified names of functions that mint task handles.
     pub mint: Vec<String>,
+    /// Read what the process receives and sends.
+    pub wire: Option<bool>,
     /// Nothing was configured: the well-known names are watched.
     pub defaults: bool,
 }
@@ -94,6 +96,7 @@ impl Watch {
         if !over.mint.is_empty() {
             self.mint.clone_from(&over.mint);
         }
+        self.wire = over.wire.or(self.wire);
         self
     }
 
@@ -103,6 +106,7 @@ impl Watch {
             self = Self {
                 empties: self.empties,
                 mint: self.mint,
+                wire: self.wire,
                 ..Self::well_known()
             };
         }
@@ -204,6 +208,8 @@ pub struct Config {
     pub reveal: bool,
     /// File with the key of the hashes; without one each run makes its own.
     pub key_file: Option<PathBuf>,
+    /// Headers of HTTP that say who asks, besides the usual ones.
+    pub credentials: Vec<String>,
 }
 
 impl Config {
@@ -240,6 +246,7 @@ impl Config {
                 } else {
                     base.mint
                 },
+                wire: base.wire.or(file.watch.wire),
                 ..base
             };
             services.push(ServiceRule {
@@ -252,6 +259,7 @@ impl Config {
             services,
             reveal: overrides.reveal.or(file.reveal).unwrap_or(false),
             key_file: overrides.key_file.clone().or(file.key_file),
+            credentials: file.credentials,
         })
     }
 

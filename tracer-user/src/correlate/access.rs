@@ -193,8 +193,8 @@ impl Target {
         if self.slots.role(asked.slot) == Some(Role::Identity) {
             let identity = asked.value().filter(|_| !asked.nothing);
             let request = self.request(me, key, here.request, identity.as_ref());
-            self.mintings
-                .read(scene!(self, out), out, now, here.scope, &judged);
+            let minting = (here.scope, request.as_ref().map(RequestId::shared));
+            self.mintings.read(scene!(self, out), out, now, minting, &judged);
             match (request, &mut me.undecided) {
                 (Some(request), Some(undecided)) => undecided.last_read = Some((request, judged)),
                 (Some(request), None) => {
@@ -397,7 +397,7 @@ impl Target {
         }
     }
 
-    fn last_read(&mut self, me: &CarrierState, scope: ScopeKey, request: Option<&Value>) -> Before {
+    pub(super) fn last_read(&mut self, me: &CarrierState, scope: ScopeKey, request: Option<&Value>) -> Before {
         let Some(id) = self.request(me, scope, request, None) else {
             return Before::default();
         };
@@ -423,6 +423,7 @@ impl Target {
         Before {
             undecided: others.max_by_key(|(_, read)| read.seq),
             read,
+            request: Some(id.shared()),
         }
     }
 

@@ -8,23 +8,34 @@ use super::{
     reporter::Out,
     settings::Settings,
     target::Target,
+    witness::Witness,
 };
 
 /// Judges the events of any number of targets.
 pub struct Engine {
     settings: Settings,
     targets: BTreeMap<TargetId, Target>,
+    /// What is known of the wire, if it is read.
+    witness: Option<Witness>,
     /// Number of the last finding.
     findings: u64,
 }
 
 impl Engine {
     /// An engine that has seen nothing yet.
-    pub const fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self {
+            witness: settings.wire.clone().map(Witness::new),
             settings,
             targets: BTreeMap::new(),
             findings: 0,
+        }
+    }
+
+    /// A target is part of a service. Those of one service know the same tasks.
+    pub fn serves(&mut self, target: TargetId, service: &str) {
+        if let Some(witness) = &mut self.witness {
+            witness.serves(target, service);
         }
     }
 
@@ -47,6 +58,9 @@ impl Engine {
                 if let Some(target) = self.targets.remove(&event.target) {
                     target.close(&mut out);
                 }
+                if let Some(witness) = &mut self.witness {
+                    witness.exit(event.target);
+                }
             }
             _ => {
                 let target = self
@@ -54,6 +68,9 @@ impl Engine {
                     .entry(event.target)
                     .or_insert_with(|| Target::new(&self.settings, event.carrier, false));
                 target.apply(event, &mut out);
+                if let Some(witness) = &mut self.witness {
+                    witness.look(event, target, &mut out);
+                }
             }
         }
     }

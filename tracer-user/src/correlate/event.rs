@@ -1,8 +1,9 @@
 //! What the engine is told. A runtime's front end translates its observations into these; the engine knows nothing else.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::value::{Found, Held};
+use crate::wire::chunk::{Context, Direction, Transport};
 
 /// A traced process, numbered by the agent; never reused within a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -233,6 +234,54 @@ pub struct Event {
     pub what: What,
 }
 
+/// A stream of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    /// What carries it.
+    pub transport: Transport,
+    /// File descriptor, or address of the TLS connection.
+    pub number: u64,
+    /// Which of those that had this number or address.
+    pub generation: u32,
+}
+
+/// Bytes of a call that receives or sends; see [`crate::wire::chunk::Chunk`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes {
+    /// The stream.
+    pub stream: Handle,
+    /// Which way.
+    pub direction: Direction,
+    /// Where in the call's bytes these stand.
+    pub offset: u64,
+    /// How many bytes the call moves.
+    pub total: u64,
+    /// No more bytes of this call will come.
+    pub last: bool,
+    /// Calls on this stream, in this direction, were lost before this one.
+    pub lost_before: bool,
+    /// The bytes.
+    pub bytes: Box<[u8]>,
+    /// The carrier's context, where that matters and could be read.
+    pub context: Option<Arc<Context>>,
+}
+
+// Bytes on the wire hold credentials.
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bytes")
+            .field("stream", &self.stream)
+            .field("direction", &self.direction)
+            .field("offset", &self.offset)
+            .field("total", &self.total)
+            .field("last", &self.last)
+            .field("lost_before", &self.lost_before)
+            .field("bytes", &self.bytes.len())
+            .field("context", &self.context)
+            .finish()
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -379,6 +428,10 @@ pub enum What {
         /// Where.
         stack: Arc<Stack>,
     },
+    /// Bytes of a call that receives or sends.
+    Wire(Box<Bytes>),
+    /// A stream was closed.
+    WireClosed(Handle),
     /// Events of this target were lost, or its state could not be read, between its event before and its next.
     Gap {
         /// How many events, if they could be counted.

@@ -3,7 +3,9 @@
 use super::{
     event::{Primitive, Site, Slot, TargetId},
     finding::{Finding, names},
+    ledger::PollOutcome,
 };
+use crate::wire::reason::Reason;
 
 /// How a read was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +72,12 @@ pub enum Table {
     Returns,
     /// Requests.
     Requests,
+    /// Streams whose bytes are read.
+    Streams,
+    /// Requests of the wire that wait for their response.
+    OpenRequests,
+    /// Tasks.
+    Tasks,
 }
 
 names!(ReadResult { Own => "own", Foreign => "foreign", Empty => "empty", Unreadable => "unreadable", Unjudged => "unjudged" });
@@ -81,7 +89,8 @@ names!(Attribution {
     Misattributed => "misattributed",
     Unknown => "unknown",
 });
-names!(Table { Submits => "submits", Carriers => "carriers", Returns => "returns", Requests => "requests" });
+names!(Table { Submits => "submits", Carriers => "carriers", Returns => "returns", Requests => "requests",
+    Streams => "streams", OpenRequests => "open_requests", Tasks => "tasks" });
 
 /// One fact about one target.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +126,10 @@ pub enum FactKind {
     BleedAge(u64),
     /// A task was minted.
     Mint(Attribution),
+    /// A task was polled.
+    Poll(PollOutcome),
+    /// Bytes of the wire gave no facts.
+    Unparsed(Reason),
     /// Pool workers whose base scope holds an identity, from now on.
     Squatting(u64),
     /// Entries of a table, from now on.

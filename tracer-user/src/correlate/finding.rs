@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{
     event::{Carrier, Primitive, Site, Slot, Stack, TargetId},
+    ledger::Party,
     value::Value,
 };
+use crate::wire::secret::Fingerprint;
 
 /// Kinds of finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +24,10 @@ pub enum Kind {
     UnattributedTask,
     /// A task was minted after its request's last identity read was foreign.
     MisattributedTask,
+    /// A task was shown to a principal other than the one that got its handle.
+    ForeignPoll,
+    /// The principal that got a task's handle was told that there is no such task.
+    OwnerRefused,
 }
 
 /// How much it matters.
@@ -88,6 +94,8 @@ names!(Kind {
     BlackHoleReturn => "black_hole_return",
     UnattributedTask => "unattributed_task",
     MisattributedTask => "misattributed_task",
+    ForeignPoll => "foreign_poll",
+    OwnerRefused => "owner_refused",
 });
 names!(Severity { Warning => "warning", Critical => "critical" });
 names!(Confidence { Confirmed => "confirmed", Suspected => "suspected" });
@@ -103,8 +111,12 @@ impl Kind {
     /// How much it matters.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Bleed | Self::UnattributedTask | Self::MisattributedTask => Severity::Critical,
-            Self::Squat | Self::BlackHoleRead | Self::BlackHoleReturn => Severity::Warning,
+            Self::Bleed | Self::UnattributedTask | Self::MisattributedTask | Self::ForeignPoll => {
+                Severity::Critical
+            }
+            Self::Squat | Self::BlackHoleRead | Self::BlackHoleReturn | Self::OwnerRefused => {
+                Severity::Warning
+            }
         }
     }
 }
@@ -151,6 +163,19 @@ pub struct Mint {
     pub site: Option<Site>,
     /// What the program announced: the task's id.
     pub announced: Option<Value>,
+    /// The handle, if it was seen.
+    pub handle: Option<Fingerprint>,
+}
+
+/// The poll that a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// The task's handle.
+    pub handle: Fingerprint,
+    /// Who got it.
+    pub owner: Party,
+    /// Who asked for it.
+    pub poller: Party,
 }
 
 /// One finding.
@@ -170,9 +195,9 @@ pub struct Finding {
     pub target: TargetId,
     /// The carrier that read, left the bind, or minted.
     pub carrier: Carrier,
-    /// The variable.
-    pub slot: Slot,
-    /// Its name.
+    /// The variable; none if it takes none to see it.
+    pub slot: Option<Slot>,
+    /// Its name; empty if there is none.
     pub slot_name: Arc<str>,
     /// The item's number in its target; none outside items.
     pub item: Option<u64>,
@@ -190,6 +215,8 @@ pub struct Finding {
     pub read: Option<Read>,
     /// The mint.
     pub mint: Option<Mint>,
+    /// The poll.
+    pub poll: Option<Box<Poll>>,
     /// No event was lost between the first evidence and the last, nor in the second before.
     pub window_complete: bool,
 }

@@ -3,7 +3,7 @@
 use super::{
     event::{Carrier, TargetId},
     fact::{Attribution, ReadResult},
-    finding::{Confidence, Severity, names},
+    finding::{Confidence, Kind, names},
     table::Table,
     value::{Sameness, Value},
 };
@@ -29,36 +29,6 @@ pub struct Told {
     pub last_read: Option<(ReadResult, Confidence)>,
     /// The identity that the context held. None if it may be another request's: that would make two principals look like one.
     pub identity: Option<Value>,
-}
-
-/// What is wrong with a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TaskKind {
-    /// It was minted after its request's last identity read found nothing.
-    UnattributedTask,
-    /// It was minted after its request's last identity read was foreign.
-    MisattributedTask,
-    /// It was shown to a principal other than the one that got its handle.
-    ForeignPoll,
-    /// The principal that got its handle was told that there is no such task.
-    OwnerRefused,
-}
-
-names!(TaskKind {
-    UnattributedTask => "unattributed_task",
-    MisattributedTask => "misattributed_task",
-    ForeignPoll => "foreign_poll",
-    OwnerRefused => "owner_refused",
-});
-
-impl TaskKind {
-    /// How much it matters.
-    pub const fn severity(self) -> Severity {
-        match self {
-            Self::UnattributedTask | Self::MisattributedTask | Self::ForeignPoll => Severity::Critical,
-            Self::OwnerRefused => Severity::Warning,
-        }
-    }
 }
 
 /// How a poll ended.
@@ -102,7 +72,7 @@ pub struct Party {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskFinding {
     /// What.
-    pub kind: TaskKind,
+    pub kind: Kind,
     /// How sure.
     pub confidence: Confidence,
     /// The task.
@@ -237,8 +207,8 @@ impl TaskLedger {
         }
         let (attribution, kind) = match last_read.map(|(result, _)| result) {
             Some(ReadResult::Own) => (Attribution::Attributed, None),
-            Some(ReadResult::Empty) => (Attribution::Unattributed, Some(TaskKind::UnattributedTask)),
-            Some(ReadResult::Foreign) => (Attribution::Misattributed, Some(TaskKind::MisattributedTask)),
+            Some(ReadResult::Empty) => (Attribution::Unattributed, Some(Kind::UnattributedTask)),
+            Some(ReadResult::Foreign) => (Attribution::Misattributed, Some(Kind::MisattributedTask)),
             Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => (Attribution::Unknown, None),
         };
         out.push(TaskFact::Minted(attribution));
@@ -304,7 +274,7 @@ impl TaskLedger {
         let outcome = PollOutcome::ForeignServed;
         out.push(TaskFact::Polled { outcome, judged });
         out.push(TaskFact::Finding(Box::new(TaskFinding {
-            kind: TaskKind::ForeignPoll,
+            kind: Kind::ForeignPoll,
             confidence,
             task,
             owner,
@@ -332,7 +302,7 @@ impl TaskLedger {
                 let outcome = PollOutcome::OwnerRefused;
                 out.push(TaskFact::Polled { outcome, judged });
                 out.push(TaskFact::Finding(Box::new(TaskFinding {
-                    kind: TaskKind::OwnerRefused,
+                    kind: Kind::OwnerRefused,
                     confidence,
                     task: id,
                     owner: task.owner.clone(),

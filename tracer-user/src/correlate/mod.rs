@@ -28,6 +28,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod value;
+mod witness;
 
 pub use engine::Engine;
 pub use settings::Settings;

@@ -66,6 +66,15 @@ impl Scene<'_> {
     /// A finding whose first evidence is the event `since`; its number is given when it is let out.
     pub(super) fn finding(&self, kind: Kind, now: Now, slot: Slot, since: u64) -> Finding {
         Finding {
+            slot: Some(slot),
+            slot_name: self.slots.name(slot),
+            ..self.finding_of_none(kind, now, since)
+        }
+    }
+
+    /// The same, about no variable.
+    pub(super) fn finding_of_none(&self, kind: Kind, now: Now, since: u64) -> Finding {
+        Finding {
             number: 0,
             kind,
             confidence: Confidence::Confirmed,
@@ -73,8 +82,8 @@ impl Scene<'_> {
             time: now.time,
             target: self.target,
             carrier: now.carrier,
-            slot,
-            slot_name: Arc::clone(&self.slots.name(slot)),
+            slot: None,
+            slot_name: Arc::from(""),
             item: None,
             expected: None,
             found: None,
@@ -83,6 +92,7 @@ impl Scene<'_> {
             bind: None,
             read: None,
             mint: None,
+            poll: None,
             window_complete: self
                 .last_gap
                 .is_none_or(|gap| gap.seq < since && now.time.saturating_sub(gap.time) > AROUND),

@@ -75,6 +75,16 @@ pub(super) struct RequestId {
     object: Option<RequestKey>,
 }
 
+impl RequestId {
+    /// What a request goes by in all contexts that were copied from its own.
+    pub(super) fn shared(&self) -> RequestKey {
+        match (&self.exact, &self.object) {
+            (RequestKey::Scope(..), Some(object)) => object.clone(),
+            (exact, _) => exact.clone(),
+        }
+    }
+}
+
 /// Who bound an identity object.
 #[derive(Debug)]
 struct Owner {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::value::{Content, Value};
+use crate::wire::rules::Rules;
 
 /// What the operator decides about the engine.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// Whether it is told what happens at each site that hands work over.
     pub inventory: bool,
+    /// How what targets receive and send is read; none if it is not.
+    pub wire: Option<Rules>,
 }
 
 /// A value that counts as nothing: the content of a `str`, an `int` as Python prints it, `""` or `b""`, `{}`, `[]` or `()` for a

@@ -57,7 +57,7 @@ pub(super) struct Target {
     pub(super) undecided: BTreeSet<Carrier>,
     /// Number of its last item.
     items: u64,
-    seq: u64,
+    pub(super) seq: u64,
     pub(super) last_gap: Option<Loss>,
     /// A carrier's past may be forgotten.
     forgetful: bool,
@@ -103,7 +103,7 @@ impl Target {
             data: Table::new(bounds.submits),
             returns: Returns::new(bounds.returns),
             requests: Requests::new(bounds.requests, from_start),
-            mintings: Mintings::default(),
+            mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
             undecided: BTreeSet::new(),
             items: 0,
             seq: 0,
@@ -134,7 +134,9 @@ impl Target {
         };
         self.overdue(now.time, out);
         match &event.what {
-            What::Attach { .. } | What::Exit { .. } => {}
+            What::Attach { .. } | What::Exit { .. } | What::WireClosed(_) => {}
+            // Whoever receives is not in the request's context yet: that tells nothing of a carrier.
+            What::Wire(bytes) if bytes.context.is_none() => {}
             What::Variable {
                 slot,
                 name,
@@ -214,6 +216,12 @@ impl Target {
             | What::Unbind { .. }
             | What::Random { .. }
             | What::TaskMinted { .. } => self.access(&mut me, now, what, out),
+            What::Wire(bytes) => {
+                if let Some(context) = &bytes.context {
+                    self.enter(&mut me, now, context.scope, out);
+                    self.learn_all(&mut me, context.scope, &context.held, out);
+                }
+            }
             What::End => {
                 self.end(&mut me, now.carrier, out);
                 return;

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     event::{Carrier, Frame, Named, Scope, Site, Stack},
     fact::{Attribution, FactKind, ReadResult},
-    finding::{Evidence, Kind, Mint},
+    finding::{Evidence, Finding, Kind, Mint},
     reporter::{Now, Out, Scene},
-    request::IdentityRead,
+    request::{IdentityRead, RequestKey},
+    table::Table,
     value::Value,
 };
 
@@ -22,6 +23,8 @@ pub(super) const PATIENCE: u64 = 1_000_000_000;
 #[derive(Debug)]
 struct Minting {
     scope: Scope,
+    /// The request that it is part of, if that is known.
+    request: Option<RequestKey>,
     function: Arc<str>,
     offset: u64,
     inner: Vec<(u64, u64)>,
@@ -48,6 +51,8 @@ pub(super) struct Before {
     pub(super) read: Option<IdentityRead>,
     /// A later one on a thread that may yet turn out to be no part of the request.
     pub(super) undecided: Option<(Carrier, IdentityRead)>,
+    /// The request, if it is known.
+    pub(super) request: Option<RequestKey>,
 }
 
 /// A mint, and what decides whose it is.
@@ -61,12 +66,15 @@ pub(super) struct MintEvent {
 }
 
 /// Mints that are not judged yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mintings {
     /// Activations of minting functions, by carrier and address.
     active: BTreeMap<(Carrier, u64), Minting>,
     /// Mints that depend on what a thread turns out to be.
     waiting: Vec<MintEvent>,
+    /// Where the wire is read, too: of each request the mints that one of the two witnesses has told and the other has not; below 0 it
+    /// is the wire that has told them.
+    told_once: Option<Table<RequestKey, i64>>,
 }
 
 /// The outermost minting frame of a stack, with what runs inside of it.
@@ -81,6 +89,46 @@ fn minting_frame(stack: &Stack) -> Option<(&Frame, Vec<(u64, u64)>)> {
 }
 
 impl Mintings {
+    /// `wire` bounds how many requests are remembered whose mints are seen on the wire, too.
+    pub(super) fn new(wire: Option<usize>) -> Self {
+        Self {
+            active: BTreeMap::new(),
+            waiting: Vec::new(),
+            told_once: wire.map(Table::new),
+        }
+    }
+
+    /// The wire shows a mint of this request. Whether it was told already.
+    pub(super) fn seen_on_wire(&mut self, scene: Scene<'_>, out: &mut Out<'_>, before: &Before) -> bool {
+        let Some(request) = &before.request else {
+            return false;
+        };
+        // The handle is there: whatever minted it is over.
+        let mut over: Vec<_> = self
+            .active
+            .iter()
+            .filter(|(_, minting)| minting.request.as_ref() == Some(request))
+            .map(|(key, _)| *key)
+            .collect();
+        over.truncate(1);
+        self.close(scene, out, over);
+        self.told_by(Some(request), -1)
+    }
+
+    /// One of the witnesses, 1 or -1, sees a mint of a request. Whether the other one has told it.
+    fn told_by(&mut self, request: Option<&RequestKey>, witness: i64) -> bool {
+        let (Some(table), Some(request)) = (&mut self.told_once, request) else {
+            return false;
+        };
+        let balance = table.get(request).copied().unwrap_or(0);
+        if balance + witness == 0 {
+            table.remove(request);
+        } else {
+            table.insert(request.clone(), balance + witness);
+        }
+        balance.signum() == -witness
+    }
+
     /// Judges the activations that are over, now that the carrier shows this stack in this scope.
     pub(super) fn look(
         &mut self,
@@ -135,7 +183,7 @@ impl Mintings {
         scene: Scene<'_>,
         out: &mut Out<'_>,
         now: Now,
-        scope: Scope,
+        (scope, request): (Scope, Option<RequestKey>),
         stack: &Stack,
     ) -> Option<(&mut Minting, Option<Site>)> {
         let (frame, inner) = minting_frame(stack)?;
@@ -153,6 +201,7 @@ impl Mintings {
         }
         let minting = self.active.entry(key).or_insert_with(|| Minting {
             scope,
+            request,
             function: Arc::clone(&frame.site.function),
             offset: frame.offset,
             inner: Vec::new(),
@@ -172,11 +221,11 @@ impl Mintings {
         scene: Scene<'_>,
         out: &mut Out<'_>,
         now: Now,
-        scope: Scope,
+        (scope, request): (Scope, Option<RequestKey>),
         read: &IdentityRead,
     ) {
         let stack = Arc::clone(&read.read.stack);
-        if let Some((minting, site)) = self.activation(scene, out, now, scope, &stack) {
+        if let Some((minting, site)) = self.activation(scene, out, now, (scope, request), &stack) {
             minting.first_read.get_or_insert(Draw {
                 now,
                 site,
@@ -196,12 +245,14 @@ impl Mintings {
         stack: &Stack,
         before: Before,
     ) {
-        let Some((minting, site)) = self.activation(scene, out, now, scope, stack) else {
+        let request = before.request.clone();
+        let Some((minting, site)) = self.activation(scene, out, now, (scope, request), stack) else {
             return;
         };
         minting.draws.push(Draw { now, site, before });
         if minting.draws.len() > DRAWS {
-            let event = minting.draws.remove(0).event(minting.under.as_ref());
+            let request = minting.request.clone();
+            let event = minting.draws.remove(0).event(minting.under.as_ref(), request);
             self.judge(scene, out, event);
         }
     }
@@ -211,7 +262,8 @@ impl Mintings {
         if event.before.undecided.is_some() && self.waiting.len() < PENDING {
             self.waiting.push(event);
         } else {
-            judge(scene, out, &event, event.before.read.as_ref());
+            let read = event.before.read.clone();
+            self.conclude(scene, out, &event, read.as_ref());
         }
     }
 
@@ -220,32 +272,39 @@ impl Mintings {
         for draw in self.active.values_mut().flat_map(|minting| &mut minting.draws) {
             draw.before.undecided.take_if(|(of, _)| *of == carrier);
         }
-        self.settle(
-            |c| c == carrier,
-            |event| judge(scene, out, event, event.before.read.as_ref()),
-        );
+        for event in self.settled(|c| c == carrier) {
+            self.conclude(scene, out, &event, event.before.read.as_ref());
+        }
     }
 
     /// Judges the mints that waited for a thread that is decided by now, as part of its request.
     pub(super) fn decided(&mut self, scene: Scene<'_>, out: &mut Out<'_>, decided: impl Fn(Carrier) -> bool) {
-        self.settle(decided, |event| {
+        for event in self.settled(decided) {
             let read = event.before.undecided.as_ref().map(|(_, read)| read);
-            judge(scene, out, event, read);
-        });
+            self.conclude(scene, out, &event, read);
+        }
     }
 
-    fn settle(&mut self, over: impl Fn(Carrier) -> bool, mut then: impl FnMut(&MintEvent)) {
-        self.waiting.retain(|event| {
-            let settled = event
-                .before
-                .undecided
-                .as_ref()
-                .is_none_or(|(carrier, _)| over(*carrier));
-            if settled {
-                then(event);
-            }
-            !settled
-        });
+    /// Takes out the mints that waited for threads of which this holds.
+    fn settled(&mut self, over: impl Fn(Carrier) -> bool) -> Vec<MintEvent> {
+        let settled = |event: &mut MintEvent| {
+            let undecided = event.before.undecided.as_ref();
+            undecided.is_none_or(|(carrier, _)| over(*carrier))
+        };
+        self.waiting.extract_if(.., settled).collect()
+    }
+
+    /// Judges a mint, unless the wire has told it.
+    fn conclude(
+        &mut self,
+        scene: Scene<'_>,
+        out: &mut Out<'_>,
+        event: &MintEvent,
+        read: Option<&IdentityRead>,
+    ) {
+        if !self.told_by(event.before.request.as_ref(), 1) {
+            judge(scene, out, event, read);
+        }
     }
 
     /// What was lost may have decided: all that is pending is unknown.
@@ -271,20 +330,24 @@ impl Minting {
         };
         draws
             .into_iter()
-            .map(|draw| draw.event(self.under.as_ref()))
+            .map(|draw| draw.event(self.under.as_ref(), self.request.clone()))
             .collect()
     }
 }
 
 impl Draw {
     /// The mint, decided by a read under the minting function first.
-    fn event(self, under: Option<&IdentityRead>) -> MintEvent {
+    fn event(self, under: Option<&IdentityRead>, request: Option<RequestKey>) -> MintEvent {
         let before = match under {
             Some(read) => Before {
                 read: Some(read.clone()),
                 undecided: None,
+                request,
             },
-            None => self.before,
+            None => Before {
+                request,
+                ..self.before
+            },
         };
         MintEvent {
             now: self.now,
@@ -311,18 +374,26 @@ fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&I
         Attribution::Attributed | Attribution::Unknown => return,
     };
     let Some(read) = read else { return };
-    let mut finding = scene.finding(kind, event.now, read.slot, read.seq);
-    finding.confidence = read.confidence;
+    let mint = Mint {
+        site: event.site.clone(),
+        announced: event.announced.clone(),
+        handle: None,
+    };
+    let mut finding = finding_of(scene, kind, event.now, read, mint);
     finding.evidence = event.evidence;
+    out.say(FactKind::Finding(Box::new(finding)));
+}
+
+/// The finding that a mint is, by the read that decides.
+pub(super) fn finding_of(scene: Scene<'_>, kind: Kind, now: Now, read: &IdentityRead, mint: Mint) -> Finding {
+    let mut finding = scene.finding(kind, now, read.slot, read.seq);
+    finding.confidence = read.confidence;
     finding.item = read.item;
     finding.expected.clone_from(&read.expected);
     finding.found.clone_from(&read.found);
     finding.hop.clone_from(&read.hop);
     finding.bind.clone_from(&read.bind);
     finding.read = Some(read.read.clone());
-    finding.mint = Some(Mint {
-        site: event.site.clone(),
-        announced: event.announced.clone(),
-    });
-    out.say(FactKind::Finding(Box::new(finding)));
+    finding.mint = Some(mint);
+    finding
 }

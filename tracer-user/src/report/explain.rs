@@ -5,7 +5,7 @@ mod articles;
 use std::fmt::Display;
 
 pub use self::articles::{Article, article, document};
-use super::finding::{ExportedFinding, Site};
+use super::finding::{ExportedFinding, Party, Site, Task};
 use crate::correlate::finding::Kind;
 
 /// How work takes its context along.
@@ -65,6 +65,37 @@ pub fn sentence(finding: &ExportedFinding) -> String {
                 handed_over(finding)
             )
         }
+        Kind::ForeignPoll => format!(
+            "the state of {} was shown to {}, although its handle had been given to {}.",
+            handle(finding),
+            party(finding, |task| task.poller.as_ref()),
+            party(finding, |task| task.owner.as_ref())
+        ),
+        Kind::OwnerRefused => format!(
+            "{} asked for {} and was told that there is no such task, although {} had been given its handle.",
+            party(finding, |task| task.poller.as_ref()),
+            handle(finding),
+            party(finding, |task| task.owner.as_ref())
+        ),
+    }
+}
+
+/// The task, by its handle.
+fn handle(finding: &ExportedFinding) -> String {
+    let handle = finding.task.as_ref().and_then(|task| task.handle.as_ref());
+    handle.map_or_else(|| "a task".to_owned(), |handle| format!("task #{handle}"))
+}
+
+/// Somebody who has to do with the task.
+fn party(finding: &ExportedFinding, which: impl Fn(&Task) -> Option<&Party>) -> String {
+    let Some(party) = finding.task.as_ref().and_then(which) else {
+        return "somebody".to_owned();
+    };
+    let credential = party.credential.as_ref();
+    let credential = credential.map_or_else(|| "nobody".to_owned(), |hash| format!("credential #{hash}"));
+    match &party.identity {
+        Some(identity) => format!("{credential} ({identity})"),
+        None => credential,
     }
 }
 
@@ -111,6 +142,16 @@ pub fn fix(finding: &ExportedFinding) -> String {
             "take the owner from the request itself, not from what a worker thread happens to hold; hand the work over \
              with its context{hop}: {along}; revoke or re-own the task."
         ),
+        (Kind::ForeignPoll, _) => {
+            "store the owner with the task when it is minted, refuse to mint without one, and compare it with who asks before \
+             anything of the task is shown."
+                .to_owned()
+        }
+        (Kind::OwnerRefused, _) => {
+            "look at what the task was minted with: the owner belongs to the request that asks for the task, not to the thread \
+             that stores it; and all processes of a service need one store."
+                .to_owned()
+        }
     }
 }
 

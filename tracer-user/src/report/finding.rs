@@ -12,6 +12,7 @@ use super::{
 use crate::correlate::{
     event,
     finding::{Finding, Kind, Source, names},
+    ledger,
 };
 
 /// What executes a target.
@@ -109,6 +110,28 @@ pub struct Task {
     pub site: Option<Site>,
     /// What the program announced about it.
     pub announced: Option<Rendered>,
+    /// Keyed hash of its handle, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handle: Option<String>,
+    /// Of a poll: who got the handle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Party>,
+    /// Of a poll: who asked for the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poller: Option<Party>,
+}
+
+/// Somebody who got a task's handle, or asked for the task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Party {
+    /// The thread that answered.
+    pub tid: u32,
+    /// Keyed hash of the request's credentials.
+    pub credential: Option<String>,
+    /// What the context of the response held.
+    pub identity: Option<Rendered>,
+    /// Nanoseconds from the response to the finding.
+    pub age_ns: u64,
 }
 
 /// A finding as it leaves the agent.
@@ -134,7 +157,8 @@ pub struct ExportedFinding {
     pub tid: u32,
     /// What executes the target.
     pub runtime: &'static str,
-    /// The watched variable.
+    /// The watched variable; empty, and null in JSON, if it takes none to see it.
+    #[serde(serialize_with = "unless_empty")]
     pub slot: String,
     /// What should have been found.
     pub expected: Option<Rendered>,
@@ -164,6 +188,19 @@ impl Serialize for Kind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
+}
+
+fn party(party: &ledger::Party, now: u64, privacy: &Privacy) -> Party {
+    Party {
+        tid: party.carrier.0,
+        credential: party.credential.map(|credential| credential.whole.to_string()),
+        identity: party.identity.as_ref().map(|value| privacy.render(value)),
+        age_ns: now.saturating_sub(party.time),
+    }
+}
+
+fn unless_empty<S: Serializer>(text: &String, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(text).filter(|text| !text.is_empty()).serialize(serializer)
 }
 
 impl ExportedFinding {
@@ -207,10 +244,23 @@ impl ExportedFinding {
                     .map(|frame| Site::from(&frame.site))
                     .collect(),
             }),
-            task: finding.mint.as_ref().map(|mint| Task {
-                site: site(&mint.site),
-                announced: render(&mint.announced),
-            }),
+            task: match (&finding.mint, &finding.poll) {
+                (Some(mint), _) => Some(Task {
+                    site: site(&mint.site),
+                    announced: render(&mint.announced),
+                    handle: mint.handle.map(|handle| handle.to_string()),
+                    owner: None,
+                    poller: None,
+                }),
+                (None, Some(poll)) => Some(Task {
+                    site: None,
+                    announced: None,
+                    handle: Some(poll.handle.to_string()),
+                    owner: Some(party(&poll.owner, finding.time, privacy)),
+                    poller: Some(party(&poll.poller, finding.time, privacy)),
+                }),
+                (None, None) => None,
+            },
             container: None,
             window_complete: finding.window_complete,
             explain: String::new(),

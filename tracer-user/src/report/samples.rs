@@ -9,9 +9,11 @@ use super::{
 };
 use crate::correlate::{
     event::{self, Carrier, Frame, Primitive, Slot, Stack, TargetId},
-    finding::{Bind, Confidence, Evidence, Finding, Hop, Kind, Mint, Read, Source},
+    finding::{Bind, Confidence, Evidence, Finding, Hop, Kind, Mint, Poll, Read, Source},
+    ledger::Party,
     value::{Content, Prefix, Value},
 };
+use crate::wire::secret::{Credential, Hasher, Tag};
 
 /// The wall clock of the tests: their monotonic time starts at 2026-01-02 03:04:05.
 pub const CLOCK: Clock = Clock {
@@ -77,6 +79,7 @@ pub fn finding(kind: Kind) -> Finding {
     let mint = Some(Mint {
         site: Some(site("TaskStore.create", 51)),
         announced: Some(text("t-17")),
+        handle: None,
     });
     let mut finding = Finding {
         number: 7,
@@ -86,7 +89,7 @@ pub fn finding(kind: Kind) -> Finding {
         time: 123_456_000,
         target: TargetId(1),
         carrier: Carrier(4250),
-        slot: Slot(0),
+        slot: Some(Slot(0)),
         slot_name: "tenant".into(),
         item: Some(4),
         expected: Some(text("globex")),
@@ -101,6 +104,7 @@ pub fn finding(kind: Kind) -> Finding {
         bind: None,
         read: None,
         mint: None,
+        poll: None,
         window_complete: true,
     };
     match kind {
@@ -118,8 +122,32 @@ pub fn finding(kind: Kind) -> Finding {
             (finding.source, finding.bind) = (Some(Source::Residue), bind);
             (finding.read, finding.mint) = (read, mint);
         }
+        Kind::ForeignPoll | Kind::OwnerRefused => {
+            (finding.slot, finding.slot_name, finding.hop) = (None, "".into(), None);
+            (finding.expected, finding.found, finding.item) = (None, None, None);
+            finding.poll = Some(Box::new(poll(kind)));
+        }
     }
     finding
+}
+
+/// A poll of a task that was minted three seconds before, by its owner or somebody else.
+fn poll(kind: Kind) -> Poll {
+    let hasher = Hasher::new(&[1; 32]);
+    let party = |token: &str, time| Party {
+        time,
+        target: TargetId(1),
+        carrier: Carrier(4250),
+        request: Some(1),
+        credential: Credential::of(&hasher, &[(b"authorization", token.as_bytes())]),
+        identity: Some(text(token)),
+    };
+    let poller = if kind == Kind::ForeignPoll { "globex" } else { "acme" };
+    Poll {
+        handle: hasher.hash(Tag::Task, &[b"t-17"]),
+        owner: party("acme", 100_000_000),
+        poller: party(poller, 123_456_000),
+    }
 }
 
 pub fn export(finding: &Finding, reveal: bool) -> ExportedFinding {

@@ -158,6 +158,8 @@ pub struct Summary {
     pub tasks: BTreeMap<&'static str, u64>,
     /// Polls by outcome; none while the wire is not watched.
     pub polls: Option<BTreeMap<&'static str, u64>>,
+    /// Bytes of the wire that gave no facts, by reason; none while the wire is not watched.
+    pub unparsed: Option<BTreeMap<&'static str, u64>>,
     /// Events.
     pub events: Events,
     /// What tracing cost.

@@ -16,7 +16,9 @@ use crate::correlate::{
     event::{Primitive, Slot, TargetId},
     fact::{Attribution, Fact, FactKind, Place, ReadResult, Table},
     finding::Kind,
+    ledger::PollOutcome,
 };
+use crate::wire::reason::Reason as Unparsed;
 
 /// Variables that are named when none of the watched ones was seen.
 const LISTED: usize = 12;
@@ -40,6 +42,10 @@ pub struct Tally {
     reads: BTreeMap<ReadResult, u64>,
     binds: BTreeMap<Place, u64>,
     tasks: BTreeMap<Attribution, u64>,
+    /// Whether what targets receive and send is read.
+    wire: bool,
+    polls: BTreeMap<PollOutcome, u64>,
+    unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
     kernel: ProbeStats,
     malformed: u64,
@@ -69,6 +75,11 @@ struct Target {
 }
 
 impl Tally {
+    /// What targets receive and send is read.
+    pub const fn watch_wire(&mut self) {
+        self.wire = true;
+    }
+
     /// A target is traced from now on. `missing` are the probes that it needs and does not have.
     pub fn attached(&mut self, id: TargetId, info: TargetInfo, missing: impl IntoIterator<Item = Probe>) {
         let missing = missing.into_iter().collect();
@@ -243,6 +254,8 @@ impl Tally {
             }
             FactKind::Data => *self.hops.entry(Primitive::Unknown).or_default() += 1,
             FactKind::Mint(attribution) => *self.tasks.entry(*attribution).or_default() += 1,
+            FactKind::Poll(outcome) => *self.polls.entry(*outcome).or_default() += 1,
+            FactKind::Unparsed(reason) => *self.unparsed.entry(*reason).or_default() += 1,
             FactKind::Gap(lost) => {
                 if let Some(target) = target {
                     target.gaps += 1;
@@ -297,7 +310,12 @@ impl Tally {
             reads: counts(ReadResult::ALL, ReadResult::name, &self.reads),
             binds: counts(Place::ALL, Place::name, &self.binds),
             tasks: counts(Attribution::ALL, Attribution::name, &self.tasks),
-            polls: None,
+            polls: self
+                .wire
+                .then(|| counts(PollOutcome::ALL, PollOutcome::name, &self.polls)),
+            unparsed: self
+                .wire
+                .then(|| counts(Unparsed::ALL, Unparsed::name, &self.unparsed)),
             events: Events {
                 received: self.received,
                 lost: losses(&self.kernel)

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    finding::{ExportedFinding, Site},
+    finding::{ExportedFinding, Party, Site},
     groups::{Group, Groups},
     summary::{Summary, Verdict},
     wrap::wrap,
@@ -47,7 +47,7 @@ impl Text {
             let kind = self.paint(kind_style(finding.kind), finding.kind.name());
             format!(
                 "{kind} of {} again, as {first}: {count} times so far\n",
-                finding.slot
+                subject(finding)
             )
         })
     }
@@ -71,7 +71,7 @@ impl Text {
             "whose",
             format!(
                 "{} in {}, process {}, thread {} ({})",
-                finding.slot, finding.service, finding.pid, finding.tid, finding.runtime
+                subject(finding), finding.service, finding.pid, finding.tid, finding.runtime
             ),
         );
         let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -120,7 +120,20 @@ impl Text {
                 .announced
                 .as_ref()
                 .map_or_else(String::new, |task| format!(", announced as {task}"));
-            row("task", place(task.site.as_ref()) + &announced);
+            let handle = task
+                .handle
+                .as_ref()
+                .map_or_else(String::new, |handle| format!(", handle #{handle}"));
+            let site = match (&task.site, &task.handle) {
+                (None, Some(_)) => "seen on the wire".to_owned(),
+                (site, _) => place(site.as_ref()),
+            };
+            row("task", site + &announced + &handle);
+            for (label, party) in [("owner", &task.owner), ("asked", &task.poller)] {
+                if let Some(party) = party {
+                    row(label, who(party));
+                }
+            }
         }
         row("sure", sure(finding));
         row("fix", finding.fix.clone());
@@ -166,6 +179,9 @@ impl Text {
         row("tasks", counts(&summary.tasks));
         if let Some(polls) = &summary.polls {
             row("polls", counts(polls));
+        }
+        if let Some(unparsed) = &summary.unparsed {
+            row("unparsed", counts(unparsed));
         }
         row(
             "events",
@@ -239,7 +255,7 @@ impl Text {
             "{} {} of {} in {}, {} confirmed\n",
             self.paint(Style::new().bold(), format_args!("{:>6} x", group.count)),
             self.paint(kind_style(first.kind), first.kind.name()),
-            first.slot,
+            subject(first),
             first.service,
             group.confirmed,
         );
@@ -291,8 +307,26 @@ fn place(site: Option<&Site>) -> String {
     site.map_or_else(|| "(place not known)".to_owned(), ToString::to_string)
 }
 
+/// What a finding is about.
+fn subject(finding: &ExportedFinding) -> &str {
+    if finding.slot.is_empty() { "a task" } else { &finding.slot }
+}
+
+fn who(party: &Party) -> String {
+    let credential = party
+        .credential
+        .as_ref()
+        .map_or_else(|| "no credential".to_owned(), |hash| format!("credential #{hash}"));
+    let identity = party
+        .identity
+        .as_ref()
+        .map_or_else(String::new, |identity| format!(", identity {identity}"));
+    format!("{credential}{identity}, answered on thread {} {} before", party.tid, duration(party.age_ns))
+}
+
 fn sure(finding: &ExportedFinding) -> String {
     let evidence = match finding.evidence {
+        "observed" if finding.task.as_ref().is_some_and(|task| task.owner.is_some()) => "read on the wire",
         "observed" => "read from the process's memory",
         "claimed" => "announced by the program",
         _ => "concluded",

@@ -1,6 +1,7 @@
 //! CPython's front end: what one process's records mean to the engine.
 
 mod steps;
+mod streams;
 mod watched;
 
 use std::{
@@ -36,6 +37,7 @@ use crate::{
         threads::Interpreter,
         value::{found, type_name},
     },
+    wire::chunk::Context,
 };
 
 /// Types whose names are kept for one target.
@@ -85,6 +87,8 @@ pub struct Frontend {
     sites: Sites,
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
+    /// Under which context each thread is about to send.
+    sending: HashMap<u32, Arc<Context>>,
     /// Threads that take their work by hand.
     by_hand: HandWorkers,
     lost: u64,
@@ -123,6 +127,7 @@ impl Frontend {
             sites: Sites::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
+            sending: HashMap::new(),
             by_hand: HandWorkers::default(),
             lost: process.lost,
             from_start: process.from_start,
@@ -216,6 +221,9 @@ impl Frontend {
             if !matches!(record.kind, kind::READ | kind::VAR) {
                 return;
             }
+        } else if record.flags & flag::UNREADABLE != 0 && record.kind == kind::SENDING {
+            self.sending.remove(&record.tid);
+            return;
         } else if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
             // The record is here, only what it says is not known: the losses by reason count it as unreadable.
             out.push(self.event(time, tid, What::Gap { lost: 0 }));
@@ -324,8 +332,17 @@ impl Frontend {
                 stack: self.stack(record),
             },
             kind::SCOPE_END => What::ScopeEnd { scope },
+            kind::SENDING => {
+                let context = Context {
+                    scope,
+                    held: self.held(values),
+                };
+                self.sending.insert(record.tid, Arc::new(context));
+                return None;
+            }
             kind::EXITED => {
                 self.queues.remove(&record.tid);
+                self.sending.remove(&record.tid);
                 self.by_hand.ended(record.tid);
                 What::End
             }

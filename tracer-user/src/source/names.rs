@@ -51,6 +51,8 @@ pub struct NameSet {
     pub names: Vec<WatchedName>,
     /// Whether the operator chose none, and the well-known ones are watched.
     pub defaults: bool,
+    /// Whether what these processes receive and send is read.
+    pub wire: bool,
     mints: Vec<(WildMatch, WildMatch)>,
 }
 
@@ -105,6 +107,7 @@ impl NameSet {
             number,
             names,
             defaults: watch.defaults,
+            wire: watch.wire.unwrap_or(false),
             mints,
         }
     }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
-use tracer_common::record::{CodeHead, RawValue, Record, kind};
+use tracer_common::record::{CodeHead, RawValue, Record, WireHead, kind};
 
 /// The reader's end of the ring.
 pub struct Ring {
@@ -50,12 +50,20 @@ pub enum Message<'a> {
     Record(&'a Record, &'a [RawValue]),
     /// A code object, ahead of the first record that names it, and as much of its line table as travels.
     Code(&'a CodeHead, &'a [u8]),
+    /// Bytes of a stream, or its end.
+    Wire(&'a WireHead, &'a [u8]),
 }
 
 /// Takes a message apart. None when its size is not what it announces, which only another build's kernel side can cause.
 pub fn decode(bytes: &[u8]) -> Option<Message<'_>> {
     let (kind, _) = bytes.split_at_checked(size_of::<u16>())?;
-    if bytemuck::pod_read_unaligned::<u16>(kind) == kind::CODE {
+    let kind = bytemuck::pod_read_unaligned::<u16>(kind);
+    if matches!(kind, kind::WIRE | kind::WIRE_CLOSED) {
+        let (head, rest) = bytes.split_at_checked(size_of::<WireHead>())?;
+        let head: &WireHead = bytemuck::try_from_bytes(head).ok()?;
+        return Some(Message::Wire(head, rest.get(..head.bytes as usize)?));
+    }
+    if kind == kind::CODE {
         let (head, rest) = bytes.split_at_checked(size_of::<CodeHead>())?;
         let head: &CodeHead = bytemuck::try_from_bytes(head).ok()?;
         return Some(Message::Code(head, rest.get(..head.table_bytes as usize)?));

@@ -14,7 +14,7 @@ use super::{follow::FollowError, maps::Mapping, process::Process};
 use crate::{
     attach::registry::{ArmError, Armed, Registry},
     elf::{Elf, read_loaded},
-    runtime::cpython::find,
+    runtime::cpython::{find, wire::Part},
 };
 
 fn armed(registry: &Registry, index: u32) -> &Armed {
@@ -86,18 +86,72 @@ pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[M
     let Some(minor) = registry.image(image).map(|armed| armed.core.version.minor) else {
         return false;
     };
+    // The program and its library may have a standard library each.
+    cores(process, maps).iter().fold(false, |armed, core| {
+        queue_beside(registry, process, core, minor) | armed
+    })
+}
+
+/// Where a process has its cores, as it sees them.
+fn cores(process: &Process, maps: &[Mapping]) -> BTreeSet<PathBuf> {
     let places = maps
         .iter()
         .filter(|m| m.is_file() && m.executable)
         .filter(|m| m.file_name().starts_with(b"libpython") || m.file_name().starts_with(b"python"));
-    let cores: BTreeSet<PathBuf> = places
+    places
         .flat_map(Mapping::candidates)
         .map(|path| process.seen_from_inside(Path::new(OsStr::from_bytes(&path))))
-        .collect();
-    // The program and its library may have a standard library each.
-    cores.iter().fold(false, |armed, core| {
-        queue_beside(registry, process, core, minor) | armed
-    })
+        .collect()
+}
+
+/// Arms the modules with which a process that maps this image receives and sends, where they are mapped or will be mapped from. The
+/// parts that cannot be read.
+pub(super) fn wire(registry: &mut Registry, process: &Process, maps: &[Mapping], image: u32) -> Vec<Part> {
+    let Some((minor, own)) = registry
+        .image(image)
+        .map(|armed| (armed.core.version.minor, armed.wire.clone()))
+    else {
+        return Part::ALL.to_vec();
+    };
+    let mut found = own;
+    for module in Part::ALL.into_iter().filter(|part| !found.contains(part)).filter_map(Part::module).collect::<Vec<_>>() {
+        found.append(&mut mapped_wire(registry, process, maps, module));
+        for core in &cores(process, maps) {
+            found.append(&mut wire_beside(registry, process, core, minor, module));
+        }
+    }
+    Part::ALL.into_iter().filter(|part| !found.contains(part)).collect()
+}
+
+fn mapped_wire(registry: &mut Registry, process: &Process, maps: &[Mapping], module: &str) -> BTreeSet<Part> {
+    let start = format!("{module}.");
+    let mapped = maps
+        .iter()
+        .find(|m| m.is_file() && m.executable && m.file_name().starts_with(start.as_bytes()));
+    let file = mapped.and_then(|mapping| process.open_mapped(mapping).ok());
+    file.and_then(|file| registry.arm_wire(&file, module).ok())
+        .unwrap_or_default()
+}
+
+fn wire_beside(registry: &mut Registry, process: &Process, core: &Path, minor: u32, module: &str) -> BTreeSet<Part> {
+    let mut armed = BTreeSet::new();
+    for path in find::extension_modules(module, core, minor) {
+        if let Ok(file) = process.open_in_root(&path) {
+            armed.append(&mut registry.arm_wire(&file, module).unwrap_or_default());
+        }
+    }
+    armed
+}
+
+/// Arms what receives and sends beside the core of a program that has not started yet.
+fn early_wire(registry: &mut Registry, process: &Process, core: &Path, image: u32) {
+    let (minor, own) = {
+        let armed = armed(registry, image);
+        (armed.core.version.minor, armed.wire.clone())
+    };
+    for module in Part::ALL.into_iter().filter(|part| !own.contains(part)).filter_map(Part::module).collect::<Vec<_>>() {
+        wire_beside(registry, process, core, minor, module);
+    }
 }
 
 /// Arms a `_queue` module that a process has mapped from where none was expected. True when it was not armed before: what it did
@@ -146,6 +200,7 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
         let minor = armed(registry, index).core.version.minor;
         queue_beside(registry, process, &exe, minor);
+        early_wire(registry, process, &exe, index);
         return Ok(true);
     }
     for path in libpythons(process, &file, &exe) {
@@ -155,6 +210,7 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         if let Some(index) = registry.arm_core(&file, &path.to_string_lossy())? {
             let minor = armed(registry, index).core.version.minor;
             queue_beside(registry, process, &path, minor);
+            early_wire(registry, process, &path, index);
             return Ok(true);
         }
     }

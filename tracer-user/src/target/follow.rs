@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tracer_common::{
     MAX_SLOTS,
     config::{NO_IMAGE, SlotVar, Target, target_flag},
-    record::{CodeHead, RawValue, Record, flag, kind},
+    record::{CodeHead, RawValue, Record, WireHead, flag, kind},
     stats::Probe,
 };
 
@@ -189,6 +189,9 @@ impl Follower {
                 });
                 if record.flags & flag::LAST != 0 {
                     self.registry.programs.forget_scopes(pid);
+                    if self.registry.wants_wire() {
+                        self.registry.programs.forget_streams(pid);
+                    }
                     self.ended(pid, record.time, events, notices);
                     self.processes.remove(&pid);
                 }
@@ -267,6 +270,21 @@ impl Follower {
         let process = self.processes.get_mut(&head.tgid);
         if let Some(frontend) = process.and_then(|p| p.frontend.as_mut()) {
             frontend.code(head, table);
+        }
+    }
+
+    /// Takes in bytes of a process's stream, or its end.
+    pub fn wire(
+        &mut self,
+        head: &WireHead,
+        bytes: &[u8],
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) {
+        self.tell(head.tgid, head.time, events, notices);
+        let told = self.processes.get_mut(&head.tgid).filter(|p| !p.untold);
+        if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {
+            frontend.wire(head, bytes, events);
         }
     }
 
@@ -356,6 +374,7 @@ impl Follower {
                 && target.names != set.number
             {
                 target.names = set.number;
+                target.flags = target.flags & !target_flag::WIRE | wire_flag(&set);
                 if let Err(error) = self.registry.programs.add_target(pid, target) {
                     notices.push(Notice::Failed {
                         pid,
@@ -418,6 +437,9 @@ impl Follower {
         } else {
             arm::mapped_queue(&mut self.registry, &process, &maps, image)
         };
+        if set.wire && !maps.is_empty() {
+            notices.extend(self.arm_wire(&process, &maps, image));
+        }
         let frontend = Frontend::new(
             self.number(),
             Interpreted {
@@ -432,6 +454,19 @@ impl Follower {
         );
         frontend.introduce(record.time, events);
         self.follow(frontend, service, queue, None, record.time, notices);
+    }
+
+    /// Arms what a process receives and sends with, and says what of it cannot be read.
+    fn arm_wire(&mut self, process: &Process, maps: &[Mapping], image: u32) -> Option<Notice> {
+        let missing = arm::wire(&mut self.registry, process, maps, image);
+        if missing.is_empty() {
+            return None;
+        }
+        let names: Vec<_> = missing.iter().map(|part| part.name()).collect();
+        Some(Notice::Remark {
+            pid: process.pid(),
+            text: format!("the wire is not read through {}: no such module was found", names.join(", ")),
+        })
     }
 
     fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
@@ -488,8 +523,13 @@ impl Follower {
         if queue {
             probes.extend(self.registry.queue_probes());
         }
+        let wire = frontend.names.wire;
+        if wire {
+            probes.extend(self.registry.wire_probes());
+        }
         let missing = NEEDED
             .into_iter()
+            .chain(Probe::ALL.into_iter().filter(|probe| wire && probe.is_wire()))
             .filter(|probe| !probes.contains_key(probe))
             .collect();
         Notice::Attached {
@@ -548,6 +588,11 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
     );
 }
 
+/// Whether what these processes receive and send is read, as the kernel side knows it.
+const fn wire_flag(names: &NameSet) -> u32 {
+    if names.wire { target_flag::WIRE } else { 0 }
+}
+
 fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {
     let mut slots = [SlotVar::default(); MAX_SLOTS];
     for (to, from) in slots.iter_mut().zip(known) {
@@ -564,7 +609,7 @@ fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar])
         lost: 0,
         image,
         names: names.number,
-        flags,
+        flags: flags | wire_flag(names),
         request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
         module_bias: 0,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::correlate::{
     event::{Carrier, Scope, TargetId},
-    value::{Held, Value},
+    value::Held,
 };
 
 /// A stream of bytes of one process.
@@ -47,8 +47,6 @@ pub struct Context {
     pub scope: Scope,
     /// What it held.
     pub held: Held,
-    /// The value of the `request` slot.
-    pub request: Option<Value>,
 }
 
 /// Bytes of one call that receives or sends.

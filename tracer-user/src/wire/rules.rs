@@ -36,12 +36,13 @@ impl Default for Bounds {
 
 impl Rules {
     /// The headers that everybody uses, and those that are configured.
-    pub fn new(key: &[u8; 32], configured: &[&str]) -> Self {
-        let known = ["authorization", "x-api-key"].into_iter();
+    pub fn new(key: &[u8; 32], configured: &[impl AsRef<str>]) -> Self {
+        let known = ["authorization", "x-api-key"];
         Self {
             hasher: Hasher::new(key),
             credentials: known
-                .chain(configured.iter().copied())
+                .into_iter()
+                .chain(configured.iter().map(AsRef::as_ref))
                 .map(str::to_ascii_lowercase)
                 .collect(),
             bounds: Bounds::default(),

@@ -9,7 +9,8 @@ use crate::{
         event::{Carrier, TargetId},
         fact::{Attribution, ReadResult},
         finding::Confidence,
-        ledger::{PollOutcome, Realm, TaskFact, TaskKind, TaskLedger, Told},
+        finding::Kind,
+        ledger::{PollOutcome, Realm, TaskFact, TaskLedger, Told},
         testing::text,
     },
     wire::{
@@ -122,7 +123,7 @@ impl World {
         )
     }
 
-    fn found(&self) -> Vec<(TaskKind, Confidence)> {
+    fn found(&self) -> Vec<(Kind, Confidence)> {
         self.facts
             .iter()
             .filter_map(|fact| match fact {
@@ -151,12 +152,12 @@ fn a_mint_is_judged_by_the_last_read_before_it() {
         (
             Some(ReadResult::Empty),
             Attribution::Unattributed,
-            Some(TaskKind::UnattributedTask),
+            Some(Kind::UnattributedTask),
         ),
         (
             Some(ReadResult::Foreign),
             Attribution::Misattributed,
-            Some(TaskKind::MisattributedTask),
+            Some(Kind::MisattributedTask),
         ),
         (Some(ReadResult::Unreadable), Attribution::Unknown, None),
         (Some(ReadResult::Unjudged), Attribution::Unknown, None),
@@ -181,7 +182,7 @@ fn another_subjects_token_is_foreign_and_a_refreshed_one_is_not() {
         .get("t", jwt("acme", 2), Told::default());
     assert_eq!(world.found(), []);
     world.get("t", jwt("globex", 1), Told::default());
-    assert_eq!(world.found(), [(TaskKind::ForeignPoll, Confidence::Confirmed)]);
+    assert_eq!(world.found(), [(Kind::ForeignPoll, Confidence::Confirmed)]);
     assert_eq!(
         world.polls(),
         [(PollOutcome::Served, true), (PollOutcome::ForeignServed, true)]
@@ -202,7 +203,7 @@ fn opaque_credentials_need_the_identity_too() {
             .get("t", bearer("Bearer b"), asks);
         world.found()
     };
-    let foreign = |confidence| vec![(TaskKind::ForeignPoll, confidence)];
+    let foreign = |confidence| vec![(Kind::ForeignPoll, confidence)];
     assert_eq!(
         poll(Told::default(), Told::default()),
         foreign(Confidence::Suspected)
@@ -249,7 +250,7 @@ fn refusals() {
         .refuse(Method::TaskResult, "t", jwt("acme", 1));
     assert_eq!(world.found(), []);
     world.refuse(Method::GetTask, "t", jwt("acme", 2));
-    assert_eq!(world.found(), [(TaskKind::OwnerRefused, Confidence::Confirmed)]);
+    assert_eq!(world.found(), [(Kind::OwnerRefused, Confidence::Confirmed)]);
     let mut other = World::default();
     let no = Outcome::Refused { unknown: false };
     other
@@ -302,7 +303,7 @@ fn acknowledgements_and_lists() {
         );
     assert_eq!(
         world.found(),
-        [(TaskKind::ForeignPoll, Confidence::Suspected)],
+        [(Kind::ForeignPoll, Confidence::Suspected)],
         "it shows no state"
     );
     world.facts.clear();
@@ -313,7 +314,7 @@ fn acknowledgements_and_lists() {
     world.answer(Method::ListTasks, "", jwt("acme", 1), all, Told::default());
     assert_eq!(
         world.found(),
-        [(TaskKind::ForeignPoll, Confidence::Confirmed)],
+        [(Kind::ForeignPoll, Confidence::Confirmed)],
         "one a request"
     );
 }
@@ -463,8 +464,8 @@ proptest! {
             }
             world.time -= SECOND;
             match (serves, errs) {
-                (true, true) => expected.push((TaskKind::ForeignPoll, Confidence::Confirmed)),
-                (false, true) => expected.push((TaskKind::OwnerRefused, Confidence::Confirmed)),
+                (true, true) => expected.push((Kind::ForeignPoll, Confidence::Confirmed)),
+                (false, true) => expected.push((Kind::OwnerRefused, Confidence::Confirmed)),
                 _ => {}
             }
         }

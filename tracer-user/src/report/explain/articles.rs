@@ -34,6 +34,8 @@ pub const fn article(kind: Kind) -> &'static Article {
         Kind::BlackHoleReturn => &BLACK_HOLE_RETURN,
         Kind::UnattributedTask => &UNATTRIBUTED_TASK,
         Kind::MisattributedTask => &MISATTRIBUTED_TASK,
+        Kind::ForeignPoll => &FOREIGN_POLL,
+        Kind::OwnerRefused => &OWNER_REFUSED,
     }
 }
 
@@ -156,6 +158,46 @@ pool.submit(create)                          # owner=\"acme\"",
              tasks that were created at the site that is named since the time of the first finding.",
     not_reported: "A task whose request never read an identity (counted as unknown); a task that is created after the request \
                    has read its own identity.",
+};
+
+const FOREIGN_POLL: Article = Article {
+    kind: Kind::ForeignPoll,
+    title: "a task was shown to somebody else than the one who got its handle",
+    meaning: "Who holds a handle sees the task's state, its result, and can often cancel it. Here somebody did who is not the one it \
+              was given to. Treat it as a security incident until you know better.",
+    how: "The store asks whether it has the handle and not whose it is, or the owner that it compares with was empty when the task was \
+          minted: nobody equals nobody.",
+    example: "def get_task(task_id):
+    task = store[task_id]
+    if task.owner is None or task.owner == tenant.get(None):    # None: anyone
+        return task",
+    proof: "On the wire: a task's handle was given to one principal in a response, and a later tasks/get (or tasks/result, tasks/update, \
+            tasks/cancel, tasks/list) of another principal was answered with it. Confirmed: the two credentials are tokens of different \
+            subjects, or they differ and so do the identities in the contexts under which the two responses were written. Suspected: they \
+            differ, and nothing says whose they are; or the answer says no more than that it was done.",
+    remedy: "Store the owner with the task, from the request that mints it, and refuse to mint without one. Compare it with who asks \
+             before anything is shown, and answer a foreign handle as an unknown one. Then look at what the poll that is named was told.",
+    not_reported: "A poll of a principal whose token was refreshed (issuer and subject, or client, agree); polls without credentials, as \
+                   over pipes; a handle that was given to several principals; a task that was minted before bleedtrace came.",
+};
+
+const OWNER_REFUSED: Article = Article {
+    kind: Kind::OwnerRefused,
+    title: "the owner of a task was told that there is no such task",
+    meaning: "The work was done, or is still being done, and whoever asked for it cannot get at it.",
+    how: "The task was stored for somebody else (see misattributed_task) or for nobody, the store lost it, or another process of the \
+          service answers, which never had it.",
+    example: "def create_task():                      # in a pool thread
+    store[task_id] = Task(owner=tenant.get(None))    # None, or an earlier request's
+
+def get_task(task_id):
+    if store[task_id].owner != tenant.get():
+        raise UnknownTask(task_id)",
+    proof: "On the wire: a principal got a task's handle, asked for the task with tasks/get, and was refused as for an unknown one \
+            (error -32602, or HTTP 404). The task was not cancelled, and its ttl had not passed.",
+    remedy: "Look at what the task was minted with: an unattributed or misattributed task of the same time has the same cause. If there \
+             is none, see to it that all processes of the service share the store, and that it keeps tasks for as long as it has promised.",
+    not_reported: "A refusal of somebody else; one after the ttl, or after tasks/cancel; any other error.",
 };
 
 impl Article {

@@ -3,7 +3,7 @@
 use crate::correlate::event::What;
 
 /// Names of the engine's events.
-pub const EVENTS: [&str; 16] = [
+pub const EVENTS: [&str; 18] = [
     "attach",
     "existing",
     "variable",
@@ -20,6 +20,8 @@ pub const EVENTS: [&str; 16] = [
     "task_minted",
     "gap",
     "exit",
+    "wire",
+    "wire_closed",
 ];
 
 /// The name of one.
@@ -41,6 +43,8 @@ pub const fn event_name(what: &What) -> &'static str {
         What::TaskMinted { .. } => 13,
         What::Gap { .. } => 14,
         What::Exit { .. } => 15,
+        What::Wire(_) => 16,
+        What::WireClosed(_) => 17,
     };
     EVENTS[at]
 }

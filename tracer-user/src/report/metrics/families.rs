@@ -67,6 +67,10 @@ families! {
         "Binds of a watched variable, by where they were made.";
     TASKS = Counter "bleedtrace_tasks_minted_total" ["service", "attribution"] "tasks":
         "Durable task handles that were created, by whose they are.";
+    POLLS = Counter "bleedtrace_task_polls_total" ["service", "outcome"] "polls":
+        "Requests for a task, as the wire shows them, by how they were answered.";
+    UNPARSED = Counter "bleedtrace_wire_unparsed_total" ["service", "reason"] "messages":
+        "Messages and parts of streams on the wire that gave no facts.";
     WAIT = Histogram "bleedtrace_handoff_wait_seconds" ["service"] "seconds":
         "Time from a handoff to the moment a worker took it.";
     BUSY = Histogram "bleedtrace_worker_busy_seconds" ["service"] "seconds":

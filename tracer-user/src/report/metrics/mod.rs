@@ -25,8 +25,9 @@ use crate::correlate::{
     event::{Primitive, TargetId, What},
     fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult, Table},
     finding::{Confidence, Finding, Kind, Source, names},
+    ledger::PollOutcome,
 };
-use crate::elf::Cost;
+use crate::{elf::Cost, wire::reason::Reason};
 
 /// Which way a value did not go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct Metrics {
     reads: IntCounterVec,
     binds: IntCounterVec,
     tasks: IntCounterVec,
+    polls: IntCounterVec,
+    unparsed: IntCounterVec,
     wait: HistogramVec,
     busy: HistogramVec,
     targets: IntGaugeVec,
@@ -118,6 +121,8 @@ impl Metrics {
             reads: counters(&families::READS),
             binds: counters(&families::BINDS),
             tasks: counters(&families::TASKS),
+            polls: counters(&families::POLLS),
+            unparsed: counters(&families::UNPARSED),
             wait: histograms(&families::WAIT, WORK_SECONDS),
             busy: histograms(&families::BUSY, WORK_SECONDS),
             targets: gauges(&families::TARGETS),
@@ -185,6 +190,12 @@ impl Metrics {
         for attribution in Attribution::ALL {
             self.tasks.with_label_values(&[service, attribution.name()]);
         }
+        for outcome in PollOutcome::ALL {
+            self.polls.with_label_values(&[service, outcome.name()]);
+        }
+        for reason in Reason::ALL {
+            self.unparsed.with_label_values(&[service, reason.name()]);
+        }
         self.wait.with_label_values(&[service]);
         self.busy.with_label_values(&[service]);
     }
@@ -248,6 +259,16 @@ impl Metrics {
                     .with_label_values(&[&*self.service(service), attribution.name()])
                     .inc();
             }
+            FactKind::Poll(outcome) => {
+                self.polls
+                    .with_label_values(&[&*self.service(service), outcome.name()])
+                    .inc();
+            }
+            FactKind::Unparsed(reason) => {
+                self.unparsed
+                    .with_label_values(&[&*self.service(service), reason.name()])
+                    .inc();
+            }
             FactKind::Squatting(workers) => {
                 let service = self.service(service);
                 self.state()
@@ -287,7 +308,11 @@ impl Metrics {
             }
             Kind::BlackHoleRead => Direction::Read,
             Kind::BlackHoleReturn => Direction::Return,
-            Kind::Squat | Kind::UnattributedTask | Kind::MisattributedTask => return,
+            Kind::Squat
+            | Kind::UnattributedTask
+            | Kind::MisattributedTask
+            | Kind::ForeignPoll
+            | Kind::OwnerRefused => return,
         };
         self.black_holes
             .with_label_values(&[service, slot, direction.name()])

@@ -377,6 +377,8 @@ fn image(file: &Elf<'_>, layout: &Layout, runtime: u64) -> Result<Image, Unsuppo
         str_type: export(file, "PyUnicode_Type")?,
         int_type: export(file, "PyLong_Type")?,
         bytes_type: export(file, "PyBytes_Type")?,
+        bytearray_type: export(file, "PyByteArray_Type")?,
+        memoryview_type: export(file, "PyMemoryView_Type")?,
         context_type: export(file, "PyContext_Type")?,
         cfunction_type: export(file, "PyCFunction_Type")?,
         function_type: export(file, "PyFunction_Type")?,

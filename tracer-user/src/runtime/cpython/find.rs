@@ -30,10 +30,15 @@ const MAX_CANDIDATES: usize = 256;
 
 /// Where the `_queue` extension module of the core at `core` may be, best guess first.
 pub fn queue_modules(core: &Path, minor: u32) -> Vec<PathBuf> {
+    extension_modules("_queue", core, minor)
+}
+
+/// Where an extension module of the standard library of the core at `core` may be, best guess first.
+pub fn extension_modules(module: &str, core: &Path, minor: u32) -> Vec<PathBuf> {
     let names = [
-        format!("_queue.cpython-3{minor}-x86_64-linux-gnu.so"),
-        format!("_queue.cpython-3{minor}-x86_64-linux-musl.so"),
-        "_queue.so".to_owned(),
+        format!("{module}.cpython-3{minor}-x86_64-linux-gnu.so"),
+        format!("{module}.cpython-3{minor}-x86_64-linux-musl.so"),
+        format!("{module}.so"),
     ];
     let own = core.ancestors().skip(2).take(MAX_PREFIX_DEPTH);
     let mut candidates = Vec::new();

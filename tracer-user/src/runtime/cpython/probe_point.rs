@@ -20,6 +20,8 @@ pub struct ProbePoint {
     pub file_offset: u64,
     /// Convention of a method's arguments; one of [`arguments`].
     pub arguments: u32,
+    /// Of a point of the wire: what is tapped; one of [`tracer_common::config::tap`]. Else 0.
+    pub tap: u32,
     /// What a hit costs.
     pub cost: Cost,
 }
@@ -128,6 +130,7 @@ impl ProbePoint {
             vaddr,
             file_offset,
             arguments,
+            tap: 0,
             cost: placement.cost,
         })
     }

@@ -55,6 +55,9 @@ impl Follower {
         };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let (set, service) = self.identify(&process)?;
+        if set.wire {
+            notices.extend(self.arm_wire(&process, &maps, index));
+        }
         let memory = ProcessMemory::new(process.memory()?);
         let core = self
             .registry

@@ -5,7 +5,8 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     correlate::{
         event::Carrier,
-        ledger::{PollOutcome, Realm, TaskFact, TaskKind, TaskLedger, Told},
+        finding::Kind,
+        ledger::{PollOutcome, Realm, TaskFact, TaskLedger, Told},
     },
     wire::{
         chunk::{Chunk, Direction},
@@ -330,7 +331,7 @@ fn a_server_that_lists_everybodys_tasks() {
         })
         .collect();
     let [finding] = found[..] else { panic!("{found:?}") };
-    assert_eq!(finding.kind, TaskKind::ForeignPoll);
+    assert_eq!(finding.kind, Kind::ForeignPoll);
     let asked = facts.iter().find_map(|fact| match fact {
         Fact::Request(request) => finding
             .poller
@@ -362,5 +363,5 @@ fn the_same_exchange_with_another_credential_is_a_foreign_poll() {
             _ => None,
         })
         .collect();
-    assert_eq!(found, [(TaskKind::ForeignPoll, true)]);
+    assert_eq!(found, [(Kind::ForeignPoll, true)]);
 }

@@ -1,0 +1,227 @@
+//! What the wire says, joined with what contexts held: whose the tasks are that requests mint and poll (rules 9, 12 and 15).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    event::{Bytes, Event, Handle, Role, TargetId, What},
+    fact::{FactKind, Table},
+    finding::{Kind, Mint, Poll},
+    hop::ScopeKey,
+    item::{Verdict, judge},
+    ledger::{Realm, TaskFact, TaskFinding, TaskLedger, Told},
+    reporter::{Now, Out},
+    slots::held,
+    target::{Target, scene},
+    task::{Before, finding_of},
+    value::{Found, Value},
+};
+use crate::wire::{
+    Wire,
+    chunk::{Chunk, Context, StreamKey},
+    fact::{Bounded, Fact, Outcome, Response, Side},
+    rules::Rules,
+};
+
+/// Reads what targets receive and send.
+pub(super) struct Witness {
+    wire: Wire,
+    ledger: TaskLedger,
+    services: BTreeMap<Arc<str>, Realm>,
+    realms: BTreeMap<TargetId, Realm>,
+    said: Vec<Fact>,
+}
+
+impl Witness {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            wire: Wire::new(rules),
+            ledger: TaskLedger::default(),
+            services: BTreeMap::new(),
+            realms: BTreeMap::new(),
+            said: Vec::new(),
+        }
+    }
+
+    /// A target is part of a service.
+    pub(super) fn serves(&mut self, target: TargetId, service: &str) {
+        let next = Realm(self.services.len() as u32);
+        let realm = *self.services.entry(Arc::from(service)).or_insert(next);
+        self.realms.insert(target, realm);
+    }
+
+    /// A target ended, or is let go. What it was asked and did not answer is answered by nobody.
+    pub(super) fn exit(&mut self, target: TargetId) {
+        self.wire.exit(target, &mut self.said);
+        self.said.clear();
+        self.realms.remove(&target);
+    }
+
+    /// Reads an event of the wire.
+    pub(super) fn look(&mut self, event: &Event, target: &mut Target, out: &mut Out<'_>) {
+        match &event.what {
+            What::Wire(bytes) => self.wire.apply(&chunk(event, bytes), &mut self.said),
+            What::WireClosed(handle) => self.wire.close(key(event.target, *handle), &mut self.said),
+            _ => return,
+        }
+        let Some(realm) = self.realms.get(&event.target).copied() else {
+            self.said.clear();
+            return;
+        };
+        for fact in std::mem::take(&mut self.said) {
+            match fact {
+                Fact::Response(response) => target.responded(&response, &mut self.ledger, realm, out),
+                Fact::Unparsed(_, reason) => out.say(FactKind::Unparsed(reason)),
+                Fact::Evicted(Bounded::Streams, entries) => {
+                    out.say(FactKind::Evicted(Table::Streams, entries));
+                }
+                Fact::Evicted(Bounded::Open, entries) => {
+                    out.say(FactKind::Evicted(Table::OpenRequests, entries));
+                }
+                Fact::Request(_) => {}
+            }
+        }
+    }
+}
+
+const fn key(target: TargetId, handle: Handle) -> StreamKey {
+    StreamKey {
+        process: target,
+        transport: handle.transport,
+        handle: handle.number,
+        generation: handle.generation,
+    }
+}
+
+fn chunk<'a>(event: &Event, bytes: &'a Bytes) -> Chunk<'a> {
+    Chunk {
+        stream: key(event.target, bytes.stream),
+        direction: bytes.direction,
+        thread: event.carrier,
+        time: event.time,
+        offset: bytes.offset,
+        total: bytes.total,
+        last: bytes.last,
+        lost_before: bytes.lost_before,
+        bytes: &bytes.bytes,
+        context: bytes.context.clone(),
+    }
+}
+
+impl Target {
+    /// A response was written, or received.
+    fn responded(
+        &mut self,
+        response: &Response,
+        ledger: &mut TaskLedger,
+        realm: Realm,
+        out: &mut Out<'_>,
+    ) {
+        if response.side == Side::Client {
+            return;
+        }
+        let now = Now {
+            time: response.moment.time,
+            seq: self.seq,
+            carrier: response.moment.thread,
+        };
+        let minted = matches!(response.outcome, Outcome::Minted { .. });
+        let (told, before) = match &response.moment.context {
+            Some(context) => self.told(now, context, minted, out),
+            None => <(Told, Before)>::default(),
+        };
+        let mut said = Vec::new();
+        ledger.apply(realm, response, told, &mut said);
+        let is_mint = |fact: &TaskFact| matches!(fact, TaskFact::Minted(_));
+        let known = said.iter().any(is_mint) && self.mintings.seen_on_wire(scene!(self, out), out, &before);
+        for fact in said {
+            match fact {
+                TaskFact::Minted(_) if known => {}
+                TaskFact::Minted(attribution) => out.say(FactKind::Mint(attribution)),
+                TaskFact::Polled { outcome, .. } => out.say(FactKind::Poll(outcome)),
+                TaskFact::Evicted(entries) => out.say(FactKind::Evicted(Table::Tasks, entries)),
+                TaskFact::Finding(finding) => self.task_finding(now, *finding, &before, known, out),
+            }
+        }
+    }
+
+    /// What the context under which a response was written says of its request.
+    fn told(&mut self, now: Now, context: &Context, minted: bool, out: &mut Out<'_>) -> (Told, Before) {
+        let Some(mut me) = self.carriers.remove(&now.carrier) else {
+            return <(Told, Before)>::default();
+        };
+        let identity = self.whose(&mut me, context);
+        let before = if minted {
+            let key = ScopeKey::new(context.scope, now.carrier);
+            let request = self.slot_of(Role::Request, context).cloned();
+            self.last_read(&me, key, request.as_ref())
+        } else {
+            Before::default()
+        };
+        self.keep(now.carrier, me, out);
+        // A thread that may or may not be part of the request has read later: nobody can say yet.
+        let read = before.read.as_ref().filter(|_| before.undecided.is_none());
+        let told = Told {
+            last_read: read.map(|read| (read.result, read.confidence)),
+            identity,
+        };
+        (told, before)
+    }
+
+    /// What the first bound variable of a role, by name, holds.
+    fn slot_of<'a>(&self, role: Role, context: &'a Context) -> Option<&'a Value> {
+        let bound = |slot| self.slots.bound(slot, held(&context.held, slot));
+        let of_role = self.slots.all().filter(|slot| self.slots.role(*slot) == Some(role));
+        of_role
+            .filter_map(|slot| Some((self.slots.name(slot), bound(slot)?)))
+            .min_by(|(a, _), (b, _)| a.cmp(b))
+            .map(|(_, value)| value)
+    }
+
+    /// The identity that a context holds, unless it may be another request's.
+    fn whose(&self, me: &mut super::carrier::CarrierState, context: &Context) -> Option<Value> {
+        let value = self.slot_of(Role::Identity, context)?;
+        let is_it = |found: &Found| matches!(found, Found::Value(held) if std::ptr::eq(held, value));
+        let slot = self.slots.all().find(|slot| is_it(held(&context.held, *slot)))?;
+        let own = match me.item.take() {
+            None => me.knows(slot, value),
+            Some(item) => {
+                let place = item.place_known(context.scope);
+                let verdict = judge(me, &item, &self.slots, place, slot, held(&context.held, slot), None);
+                me.item = Some(item);
+                matches!(verdict, Verdict::Own)
+            }
+        };
+        own.then(|| value.clone())
+    }
+
+    fn task_finding(&self, now: Now, found: TaskFinding, before: &Before, known: bool, out: &mut Out<'_>) {
+        let scene = scene!(self, out);
+        let finding = match found.poller {
+            None if known => return,
+            None => {
+                let Some(read) = &before.read else { return };
+                let mint = Mint {
+                    site: None,
+                    announced: None,
+                    handle: Some(found.task),
+                };
+                finding_of(scene, found.kind, now, read, mint)
+            }
+            Some(poller) => {
+                let mut finding = scene.finding_of_none(found.kind, now, now.seq);
+                finding.confidence = found.confidence;
+                if found.kind == Kind::ForeignPoll {
+                    finding.expected.clone_from(&found.owner.identity);
+                    finding.found.clone_from(&poller.identity);
+                }
+                finding.poll = Some(Box::new(Poll {
+                    handle: found.task,
+                    owner: found.owner,
+                    poller,
+                }));
+                finding
+            }
+        };
+        out.say(FactKind::Finding(Box::new(finding)));
+    }
+}
