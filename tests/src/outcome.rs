@@ -49,6 +49,7 @@ fn facts(kind: &str) -> &'static [&'static str] {
         "black_hole_return" => &["confidence", "expected", "primitive", "hop", "bind", "read"],
         "unattributed_task" => &["task"],
         "misattributed_task" => &["found", "task"],
+        "foreign_poll" | "owner_refused" => &["confidence"],
         other => panic!("unknown kind {other}"),
     }
 }

@@ -74,7 +74,11 @@ pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes) {
         lose(state, way);
         return;
     };
-    let lost = if way == Way::Out { wire_flag::LOST_OUT } else { wire_flag::LOST_IN };
+    let lost = if way == Way::Out {
+        wire_flag::LOST_OUT
+    } else {
+        wire_flag::LOST_IN
+    };
     // SAFETY: the entry lives as long as this program runs.
     let known = unsafe { *state };
     let mut flags = 0;
@@ -105,7 +109,11 @@ pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes) {
         bytes: 0,
         pad: 0,
     };
-    let parts = if start == Start::Request && way == Way::In { PARTS_OF_REQUEST } else { 1 };
+    let parts = if start == Start::Request && way == Way::In {
+        PARTS_OF_REQUEST
+    } else {
+        1
+    };
     let mut telling = Telling {
         hit,
         full,
@@ -193,12 +201,18 @@ fn let_through(hit: &Hit, stream: WireKey, way: Way, start: Start) -> Option<*mu
         emit::count(hit.probe, |s| &raw mut s.lost_map);
         return None;
     }
-    WIRES.get_ptr_mut(stream).filter(|_| flags & wire_flag::CLIENT == 0)
+    WIRES
+        .get_ptr_mut(stream)
+        .filter(|_| flags & wire_flag::CLIENT == 0)
 }
 
 #[inline(always)]
 fn lose(state: *mut WireState, way: Way) {
-    let lost = if way == Way::Out { wire_flag::LOST_OUT } else { wire_flag::LOST_IN };
+    let lost = if way == Way::Out {
+        wire_flag::LOST_OUT
+    } else {
+        wire_flag::LOST_IN
+    };
     // SAFETY: the entry lives as long as this program runs. That another thread's note is overwritten can only be where two threads
     // send on one stream at once; the losses are counted all the same.
     unsafe { (*state).flags |= lost };

@@ -15,7 +15,10 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, WireKey, WireState, global},
+    config::{
+        Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, WireKey, WireState,
+        global,
+    },
     stats::{PROBES, Probe, ProbeStats},
 };
 
@@ -350,7 +353,12 @@ impl Programs {
     /// Forgets the streams of a process that has ended, or is let go.
     pub fn forget_streams(&mut self, tgid: u32) {
         let of_process = |key: &Shared<WireKey>| key.0.tgid == tgid;
-        let keys: Vec<_> = self.wires.keys().filter_map(Result::ok).filter(of_process).collect();
+        let keys: Vec<_> = self
+            .wires
+            .keys()
+            .filter_map(Result::ok)
+            .filter(of_process)
+            .collect();
         for key in keys {
             // It may have been closed meanwhile.
             let _ = self.wires.remove(&key);

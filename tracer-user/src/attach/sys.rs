@@ -16,7 +16,10 @@ use aya_obj::generated::{
     bpf_prog_type,
 };
 use tracer_common::{
-    config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, WireKey, WireState},
+    config::{
+        Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, WireKey,
+        WireState,
+    },
     stats::ProbeStats,
 };
 

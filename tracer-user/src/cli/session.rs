@@ -27,12 +27,12 @@ use crate::{
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
     report::{clock::Clock, privacy::clean, summary::AtAttach},
     source::ring::{Message, Ring},
-    wire::rules::Rules,
     target::{
         follow::{FollowError, Follower, Notice},
         spawn::{Running, Spawned},
         user::Database,
     },
+    wire::rules::Rules,
 };
 
 /// Records that are taken before the rest of the loop has its turn.

@@ -186,6 +186,7 @@ impl Target {
             hop: None,
             bind: None,
             seq: now.seq,
+            time: now.time,
         };
         self.judge_read(me, now, asked, here, &mut judged, out);
         out.say(FactKind::Read(asked.slot, judged.result));
@@ -397,7 +398,12 @@ impl Target {
         }
     }
 
-    pub(super) fn last_read(&mut self, me: &CarrierState, scope: ScopeKey, request: Option<&Value>) -> Before {
+    pub(super) fn last_read(
+        &mut self,
+        me: &CarrierState,
+        scope: ScopeKey,
+        request: Option<&Value>,
+    ) -> Before {
         let Some(id) = self.request(me, scope, request, None) else {
             return Before::default();
         };

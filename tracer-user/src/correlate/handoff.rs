@@ -28,7 +28,12 @@ impl Target {
                 me.pool = true;
                 me.started = Some(Box::new(submitted));
             }
-            Some((work, submitted)) => {
+            Some((work, mut submitted)) => {
+                // Whoever accepts connections works for none of those who connect.
+                if work == Work::RequestThread {
+                    let bare = ScopeKey::new(Scope(0), now.carrier);
+                    submitted.request = Some(self.requests.id(bare, None, None));
+                }
                 let mut item = Item::new(self.next_item(), Some(submitted), now.time);
                 item.uncounted = true;
                 item.for_request = work == Work::RequestThread;

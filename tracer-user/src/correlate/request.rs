@@ -64,6 +64,7 @@ pub(super) struct IdentityRead {
     pub(super) bind: Option<Bind>,
     /// Number of the first event that it rests on.
     pub(super) seq: u64,
+    pub(super) time: u64,
 }
 
 /// A request, by all that names it.

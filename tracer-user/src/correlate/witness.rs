@@ -109,13 +109,7 @@ fn chunk<'a>(event: &Event, bytes: &'a Bytes) -> Chunk<'a> {
 
 impl Target {
     /// A response was written, or received.
-    fn responded(
-        &mut self,
-        response: &Response,
-        ledger: &mut TaskLedger,
-        realm: Realm,
-        out: &mut Out<'_>,
-    ) {
+    fn responded(&mut self, response: &Response, ledger: &mut TaskLedger, realm: Realm, out: &mut Out<'_>) {
         if response.side == Side::Client {
             return;
         }
@@ -126,7 +120,10 @@ impl Target {
         };
         let minted = matches!(response.outcome, Outcome::Minted { .. });
         let (told, before) = match &response.moment.context {
-            Some(context) => self.told(now, context, minted, out),
+            Some(context) => {
+                let since = response.request.as_ref().map_or(0, |request| request.moment.time);
+                self.told(now, context, minted.then_some(since), out)
+            }
             None => <(Told, Before)>::default(),
         };
         let mut said = Vec::new();
@@ -144,19 +141,28 @@ impl Target {
         }
     }
 
-    /// What the context under which a response was written says of its request.
-    fn told(&mut self, now: Now, context: &Context, minted: bool, out: &mut Out<'_>) -> (Told, Before) {
+    /// What the context under which a response was written says of its request; of one that minted, also what was read before it,
+    /// if that was since the request came.
+    fn told(
+        &mut self,
+        now: Now,
+        context: &Context,
+        minted: Option<u64>,
+        out: &mut Out<'_>,
+    ) -> (Told, Before) {
         let Some(mut me) = self.carriers.remove(&now.carrier) else {
             return <(Told, Before)>::default();
         };
         let identity = self.whose(&mut me, context);
-        let before = if minted {
+        let mut before = Before::default();
+        if let Some(since) = minted {
             let key = ScopeKey::new(context.scope, now.carrier);
             let request = self.slot_of(Role::Request, context).cloned();
-            self.last_read(&me, key, request.as_ref())
-        } else {
-            Before::default()
-        };
+            before = self.last_read(&me, key, request.as_ref());
+            // A connection's requests may share a context, and sessions outlive requests.
+            before.read.take_if(|read| read.time < since);
+            before.undecided.take_if(|(_, read)| read.time < since);
+        }
         self.keep(now.carrier, me, out);
         // A thread that may or may not be part of the request has read later: nobody can say yet.
         let read = before.read.as_ref().filter(|_| before.undecided.is_none());
@@ -170,7 +176,10 @@ impl Target {
     /// What the first bound variable of a role, by name, holds.
     fn slot_of<'a>(&self, role: Role, context: &'a Context) -> Option<&'a Value> {
         let bound = |slot| self.slots.bound(slot, held(&context.held, slot));
-        let of_role = self.slots.all().filter(|slot| self.slots.role(*slot) == Some(role));
+        let of_role = self
+            .slots
+            .all()
+            .filter(|slot| self.slots.role(*slot) == Some(role));
         of_role
             .filter_map(|slot| Some((self.slots.name(slot), bound(slot)?)))
             .min_by(|(a, _), (b, _)| a.cmp(b))
@@ -186,7 +195,15 @@ impl Target {
             None => me.knows(slot, value),
             Some(item) => {
                 let place = item.place_known(context.scope);
-                let verdict = judge(me, &item, &self.slots, place, slot, held(&context.held, slot), None);
+                let verdict = judge(
+                    me,
+                    &item,
+                    &self.slots,
+                    place,
+                    slot,
+                    held(&context.held, slot),
+                    None,
+                );
                 me.item = Some(item);
                 matches!(verdict, Verdict::Own)
             }

@@ -142,7 +142,11 @@ fn poll(kind: Kind) -> Poll {
         credential: Credential::of(&hasher, &[(b"authorization", token.as_bytes())]),
         identity: Some(text(token)),
     };
-    let poller = if kind == Kind::ForeignPoll { "globex" } else { "acme" };
+    let poller = if kind == Kind::ForeignPoll {
+        "globex"
+    } else {
+        "acme"
+    };
     Poll {
         handle: hasher.hash(Tag::Task, &[b"t-17"]),
         owner: party("acme", 100_000_000),

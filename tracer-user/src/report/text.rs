@@ -71,7 +71,11 @@ impl Text {
             "whose",
             format!(
                 "{} in {}, process {}, thread {} ({})",
-                subject(finding), finding.service, finding.pid, finding.tid, finding.runtime
+                subject(finding),
+                finding.service,
+                finding.pid,
+                finding.tid,
+                finding.runtime
             ),
         );
         let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -309,19 +313,27 @@ fn place(site: Option<&Site>) -> String {
 
 /// What a finding is about.
 fn subject(finding: &ExportedFinding) -> &str {
-    if finding.slot.is_empty() { "a task" } else { &finding.slot }
+    if finding.slot.is_empty() {
+        "a task"
+    } else {
+        &finding.slot
+    }
 }
 
 fn who(party: &Party) -> String {
-    let credential = party
-        .credential
-        .as_ref()
-        .map_or_else(|| "no credential".to_owned(), |hash| format!("credential #{hash}"));
+    let credential = party.credential.as_ref().map_or_else(
+        || "no credential".to_owned(),
+        |hash| format!("credential #{hash}"),
+    );
     let identity = party
         .identity
         .as_ref()
         .map_or_else(String::new, |identity| format!(", identity {identity}"));
-    format!("{credential}{identity}, answered on thread {} {} before", party.tid, duration(party.age_ns))
+    format!(
+        "{credential}{identity}, answered on thread {} {} before",
+        party.tid,
+        duration(party.age_ns)
+    )
 }
 
 fn sure(finding: &ExportedFinding) -> String {

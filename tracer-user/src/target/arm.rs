@@ -114,13 +114,21 @@ pub(super) fn wire(registry: &mut Registry, process: &Process, maps: &[Mapping],
         return Part::ALL.to_vec();
     };
     let mut found = own;
-    for module in Part::ALL.into_iter().filter(|part| !found.contains(part)).filter_map(Part::module).collect::<Vec<_>>() {
+    for module in Part::ALL
+        .into_iter()
+        .filter(|part| !found.contains(part))
+        .filter_map(Part::module)
+        .collect::<Vec<_>>()
+    {
         found.append(&mut mapped_wire(registry, process, maps, module));
         for core in &cores(process, maps) {
             found.append(&mut wire_beside(registry, process, core, minor, module));
         }
     }
-    Part::ALL.into_iter().filter(|part| !found.contains(part)).collect()
+    Part::ALL
+        .into_iter()
+        .filter(|part| !found.contains(part))
+        .collect()
 }
 
 fn mapped_wire(registry: &mut Registry, process: &Process, maps: &[Mapping], module: &str) -> BTreeSet<Part> {
@@ -133,7 +141,13 @@ fn mapped_wire(registry: &mut Registry, process: &Process, maps: &[Mapping], mod
         .unwrap_or_default()
 }
 
-fn wire_beside(registry: &mut Registry, process: &Process, core: &Path, minor: u32, module: &str) -> BTreeSet<Part> {
+fn wire_beside(
+    registry: &mut Registry,
+    process: &Process,
+    core: &Path,
+    minor: u32,
+    module: &str,
+) -> BTreeSet<Part> {
     let mut armed = BTreeSet::new();
     for path in find::extension_modules(module, core, minor) {
         if let Ok(file) = process.open_in_root(&path) {
@@ -149,7 +163,12 @@ fn early_wire(registry: &mut Registry, process: &Process, core: &Path, image: u3
         let armed = armed(registry, image);
         (armed.core.version.minor, armed.wire.clone())
     };
-    for module in Part::ALL.into_iter().filter(|part| !own.contains(part)).filter_map(Part::module).collect::<Vec<_>>() {
+    for module in Part::ALL
+        .into_iter()
+        .filter(|part| !own.contains(part))
+        .filter_map(Part::module)
+        .collect::<Vec<_>>()
+    {
         wire_beside(registry, process, core, minor, module);
     }
 }

@@ -465,7 +465,10 @@ impl Follower {
         let names: Vec<_> = missing.iter().map(|part| part.name()).collect();
         Some(Notice::Remark {
             pid: process.pid(),
-            text: format!("the wire is not read through {}: no such module was found", names.join(", ")),
+            text: format!(
+                "the wire is not read through {}: no such module was found",
+                names.join(", ")
+            ),
         })
     }
 

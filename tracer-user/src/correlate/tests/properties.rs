@@ -102,6 +102,7 @@ proptest! {
                     Table::Submits => 4,
                     Table::Carriers => 3,
                     Table::Returns | Table::Requests => 2,
+                    Table::Streams | Table::OpenRequests | Table::Tasks => 0,
                 };
                 prop_assert!(many <= bound, "{table:?} has {many}");
             }

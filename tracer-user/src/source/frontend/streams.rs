@@ -27,7 +27,11 @@ impl Frontend {
             out.push(self.event(head.time, head.tid, What::WireClosed(stream)));
             return;
         }
-        let direction = if is(wire::OUT) { Direction::Out } else { Direction::In };
+        let direction = if is(wire::OUT) {
+            Direction::Out
+        } else {
+            Direction::In
+        };
         let context = if direction == Direction::Out {
             self.sending.remove(&head.tid)
         } else {

@@ -1,0 +1,149 @@
+//! The wire as a second witness: every mint and every poll of real servers, as those servers know them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use bleedtrace_tests::{Outcome, Setup, Trace, on_every_interpreter, on_main_interpreters};
+
+/// What a server counted, by the names that the summary has for it.
+type Counted = BTreeMap<String, u64>;
+
+/// How mints end up in the summary, and polls.
+const TASKS: [&str; 4] = ["attributed", "unattributed", "misattributed", "unknown"];
+const POLLS: [&str; 4] = ["served", "refused", "foreign_served", "owner_refused"];
+/// Counts that are findings, each one.
+const FINDINGS: [(&str, &str); 4] = [
+    ("unattributed", "unattributed_task"),
+    ("misattributed", "misattributed_task"),
+    ("foreign_served", "foreign_poll"),
+    ("owner_refused", "owner_refused"),
+];
+
+fn run(setup: &Setup, arguments: &[&str]) -> (Outcome, Counted) {
+    let outcome = Trace::new(setup, "tenant")
+        .flags(["--wire"])
+        .start(setup, "wire.py", arguments)
+        .end();
+    let last = outcome.ended.stdout.lines().last().unwrap_or_default();
+    let counted = serde_json::from_str(last).unwrap_or_else(|error| {
+        panic!(
+            "the server did not count ({error}):\n{}\n{}",
+            outcome.ended.stdout, outcome.ended.stderr
+        )
+    });
+    (outcome, counted)
+}
+
+/// A certificate of its own with its key, in one file.
+fn certificate(folder: &Path) -> PathBuf {
+    let [key, certificate] = ["key", "certificate"].map(|name| folder.join(name));
+    let status = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
+        .args(["-days", "1", "-subj", "/CN=localhost", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status()
+        .expect("openssl runs");
+    assert!(status.success(), "openssl makes no certificate");
+    let both = [&certificate, &key].map(|path| fs::read_to_string(path).expect("just made"));
+    fs::write(&certificate, both.concat()).expect("the folder is ours");
+    certificate
+}
+
+/// Every mint and every poll is as the server counted it, nothing was lost, and nothing could not be read.
+#[track_caller]
+fn assert_exact(outcome: &Outcome, counted: &Counted) {
+    let of = |name: &str| counted.get(name).copied().unwrap_or(0);
+    for (table, names) in [("tasks", TASKS), ("polls", POLLS)] {
+        for name in names {
+            assert_eq!(
+                outcome.number(table, name),
+                of(name),
+                "{table}.{name}: {:?}",
+                outcome.summary
+            );
+        }
+    }
+    for (name, kind) in FINDINGS {
+        assert_eq!(outcome.count(kind), of(name), "{kind}");
+    }
+    let nothing = |table: &serde_json::Value| {
+        table
+            .as_object()
+            .is_some_and(|table| table.values().all(|n| *n == 0))
+    };
+    assert!(nothing(&outcome.summary["unparsed"]), "{:?}", outcome.summary);
+    assert!(
+        nothing(&outcome.summary["events"]["lost"]),
+        "{:?}",
+        outcome.summary
+    );
+    assert_eq!(outcome.ended.code, Some(1), "{}", outcome.ended.stderr);
+}
+
+fn is_exact(test: &str, kind: &str, generation: &str) {
+    let folder = std::env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let certificate = certificate(&folder);
+    let path = certificate.to_str().expect("a readable path");
+    on_every_interpreter(test, |setup| {
+        setup.interpreter.share(&certificate);
+        let (outcome, counted) = run(setup, &[kind, generation, "5", path]);
+        assert!(counted["attributed"] > 0 && counted["served"] > 0, "{counted:?}");
+        assert_exact(&outcome, &counted);
+    });
+    fs::remove_dir_all(folder).expect("the folder is ours");
+}
+
+#[test]
+fn handles_in_the_result_over_asyncio() {
+    is_exact("handles_in_the_result_over_asyncio", "asyncio", "flat");
+}
+
+#[test]
+fn handles_below_the_result_over_asyncio() {
+    is_exact("handles_below_the_result_over_asyncio", "asyncio", "nested");
+}
+
+#[test]
+fn handles_over_tls() {
+    is_exact("handles_over_tls", "tls", "flat");
+}
+
+#[test]
+fn handles_over_threads() {
+    is_exact("handles_over_threads", "threads", "nested");
+}
+
+#[test]
+fn handles_over_pipes() {
+    is_exact("handles_over_pipes", "stdio", "flat");
+}
+
+/// Without `--wire` nothing of it is attached, and no poll is counted.
+#[test]
+fn what_is_not_asked_for_is_not_read() {
+    on_main_interpreters("what_is_not_asked_for_is_not_read", |setup| {
+        let outcome = Trace::new(setup, "tenant")
+            .start(setup, "wire.py", &["asyncio", "flat", "1"])
+            .end();
+        assert!(outcome.summary["polls"].is_null() && outcome.summary["unparsed"].is_null());
+        for (_, kind) in FINDINGS {
+            assert_eq!(outcome.count(kind), 0, "{kind}");
+        }
+    });
+}
