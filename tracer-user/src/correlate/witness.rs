@@ -158,6 +158,10 @@ impl Target {
         if let Some(since) = minted {
             let key = ScopeKey::new(context.scope, now.carrier);
             let request = self.slot_of(Role::Request, context).cloned();
+            if me.item.is_none() && identity.is_some() {
+                // A context that was copied from the request's has its identity, too.
+                self.requests.id(key, request.as_ref(), identity.as_ref());
+            }
             before = self.last_read(&me, key, request.as_ref());
             // A connection's requests may share a context, and sessions outlive requests.
             before.read.take_if(|read| read.time < since);
