@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use bleedtrace_tests::{Outcome, Setup, Trace, on_every_interpreter, on_main_interpreters};
+use bleedtrace_tests::{Outcome, Setup, Trace, on_every_interpreter, on_main_interpreters, skip};
 
 /// What a server counted, by the names that the summary has for it.
 type Counted = BTreeMap<String, u64>;
@@ -23,10 +23,10 @@ const FINDINGS: [(&str, &str); 4] = [
     ("owner_refused", "owner_refused"),
 ];
 
-fn run(setup: &Setup, arguments: &[&str]) -> (Outcome, Counted) {
-    let outcome = Trace::new(setup, "tenant")
+fn run(setup: &Setup, variable: &str, fixture: &str, arguments: &[&str]) -> (Outcome, Counted) {
+    let outcome = Trace::new(setup, variable)
         .flags(["--wire"])
-        .start(setup, "wire.py", arguments)
+        .start(setup, fixture, arguments)
         .end();
     let last = outcome.ended.stdout.lines().last().unwrap_or_default();
     let counted = serde_json::from_str(last).unwrap_or_else(|error| {
@@ -92,7 +92,41 @@ fn assert_exact(outcome: &Outcome, counted: &Counted) {
         "{:?}",
         outcome.summary
     );
-    assert_eq!(outcome.ended.code, Some(1), "{}", outcome.ended.stderr);
+    let found = outcome.findings.len();
+    assert_eq!(
+        outcome.ended.code == Some(1),
+        found > 0,
+        "{}",
+        outcome.ended.stderr
+    );
+}
+
+/// The same of a server on packages.
+fn is_exact_on(test: &str, requirements: &str, variable: &str, fixture: &str, arguments: &[&str]) {
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = setup.with_requirements(requirements) else {
+            return skip(test, &format!("no packages of requirements/{requirements}.txt"));
+        };
+        let (outcome, counted) = run(&setup, variable, fixture, arguments);
+        assert!(counted["attributed"] > 0 && counted["served"] > 0, "{counted:?}");
+        assert_exact(&outcome, &counted);
+    });
+}
+
+macro_rules! packages {
+    ($($name:ident: $requirements:literal $variable:literal $fixture:literal $arguments:expr;)+) => {
+        $(#[test] fn $name() {
+            is_exact_on(stringify!($name), $requirements, $variable, $fixture, &$arguments);
+        })+
+    };
+}
+
+packages! {
+    the_sdk_answers_with_json: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "asyncio", "json"];
+    the_sdk_answers_with_events: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "asyncio", "events"];
+    an_older_sdk_answers_with_events: "mcp-1.26.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "asyncio", "events"];
+    five_thousand_requests_of_twenty_tenants: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["1700", "64", "asyncio", "json"];
+    fastmcp_keeps_tasks_for_their_owners: "fastmcp-4.1.1" "fastmcp_request_ctx" "packages/fastmcp_service.py" ["12"];
 }
 
 fn is_exact(test: &str, kind: &str, generation: &str) {
@@ -102,7 +136,7 @@ fn is_exact(test: &str, kind: &str, generation: &str) {
     let path = certificate.to_str().expect("a readable path");
     on_every_interpreter(test, |setup| {
         setup.interpreter.share(&certificate);
-        let (outcome, counted) = run(setup, &[kind, generation, "5", path]);
+        let (outcome, counted) = run(setup, "tenant", "wire.py", &[kind, generation, "5", path]);
         assert!(counted["attributed"] > 0 && counted["served"] > 0, "{counted:?}");
         assert_exact(&outcome, &counted);
     });

@@ -19,6 +19,8 @@ fn a_whole_file_is_understood() {
         [privacy]
         reveal = true
         key_file = "/etc/bleedtrace/key"
+        [wire]
+        credentials = ["X-Tenant-Key"]
         [watch]
         identity = ["tenant", "app.auth:principal"]
         request = ["request_id"]
@@ -29,6 +31,7 @@ fn a_whole_file_is_understood() {
         digest = ["current_tool_pin"]
         empty = { server_id = ["default_server_id"] }
         mint = ["*TaskStore.create_task"]
+        wire = true
         [[service]]
         match = { exe = "*/gunicorn" }
         empty = ["", "anonymous"]
@@ -55,6 +58,8 @@ fn a_whole_file_is_understood() {
     );
     assert_eq!(watch.empties, ["server_id=default_server_id".parse().unwrap()]);
     assert_eq!(watch.mint, ["*TaskStore.create_task"]);
+    assert_eq!((watch.wire, config.watch.wire), (Some(true), None));
+    assert_eq!(config.credentials, ["X-Tenant-Key"]);
 
     let other_user = Subject { uid: 0, ..proxy };
     assert_eq!(config.for_process(&other_user), (&config.watch, None));
@@ -94,7 +99,6 @@ fn a_key_of_a_later_version_is_refused() {
         ("[agent]\nlisten = \"127.0.0.1:9464\"", "agent"),
         ("[[allow]]\nkind = \"squat\"", "allow"),
         ("[[service]]\nmatch = {}\npolicy = []", "policy"),
-        ("[[service]]\nmatch = {}\nwire = true", "wire"),
         ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
     ] {
         let (error, _) = refused(text);
@@ -103,6 +107,32 @@ fn a_key_of_a_later_version_is_refused() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn the_wire_is_read_where_that_is_said_last() {
+    let wire = |file: &str, flag| {
+        let over = Overrides {
+            watch: Watch {
+                wire: flag,
+                ..Watch::default()
+            },
+            ..Overrides::default()
+        };
+        let config = Config::resolve(FileConfig::parse(file).unwrap(), &over).unwrap();
+        (
+            config.watch.wire,
+            config.services.first().map(|rule| rule.watch.wire),
+        )
+    };
+    assert_eq!(wire("", None), (None, None));
+    assert_eq!(wire("", Some(true)), (Some(true), None));
+    let both = "[watch]\nwire = true\n[[service]]\nmatch = {}";
+    assert_eq!(wire(both, None), (Some(true), Some(Some(true))));
+    let one = "[watch]\nwire = true\n[[service]]\nmatch = {}\nwire = false";
+    assert_eq!(wire(one, None), (Some(true), Some(Some(false))));
+    assert_eq!(wire(one, Some(false)), (Some(false), Some(Some(false))));
+    assert!(refused("[wire]\ncredentials = [\" \"]").0.contains("header"));
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl World {
         self.current(carrier).0
     }
 
-    fn held(&mut self, carrier: u32) -> Held {
+    pub(super) fn held(&mut self, carrier: u32) -> Held {
         let (scope, _) = self.current(carrier);
         let holds = self.scopes.get(&scope.0).cloned().unwrap_or_default();
         holds

@@ -329,11 +329,11 @@ fn who(party: &Party) -> String {
         .identity
         .as_ref()
         .map_or_else(String::new, |identity| format!(", identity {identity}"));
-    format!(
-        "{credential}{identity}, answered on thread {} {} before",
-        party.tid,
-        duration(party.age_ns)
-    )
+    let before = match party.age_ns {
+        0 => String::new(),
+        age => format!(" {} before", duration(age)),
+    };
+    format!("{credential}{identity}, answered on thread {}{before}", party.tid)
 }
 
 fn sure(finding: &ExportedFinding) -> String {

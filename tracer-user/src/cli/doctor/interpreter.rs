@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
-use super::Check;
+use super::{Check, wire};
 use crate::{
     elf::{Cost, read_loaded},
     runtime::cpython::{
@@ -45,6 +45,7 @@ pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
         Err(why) => rows.push(Check::wanted(QUEUE, false, why, NO_QUEUE)),
     }
     rows.extend(points.iter().map(cost));
+    rows.extend(wire::checks(process, maps, mapping, &bytes, core.version.minor));
     rows
 }
 

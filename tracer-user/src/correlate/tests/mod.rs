@@ -7,3 +7,4 @@ mod programs;
 mod properties;
 mod rules;
 mod simulator;
+mod witness;

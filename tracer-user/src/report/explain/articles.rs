@@ -187,8 +187,8 @@ const OWNER_REFUSED: Article = Article {
     meaning: "The work was done, or is still being done, and whoever asked for it cannot get at it.",
     how: "The task was stored for somebody else (see misattributed_task) or for nobody, the store lost it, or another process of the \
           service answers, which never had it.",
-    example: "def create_task():                      # in a pool thread
-    store[task_id] = Task(owner=tenant.get(None))    # None, or an earlier request's
+    example: "def create_task(task_id):                       # runs in a pool thread, without the context
+    store[task_id] = Task(owner=tenant.get(None))   # None, or an earlier request's
 
 def get_task(task_id):
     if store[task_id].owner != tenant.get():

@@ -163,6 +163,39 @@ fn a_misattributed_task() {
 }
 
 #[test]
+fn a_foreign_poll() {
+    insta::assert_snapshot!(block(Kind::ForeignPoll), @r#"
+    CRITICAL foreign_poll f-000007 2026-01-02T03:04:05.123456Z
+      the state of task #5c70d13b5c7148ec was shown to credential #5eff7a70a3dd9d88 ("globex"), although
+      its handle had been given to credential #acbaea507f8d954c ("acme").
+      whose     a task in proxy, process 4242, thread 4250 (cpython)
+      task      seen on the wire, handle #5c70d13b5c7148ec
+      owner     credential #acbaea507f8d954c, identity "acme", answered on thread 4250 23.5 ms before
+      asked     credential #5eff7a70a3dd9d88, identity "globex", answered on thread 4250
+      sure      confirmed, read on the wire
+      fix       store the owner with the task when it is minted, refuse to mint without one, and compare
+                it with who asks before anything of the task is shown.
+    "#);
+}
+
+#[test]
+fn an_owner_who_was_refused() {
+    insta::assert_snapshot!(block(Kind::OwnerRefused), @r#"
+    WARNING owner_refused f-000007 2026-01-02T03:04:05.123456Z
+      credential #acbaea507f8d954c ("acme") asked for task #5c70d13b5c7148ec and was told that there is
+      no such task, although credential #acbaea507f8d954c ("acme") had been given its handle.
+      whose     a task in proxy, process 4242, thread 4250 (cpython)
+      task      seen on the wire, handle #5c70d13b5c7148ec
+      owner     credential #acbaea507f8d954c, identity "acme", answered on thread 4250 23.5 ms before
+      asked     credential #acbaea507f8d954c, identity "acme", answered on thread 4250
+      sure      confirmed, read on the wire
+      fix       look at what the task was minted with: the owner belongs to the request that asks for
+                the task, not to the thread that stores it; and all processes of a service need one
+                store.
+    "#);
+}
+
+#[test]
 fn hostile_names_and_values_do_not_reach_the_terminal() {
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\r\n\u{202e}x";
     for kind in Kind::ALL {

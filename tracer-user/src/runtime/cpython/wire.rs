@@ -81,6 +81,16 @@ impl Part {
         }
     }
 
+    /// How the names of its methods begin.
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Sockets => "socket.",
+            Self::Tls => "_SSLSocket.",
+            Self::Files => "FileIO.",
+            Self::Descriptors => "posix.",
+        }
+    }
+
     /// The extension module that carries it, where it is not built into the interpreter.
     pub const fn module(self) -> Option<&'static str> {
         match self {

@@ -1,0 +1,92 @@
+//! What `--wire` reads of a process, and what it does not.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
+use super::Check;
+use crate::{
+    elf::{Cost, read_loaded},
+    runtime::cpython::{
+        find,
+        wire::{Part, WireModule},
+    },
+    target::{maps::Mapping, process::Process},
+};
+
+const WIRE: &str = "wire (with --wire)";
+const NOT_READ: &str = "what passes through it is not read";
+const STEPPED: &str = "the kernel single-steps an instruction: a hit costs several times as much";
+
+/// A row for each part of the wire: which methods are tapped. Nothing of it is attached without `--wire`.
+pub(super) fn checks(
+    process: &Process,
+    maps: &[Mapping],
+    core: &Mapping,
+    core_bytes: &[u8],
+    minor: u32,
+) -> Vec<Check> {
+    let in_core = WireModule::inspect(core_bytes);
+    let row = |part: Part| {
+        let built_in = in_core.as_ref().is_ok_and(|found| found.parts.contains(&part));
+        let found = match (&in_core, part.module()) {
+            (Ok(found), _) if built_in => Ok(found.clone()),
+            (Err(error), None) => Err(error.to_string()),
+            (_, Some(module)) => extension(process, maps, core, minor, module),
+            (Ok(_), None) => Err("not found".to_owned()),
+        };
+        match found {
+            Ok(found) => of(part, &found),
+            Err(why) => Check::wanted(WIRE, false, format!("{}: {why}", part.name()), NOT_READ),
+        }
+    };
+    let uvloop = maps.iter().any(|m| m.is_file() && is_uvloop(m));
+    let uvloop = uvloop.then(|| {
+        Check::wanted(
+            WIRE,
+            false,
+            "uvloop is mapped",
+            "its plain sockets and pipes are not read",
+        )
+    });
+    Part::ALL.into_iter().map(row).chain(uvloop).collect()
+}
+
+/// Whether it is uvloop's extension module, which has its own ways of receiving and sending.
+pub fn is_uvloop(mapping: &Mapping) -> bool {
+    mapping.file_name().starts_with(b"loop.") && mapping.raw_path.windows(8).any(|part| part == b"/uvloop/")
+}
+
+fn of(part: Part, found: &WireModule) -> Check {
+    let points = found
+        .points
+        .iter()
+        .filter(|point| point.function.starts_with(part.class()));
+    let mut names: Vec<&str> = points.clone().map(|point| point.function).collect();
+    names.dedup();
+    let stepped = points.clone().any(|point| point.cost == Cost::Stepped);
+    Check::wanted(WIRE, !stepped, names.join(", "), STEPPED)
+}
+
+fn extension(
+    process: &Process,
+    maps: &[Mapping],
+    core: &Mapping,
+    minor: u32,
+    module: &str,
+) -> Result<WireModule, String> {
+    let start = format!("{module}.");
+    let mapped = maps
+        .iter()
+        .find(|m| m.is_file() && m.executable && m.file_name().starts_with(start.as_bytes()));
+    if let Some(mapping) = mapped {
+        return inspect(&process.open_mapped(mapping).map_err(|error| error.to_string())?);
+    }
+    let core = process.seen_from_inside(Path::new(OsStr::from_bytes(&core.raw_path)));
+    let files = find::extension_modules(module, &core, minor);
+    let file = files.iter().find_map(|path| process.open_in_root(path).ok());
+    inspect(&file.ok_or_else(|| "not found".to_owned())?)
+}
+
+fn inspect(file: &std::fs::File) -> Result<WireModule, String> {
+    let bytes = read_loaded(file).map_err(|error| format!("failed to read it: {error}"))?;
+    WireModule::inspect(&bytes).map_err(|error| error.to_string())
+}
