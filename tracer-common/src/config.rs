@@ -383,6 +383,18 @@ pub mod tap {
     pub const UNTOLD_DESCRIPTOR: u32 = 5;
     /// It returns a tuple that begins with a new descriptor: `_socket.socket._accept`.
     pub const ACCEPT: u32 = 6;
+    /// `write(fd, data, length)` of the C library.
+    pub const C_SEND: u32 = 7;
+    /// `writev(fd, vector, count)`.
+    pub const C_VECTOR: u32 = 8;
+    /// `sendmsg(fd, message, flags)`.
+    pub const C_MESSAGE: u32 = 9;
+    /// `read(fd, buffer, length)`, which returns how many bytes it read.
+    pub const C_RECEIVE: u32 = 10;
+    /// `accept4`, which returns a new descriptor.
+    pub const C_ACCEPT: u32 = 11;
+    /// `syscall(number, ...)`: of interest is `close`.
+    pub const C_SYSCALL: u32 = 12;
 }
 
 /// Key of the map of streams.

@@ -40,11 +40,13 @@ pub enum Probe {
     WireReceived = 16,
     /// Methods that end a stream, or begin one with a handle that may have been another's.
     WireClose = 17,
+    /// `write`, `writev` and `sendmsg` of the C library, called by uvloop.
+    WireVector = 18,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -63,6 +65,7 @@ impl Probe {
         Self::WireReceive,
         Self::WireReceived,
         Self::WireClose,
+        Self::WireVector,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -86,6 +89,7 @@ impl Probe {
             Self::WireReceive => "wire_receive",
             Self::WireReceived => "wire_received",
             Self::WireClose => "wire_close",
+            Self::WireVector => "wire_vector",
         }
     }
 
@@ -93,7 +97,7 @@ impl Probe {
     pub const fn is_wire(self) -> bool {
         matches!(
             self,
-            Self::WireSend | Self::WireReceive | Self::WireReceived | Self::WireClose
+            Self::WireSend | Self::WireReceive | Self::WireReceived | Self::WireClose | Self::WireVector
         )
     }
 }

@@ -29,6 +29,17 @@ pub enum Way {
     Out,
 }
 
+/// What is known of who moves bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Whence {
+    /// Nothing that matters: they are received.
+    Nowhere,
+    /// A method of the interpreter was called.
+    Method,
+    /// A function of the C library was called, by a loop or by a callback of its.
+    Library,
+}
+
 /// Bytes in the target's memory.
 #[derive(Clone, Copy)]
 pub struct Bytes {
@@ -57,7 +68,7 @@ pub fn wanted(hit: &Hit) -> bool {
 
 /// A call moves these bytes, or is about to.
 #[inline(always)]
-pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes) {
+pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes, whence: Whence) {
     if bytes.len == 0 {
         return;
     }
@@ -66,8 +77,8 @@ pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes) {
         emit::count_filtered(hit.probe);
         return;
     };
-    if way == Way::Out {
-        tell_context(hit);
+    if whence != Whence::Nowhere {
+        tell_context(hit, whence);
     }
     let Some(full) = scratch(hit.tid) else {
         emit::count(hit.probe, |s| &raw mut s.lost_map);
@@ -220,12 +231,16 @@ fn lose(state: *mut WireState, way: Way) {
 
 /// Tells under which context something is about to be sent.
 #[inline(always)]
-fn tell_context(hit: &mut Hit) {
+fn tell_context(hit: &mut Hit, whence: Whence) {
     let Some((record, state)) = emit::begin(hit, kind::SENDING, Frames::Without) else {
         return;
     };
-    if state.is_some() {
-        record.head.values = vars::fill_all(hit, state.as_ref(), &mut record.values);
+    if let Some(state) = &state {
+        // A loop sends from outside of every callback what it could not send before.
+        if whence == Whence::Library && !state.entered {
+            return;
+        }
+        record.head.values = vars::fill_all(hit, Some(state), &mut record.values);
     }
     emit::send_without_stack(hit, record);
 }

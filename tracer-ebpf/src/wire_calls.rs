@@ -15,10 +15,15 @@ use crate::{
     emit, ids,
     maps::{IMAGES, POINTS, RECEIVING, Receiving, TARGETS},
     read::{self, Unreadable},
+    repeat::{Next, repeat},
     state::{Hit, lose_for_want_of_image},
-    wire::{self, Bytes, Way},
+    wire::{self, Bytes, Way, Whence},
 };
 
+/// Parts of one call that are told.
+const MOST_PARTS: u32 = 16;
+/// `close` (`asm/unistd_64.h`).
+const SYS_CLOSE: u64 = 3;
 /// The minor version from which on an `int` has a tag.
 const FIRST_WITH_LONG_TAG: u32 = 12;
 
@@ -48,8 +53,81 @@ fn send(ctx: &ProbeContext, hit: &mut Hit) -> Result<(), Unreadable> {
         wire::untold(stream);
         return Ok(());
     };
-    wire::moved(hit, stream, Way::Out, bytes);
+    wire::moved(hit, stream, Way::Out, bytes, Whence::Method);
     Ok(())
+}
+
+/// `write`, `writev`, `sendmsg` of the C library, called by what has a transport of its own.
+#[uprobe]
+pub fn wire_vector(ctx: ProbeContext) -> u32 {
+    let Some(mut hit) = hit(&ctx, Probe::WireVector) else {
+        return 0;
+    };
+    let (Some(descriptor), Some(at), Some(count)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
+    else {
+        return 0;
+    };
+    let stream = of_descriptor(&hit, descriptor & 0xffff_ffff);
+    if hit.point.tap == tap::C_SEND {
+        wire::moved(
+            &mut hit,
+            stream,
+            Way::Out,
+            Bytes { at, len: count },
+            Whence::Library,
+        );
+        return 0;
+    }
+    let (vector, count) = if hit.point.tap == tap::C_MESSAGE {
+        // struct msghdr: msg_iov 16, msg_iovlen 24 (bits/socket.h).
+        match read::user::<[u64; 2]>(at + 16) {
+            Ok([vector, count]) => (vector, count),
+            Err(Unreadable) => {
+                wire::untold(stream);
+                return 0;
+            }
+        }
+    } else {
+        (at, count & 0xffff_ffff)
+    };
+    if count > u64::from(MOST_PARTS) {
+        wire::untold(stream);
+        return 0;
+    }
+    let mut sending = Sending {
+        hit: &mut hit,
+        stream,
+        vector,
+        count,
+    };
+    repeat(MOST_PARTS, &mut sending, send_next);
+    0
+}
+
+struct Sending<'a> {
+    hit: &'a mut Hit,
+    stream: WireKey,
+    vector: u64,
+    count: u64,
+}
+
+/// Each part is told as a call of its own.
+extern "C" fn send_next(number: u32, sending: &mut Sending<'_>) -> Next {
+    if u64::from(number) >= sending.count {
+        return Next::Done;
+    }
+    // struct iovec: iov_base 0, iov_len 8 (bits/types/struct_iovec.h).
+    match read::user::<[u64; 2]>(sending.vector + 16 * u64::from(number)) {
+        Ok([at, len]) => {
+            let (stream, bytes) = (sending.stream, Bytes { at, len });
+            wire::moved(sending.hit, stream, Way::Out, bytes, Whence::Library);
+            Next::More
+        }
+        Err(Unreadable) => {
+            wire::untold(sending.stream);
+            Next::Done
+        }
+    }
 }
 
 /// Entry of `recv`, `recv_into`, `read`, `readinto`.
@@ -61,10 +139,12 @@ pub fn wire_receive(ctx: ProbeContext) -> u32 {
     let Ok(stream) = stream(&ctx, &hit) else {
         return 0;
     };
-    let receiving = Receiving {
-        stream,
-        buffer: into(&ctx, &hit).unwrap_or(0),
+    let buffer = if hit.point.tap == tap::C_RECEIVE {
+        ctx.arg::<u64>(1).unwrap_or(0)
+    } else {
+        into(&ctx, &hit).unwrap_or(0)
     };
+    let receiving = Receiving { stream, buffer };
     if RECEIVING.insert(hit.tid, &receiving, 0).is_err() {
         emit::count(hit.probe, |s| &raw mut s.lost_map);
     }
@@ -108,6 +188,12 @@ pub fn wire_received(ctx: RetProbeContext) -> u32 {
         }
         return 0;
     }
+    if point.tap == tap::C_ACCEPT {
+        if (returned as i32) >= 0 && wire::wanted(&hit) {
+            wire::end(&hit, of_descriptor(&hit, returned & 0xffff_ffff));
+        }
+        return 0;
+    }
     // Not there: its entry went unseen, or this return was told before, through another name of the file.
     let Some(receiving) = RECEIVING.get_ptr(tid) else {
         emit::count_filtered(Probe::WireReceived);
@@ -117,10 +203,21 @@ pub fn wire_received(ctx: RetProbeContext) -> u32 {
     let Receiving { stream, buffer } = unsafe { *receiving };
     // It was there just now, and nobody else removes it.
     let _ = RECEIVING.remove(tid);
-    if returned != 0
-        && let Ok(bytes) = received(&hit, returned, buffer)
-    {
-        wire::moved(&mut hit, stream, Way::In, bytes);
+    let bytes = if point.tap != tap::C_RECEIVE {
+        if returned == 0 {
+            return 0;
+        }
+        received(&hit, returned, buffer)
+    } else if (returned as i64) > 0 {
+        Ok(Bytes {
+            at: buffer,
+            len: returned,
+        })
+    } else {
+        Err(Unreadable)
+    };
+    if let Ok(bytes) = bytes {
+        wire::moved(&mut hit, stream, Way::In, bytes, Whence::Nowhere);
     }
     0
 }
@@ -131,6 +228,14 @@ pub fn wire_close(ctx: ProbeContext) -> u32 {
     let Some(hit) = hit(&ctx, Probe::WireClose) else {
         return 0;
     };
+    if hit.point.tap == tap::C_SYSCALL {
+        if ctx.arg::<u64>(0) == Some(SYS_CLOSE)
+            && let Some(descriptor) = ctx.arg::<u64>(1)
+        {
+            wire::end(&hit, of_descriptor(&hit, descriptor & 0xffff_ffff));
+        }
+        return 0;
+    }
     if let Ok(stream) = stream(&ctx, &hit) {
         wire::end(&hit, stream);
     }
@@ -157,6 +262,7 @@ fn stream(ctx: &ProbeContext, hit: &Hit) -> Result<WireKey, Unreadable> {
             tgid: hit.tgid,
             tls: 1,
         }),
+        tap::C_RECEIVE => Ok(of_descriptor(hit, own & 0xffff_ffff)),
         tap::DESCRIPTOR | tap::UNTOLD_DESCRIPTOR => {
             let descriptor = integer(hit, argument(ctx, hit, 0)?)?;
             Ok(of_descriptor(hit, descriptor))

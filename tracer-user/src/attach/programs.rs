@@ -109,7 +109,7 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 15] = [
+const UPROBES: [(Probe, When); 16] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
@@ -125,6 +125,7 @@ const UPROBES: [(Probe, When); 15] = [
     (Probe::WireReceive, When::Entry),
     (Probe::WireReceived, When::Return),
     (Probe::WireClose, When::Entry),
+    (Probe::WireVector, When::Entry),
 ];
 
 /// The programs that follow processes.

@@ -25,6 +25,7 @@ use crate::{
         core::{Core, CoreError},
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
+        uvloop,
         wire::{Part, WireModule},
     },
     target::mapped::Mapped,
@@ -268,6 +269,27 @@ impl Registry {
         let parts = self.link_wire(file, &bytes)?;
         self.learn(keys, Known::Wire(parts.clone()), &[]);
         Ok(parts)
+    }
+
+    /// Arms uvloop's extension module. True when it was not armed before.
+    pub fn arm_uvloop(&mut self, file: &File) -> Result<bool, ArmError> {
+        let keys = keys(file, "uvloop")?;
+        if self.known(&keys, file).is_some() {
+            return Ok(false);
+        }
+        let bytes = self.read(file, "uvloop")?;
+        let points = match uvloop::inspect(&bytes) {
+            Ok(points) => points,
+            Err(error) => {
+                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                return Err(ArmError::Refused(error.to_string()));
+            }
+        };
+        self.armed_files += 1;
+        let linked = self.link(file, &points, NO_IMAGE)?;
+        self.wire_probes.extend(linked);
+        self.learn(keys, Known::Wire(BTreeSet::new()), &points);
+        Ok(true)
     }
 
     /// Whether what processes receive and send is wanted of some.

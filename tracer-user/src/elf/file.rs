@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use object::{
     LittleEndian as Le, Pod, elf,
-    read::elf::{Dyn as _, FileHeader as _, GnuHashTable, HashTable, ProgramHeader as _, Sym as _},
+    read::elf::{
+        Dyn as _, FileHeader as _, GnuHashTable, HashTable, ProgramHeader as _, Rela as _, Sym as _,
+    },
 };
 
 use super::slots::{Pointer, Slots};
@@ -86,6 +88,7 @@ pub struct Elf<'data> {
     linkage: Linkage<'data>,
     exports: HashMap<&'data [u8], u64>,
     slots: Slots,
+    dynamic: Dynamic,
 }
 
 /// The entries of the dynamic section that are used.
@@ -147,6 +150,7 @@ impl<'data> Elf<'data> {
             linkage: Linkage::default(),
             exports: HashMap::new(),
             slots: Slots::default(),
+            dynamic: Dynamic::default(),
         };
         let entries = program_headers
             .iter()
@@ -154,6 +158,7 @@ impl<'data> Elf<'data> {
         let dynamic = file.read_dynamic(entries.unwrap_or_default());
         file.exports = file.read_exports(&dynamic);
         file.slots = Slots::read(&file, &dynamic, kind == elf::ET_EXEC)?;
+        file.dynamic = dynamic;
         Ok(file)
     }
 
@@ -175,6 +180,27 @@ impl<'data> Elf<'data> {
     /// Address of a symbol that the file itself defines and exports.
     pub fn export(&self, name: &str) -> Option<u64> {
         self.exports.get(name.as_bytes()).copied()
+    }
+
+    /// Where the addresses of functions that another file defines are kept, each with the function's name.
+    pub fn imports(&self) -> impl Iterator<Item = (&'data [u8], u64)> + '_ {
+        let size = size_of::<elf::Sym64<Le>>() as u64;
+        let (plt, other) = (self.dynamic.plt_rela, self.dynamic.rela);
+        let all = self.table::<elf::Rela64<Le>>(plt.0, plt.1).iter();
+        let all = all.chain(self.table::<elf::Rela64<Le>>(other.0, other.1));
+        let calls = all.filter(|rela| {
+            matches!(
+                rela.r_type(Le, false),
+                elf::R_X86_64_JUMP_SLOT | elf::R_X86_64_GLOB_DAT
+            )
+        });
+        calls.filter_map(move |rela| {
+            let index = u64::from(rela.r_sym(Le, false));
+            let at = self.dynamic.symbols.checked_add(index.checked_mul(size)?)?;
+            let symbol = self.table::<elf::Sym64<Le>>(at, size).first()?;
+            let name = self.dynamic_string(&self.dynamic, u64::from(symbol.st_name(Le)), MAX_SYMBOL_NAME)?;
+            symbol.is_undefined(Le).then_some((name, rela.r_offset(Le)))
+        })
     }
 
     /// What the pointer at `slot` points to once the file is loaded.

@@ -9,6 +9,7 @@ mod method_table;
 mod placement;
 mod slots;
 mod static_type;
+mod stub;
 mod symbols;
 #[cfg(test)]
 mod test_file;
@@ -22,4 +23,5 @@ pub use placement::{
 };
 pub use slots::Pointer;
 pub use static_type::{TypeError, static_type};
+pub use stub::stubs;
 pub use symbols::is_stripped;

@@ -131,6 +131,24 @@ pub(super) fn wire(registry: &mut Registry, process: &Process, maps: &[Mapping],
         .collect()
 }
 
+/// Arms uvloop, if a process maps it. Why it could not be, if so.
+pub(super) fn mapped_uvloop(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> Option<String> {
+    if !registry.wants_wire() {
+        return None;
+    }
+    let mapping = maps
+        .iter()
+        .find(|m| m.is_file() && m.executable && is_uvloop(m))?;
+    let file = process.open_mapped(mapping).map_err(|error| error.to_string());
+    let armed = file.and_then(|file| registry.arm_uvloop(&file).map_err(|error| error.to_string()));
+    armed.err()
+}
+
+/// Whether it is uvloop's extension module, which has its own ways of receiving and sending.
+pub fn is_uvloop(mapping: &Mapping) -> bool {
+    mapping.file_name().starts_with(b"loop.") && mapping.raw_path.windows(8).any(|part| part == b"/uvloop/")
+}
+
 fn mapped_wire(registry: &mut Registry, process: &Process, maps: &[Mapping], module: &str) -> BTreeSet<Part> {
     let start = format!("{module}.");
     let mapped = maps

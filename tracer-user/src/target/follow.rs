@@ -55,6 +55,14 @@ const NEEDED: [Probe; 8] = [
     Probe::ThreadStart,
 ];
 
+/// What every process needs of which it is read what it receives and sends.
+const WIRE: [Probe; 4] = [
+    Probe::WireSend,
+    Probe::WireReceive,
+    Probe::WireReceived,
+    Probe::WireClose,
+];
+
 /// After how long a process's map is looked at again, in nanoseconds: after an eighth of the time that it has been followed, within
 /// these bounds. Libraries are loaded when a program starts.
 const PAUSES: (u64, u64) = (50_000_000, 30_000_000_000);
@@ -70,6 +78,8 @@ struct Followed {
     /// Since when, and when its map is looked at again.
     since: u64,
     look: u64,
+    /// It was said that uvloop cannot be read in it.
+    without_uvloop: bool,
 }
 
 /// Follows processes.
@@ -459,6 +469,9 @@ impl Follower {
     /// Arms what a process receives and sends with, and says what of it cannot be read.
     fn arm_wire(&mut self, process: &Process, maps: &[Mapping], image: u32) -> Option<Notice> {
         let missing = arm::wire(&mut self.registry, process, maps, image);
+        if let Some(error) = arm::mapped_uvloop(&mut self.registry, process, maps) {
+            return Some(unread_uvloop(process.pid(), &error));
+        }
         if missing.is_empty() {
             return None;
         }
@@ -507,6 +520,7 @@ impl Follower {
                 untold: false,
                 since: time,
                 look: time + PAUSES.0,
+                without_uvloop: false,
             },
         );
     }
@@ -532,7 +546,7 @@ impl Follower {
         }
         let missing = NEEDED
             .into_iter()
-            .chain(Probe::ALL.into_iter().filter(|probe| wire && probe.is_wire()))
+            .chain(WIRE.into_iter().filter(|_| wire))
             .filter(|probe| !probes.contains_key(probe))
             .collect();
         Notice::Attached {
@@ -589,6 +603,14 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
             .into_iter()
             .map(|text| Notice::Remark { pid, text }),
     );
+}
+
+/// uvloop is mapped, and cannot be read.
+fn unread_uvloop(pid: u32, error: &str) -> Notice {
+    Notice::Remark {
+        pid,
+        text: format!("the wire is not read through uvloop: {error}"),
+    }
 }
 
 /// Whether what these processes receive and send is read, as the kernel side knows it.

@@ -6,10 +6,10 @@ use super::Check;
 use crate::{
     elf::{Cost, read_loaded},
     runtime::cpython::{
-        find,
+        find, uvloop,
         wire::{Part, WireModule},
     },
-    target::{maps::Mapping, process::Process},
+    target::{arm::is_uvloop, maps::Mapping, process::Process},
 };
 
 const WIRE: &str = "wire (with --wire)";
@@ -38,21 +38,23 @@ pub(super) fn checks(
             Err(why) => Check::wanted(WIRE, false, format!("{}: {why}", part.name()), NOT_READ),
         }
     };
-    let uvloop = maps.iter().any(|m| m.is_file() && is_uvloop(m));
-    let uvloop = uvloop.then(|| {
-        Check::wanted(
-            WIRE,
-            false,
-            "uvloop is mapped",
-            "its plain sockets and pipes are not read",
-        )
-    });
+    let mapping = maps.iter().find(|m| m.is_file() && m.executable && is_uvloop(m));
+    let uvloop = mapping.map(|mapping| through_uvloop(process, mapping));
     Part::ALL.into_iter().map(row).chain(uvloop).collect()
 }
 
-/// Whether it is uvloop's extension module, which has its own ways of receiving and sending.
-pub fn is_uvloop(mapping: &Mapping) -> bool {
-    mapping.file_name().starts_with(b"loop.") && mapping.raw_path.windows(8).any(|part| part == b"/uvloop/")
+fn through_uvloop(process: &Process, mapping: &Mapping) -> Check {
+    let file = process.open_mapped(mapping).map_err(|error| error.to_string());
+    let bytes = file.and_then(|file| read_loaded(&file).map_err(|error| error.to_string()));
+    let points = bytes.and_then(|bytes| uvloop::inspect(&bytes).map_err(|error| error.to_string()));
+    match points {
+        Ok(points) => {
+            let mut names: Vec<&str> = points.iter().map(|point| point.function).collect();
+            names.dedup();
+            Check::wanted(WIRE, false, names.join(", "), STEPPED)
+        }
+        Err(error) => Check::wanted(WIRE, false, format!("uvloop: {error}"), NOT_READ),
+    }
 }
 
 fn of(part: Part, found: &WireModule) -> Check {

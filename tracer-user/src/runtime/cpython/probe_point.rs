@@ -4,7 +4,7 @@ use tracer_common::{config::arguments, stats::Probe};
 
 use crate::elf::{
     ArgumentRegister::{self, R8, Rcx, Rdi, Rdx, Rsi},
-    Cost, Elf, Method, MethodTable, PlacementError, Pointer, TableError, place, place_at_entry,
+    Cost, Elf, Method, MethodTable, Placement, PlacementError, Pointer, TableError, place, place_at_entry,
 };
 
 /// A place to probe.
@@ -111,12 +111,22 @@ impl ProbePoint {
         )
     }
 
+    /// A probe on a stub through which a file calls a function of another.
+    pub fn stub(
+        file: &Elf<'_>,
+        probe: Probe,
+        function: &'static str,
+        place: Placement,
+    ) -> Result<Self, PointError> {
+        Self::at(file, probe, function, arguments::NONE, Ok(place))
+    }
+
     fn at(
         file: &Elf<'_>,
         probe: Probe,
         function: &'static str,
         arguments: u32,
-        placement: Result<crate::elf::Placement, PlacementError>,
+        placement: Result<Placement, PlacementError>,
     ) -> Result<Self, PointError> {
         let failed = |reason| PointError::Placement { function, reason };
         let placement = placement.map_err(failed)?;

@@ -26,6 +26,15 @@ impl Follower {
                 continue;
             };
             let maps = process.maps().unwrap_or_default();
+            let wire = self.processes.get(&pid).and_then(|p| p.frontend.as_ref());
+            if wire.is_some_and(|frontend| frontend.names.wire)
+                && let Some(error) = arm::mapped_uvloop(&mut self.registry, &process, &maps)
+            {
+                let known = self.processes.get_mut(&pid);
+                if known.is_some_and(|followed| !std::mem::replace(&mut followed.without_uvloop, true)) {
+                    notices.push(super::unread_uvloop(pid, &error));
+                }
+            }
             if !self.allow_greenlet && maps_greenlet(&maps) {
                 self.withdraw(pid, time, events, notices);
             } else if arm::late_queue(&mut self.registry, &process, &maps)
