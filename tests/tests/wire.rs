@@ -125,6 +125,8 @@ packages! {
     the_sdk_answers_with_json: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "asyncio", "json"];
     the_sdk_answers_with_events: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "asyncio", "events"];
     an_older_sdk_answers_with_events: "mcp-1.26.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "asyncio", "events"];
+    the_sdk_on_uvloop_answers_with_json: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "uvloop", "json"];
+    the_sdk_on_uvloop_answers_with_events: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["210", "16", "uvloop", "events"];
     five_thousand_requests_of_twenty_tenants: "mcp-1.30.0" "tenant" "packages/mcp_tasks.py" ["2150", "64", "asyncio", "json"];
     fastmcp_keeps_tasks_for_their_owners: "fastmcp-4.1.1" "fastmcp_request_ctx" "packages/fastmcp_service.py" ["12"];
 }
