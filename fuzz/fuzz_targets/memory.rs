@@ -59,7 +59,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
 });
 
 fn core(minor: u32) -> Core {
-    let layout = Layout::of(minor).expect("3.8 to 3.15 have one");
+    let layout = Layout::of(minor, false).expect("3.8 to 3.15 have one");
     // Types at small addresses, so that data can name them.
     let mut image = Image {
         interpreter_main: 8,

@@ -51,7 +51,7 @@ pub const DEBIAN: &[Suite] = &[
 ];
 
 /// What is built without a GIL: the suite of Debian that has the source package, and the minor version.
-pub const FREE_THREADED: &[(&str, u32)] = &[("trixie", 13)];
+pub const FREE_THREADED: &[(&str, u32)] = &[("trixie", 13), ("sid", 14), ("sid", 15)];
 
 /// Where such a build is from, and begins the name of its folder: `built-3.13t`.
 pub const BUILT: &str = "built";
@@ -94,7 +94,7 @@ impl Interpreter {
 
     /// Whether bleedtrace says that it traces this one.
     pub fn is_supported(&self) -> bool {
-        SUPPORTED.contains(&self.minor) && !self.free_threaded
+        SUPPORTED.contains(&self.minor)
     }
 
     /// What starts it, as words of a command line.

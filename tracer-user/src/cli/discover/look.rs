@@ -9,7 +9,10 @@ use crate::{
         privacy::clean,
         processes::{Build, Obstacle, ProcessLine},
     },
-    runtime::cpython::binaries::{Binaries, Binary},
+    runtime::cpython::{
+        binaries::{Binaries, Binary},
+        core::is_free_threaded,
+    },
     target::{
         arm::candidates,
         follow::maps_greenlet,
@@ -110,19 +113,12 @@ impl Looker {
             let looked = self.binaries.look(&file, &name);
             let (number, binary) =
                 looked.map_err(|error| (Obstacle::Unreadable, format!("failed to read {name}: {error}")))?;
-            let (version, free_threaded, refused) = match binary {
-                Binary::Core(core, _) => (Some(core.version), false, None),
-                Binary::Refused {
-                    version,
-                    free_threaded,
-                    reason,
-                } => (version, free_threaded, Some(reason)),
+            let (version, refused) = match binary {
+                Binary::Core(core, _) => (Some(core.version), None),
+                Binary::Refused { version, reason } => (version, Some(reason)),
                 Binary::Queue(_) | Binary::Other(_) => continue,
             };
-            let build = self.builds.entry(number).or_insert_with(|| Build {
-                free_threaded,
-                ..build(&file, mapping)
-            });
+            let build = self.builds.entry(number).or_insert_with(|| build(&file, mapping));
             return Ok(Found {
                 version: version.map(|version| version.to_string()),
                 build: *build,
@@ -167,7 +163,7 @@ fn build(file: &File, mapping: &Mapping) -> Build {
     Build {
         shared: mapping.file_name().starts_with(b"libpython"),
         stripped: is_stripped(file).ok(),
+        free_threaded: elf.as_ref().is_some_and(is_free_threaded),
         debug: elf.map(|elf| DEBUG_EXPORTS.iter().any(|name| elf.export(name).is_some())),
-        free_threaded: false,
     }
 }
