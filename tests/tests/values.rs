@@ -283,7 +283,7 @@ fn extension_modules_read_and_bind_for_the_python_function_that_calls_them() {
     });
 }
 
-/// 3.14 can start threads with a copy of the starter's context; whoever starts a pool's thread then lends it an identity.
+/// 3.14 can start threads with a copy of the starter's context, and does without a GIL; whoever starts a pool's thread then lends it an identity.
 #[test]
 fn a_thread_that_inherits_a_context_bleeds_it() {
     let test = "a_thread_that_inherits_a_context_bleeds_it";
@@ -291,8 +291,10 @@ fn a_thread_that_inherits_a_context_bleeds_it() {
         test,
         |interpreter| interpreter.minor >= 14,
         |setup| {
-            let mut words: Vec<_> = setup.interpreter.words();
-            words.extend(["-X", "thread_inherit_context=1"].map(PathBuf::from));
+            let mut words = setup.interpreter.as_it_comes();
+            if !setup.interpreter.free_threaded {
+                words.extend(["-X", "thread_inherit_context=1"].map(PathBuf::from));
+            }
             words.push(setup.fixture("inherited.py"));
             let outcome = Trace::new(setup, "tenant").revealing().command(words).end();
             let truth = Truth::parse(&outcome.ended.stdout);
