@@ -154,7 +154,8 @@ fn of_release(mirror: &Mirror, origin: &Source, place: &Path) -> Option<PathBuf>
     let archive = place.join(name);
     let file = format!("p/python3.{}/{name}", origin.minor);
     let mut download = Command::new(APT_HELPER);
-    download.args(["-qq", "download-file", &mirror.pool(&file)]);
+    download.args(["-oAPT::Sandbox::User=root", "-qq", "download-file"]);
+    download.arg(mirror.pool(&file));
     download.arg(&archive).arg(format!("SHA256:{sha256}"));
     workspace::run(&mut download).ok().map(|()| archive)
 }
