@@ -332,7 +332,8 @@ fn a_build_with_other_structures_is_unsupported() {
             let at = file.export(export).expect("an export") + core.layout.type_basic_size;
             assert_eq!(change(at), member);
         }
-        let Some(Pointer::To(members)) = file.pointer(core.addresses.code_type + 240) else {
+        let Some(Pointer::To(members)) = file.pointer(core.addresses.code_type + core.layout.type_members)
+        else {
             panic!("no members")
         };
         let index = member_table(&file, members)
