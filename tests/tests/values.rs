@@ -103,8 +103,22 @@ rows! {
     another_context_is_not_judged: "tenant", [], "context_reads.py" ["foreign"] => OWN;
     asking_whether_it_is_there_is_no_read: "tenant", [], "context_reads.py" ["membership"] => OWN;
     a_default_of_the_call_is_empty: "tenant", [], "context_reads.py" ["default"] => EMPTY;
-    callers_in_c_are_seen: "decimal_context", [], "decimal_caller.py" [] => [("black_hole_read", 1), ("squat", 1), ("bleed", 1)];
     a_lookup_error_is_empty: "tenant", [], "context_reads.py" ["error"] => EMPTY;
+}
+
+#[test]
+fn callers_in_c_are_seen() {
+    let test = "callers_in_c_are_seen";
+    on_main_interpreters(test, |setup| {
+        let import = setup.command().args(["-c", "import _decimal"]).output();
+        if !import.is_ok_and(|output| output.status.success()) {
+            return skip(test, "its decimal is written in Python");
+        }
+        let (outcome, truth) = traced(setup, "decimal_context", &[], "decimal_caller.py", &[]);
+        outcome.assert_truth(&truth);
+        let counts = ["black_hole_read", "squat", "bleed"].map(|kind| outcome.count(kind));
+        assert_eq!(counts, [1, 1, 1]);
+    });
 }
 
 #[test]
