@@ -307,6 +307,30 @@ fn a_version_is_told_exactly() {
 }
 
 #[test]
+fn a_debug_build_is_unsupported() {
+    for python in pythons("a_debug_build_is_unsupported") {
+        let (mut bytes, _) = core_of(&python);
+        // Names of the same length: one that every build exports becomes one that only a debug build does.
+        let (from, to) = (b"\0PyObject_Dir\0", b"\0_Py_RefTotal\0");
+        let at = bytes.windows(from.len()).position(|name| name == from);
+        let at = at.expect("every build exports it");
+        bytes[at..at + to.len()].copy_from_slice(to);
+        let refused = Core::inspect(&bytes, "python");
+        assert!(
+            matches!(
+                refused,
+                Err(CoreError::Unsupported {
+                    reason: Unsupported::Debug,
+                    ..
+                })
+            ),
+            "3.{}",
+            python.minor
+        );
+    }
+}
+
+#[test]
 fn a_build_with_other_structures_is_unsupported() {
     for python in pythons("a_build_with_other_structures_is_unsupported") {
         let (bytes, core) = core_of(&python);

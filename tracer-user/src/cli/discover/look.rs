@@ -11,7 +11,7 @@ use crate::{
     },
     runtime::cpython::{
         binaries::{Binaries, Binary},
-        core::is_free_threaded,
+        core::{is_debug, is_free_threaded},
     },
     target::{
         arm::candidates,
@@ -22,9 +22,6 @@ use crate::{
         user::Database,
     },
 };
-
-/// What only builds with the interpreter's own checks export: up to 3.11, from 3.12 on (CPython `Include/object.h`).
-const DEBUG_EXPORTS: [&str; 2] = ["_Py_RefTotal", "_Py_INCREF_IncRefTotal"];
 
 /// Looks at processes.
 pub struct Looker {
@@ -164,6 +161,6 @@ fn build(file: &File, mapping: &Mapping) -> Build {
         shared: mapping.file_name().starts_with(b"libpython"),
         stripped: is_stripped(file).ok(),
         free_threaded: elf.as_ref().is_some_and(is_free_threaded),
-        debug: elf.map(|elf| DEBUG_EXPORTS.iter().any(|name| elf.export(name).is_some())),
+        debug: elf.as_ref().map(is_debug),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 
 const INTERPRETER: &str = "CPython interpreter";
 const QUEUE: &str = "_queue module";
-const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 with a GIL is";
+const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 is";
 const NO_PROBE: &str = "no probe can be attached to it";
 const NO_QUEUE: &str = "handoffs are not seen, and no verdict can be clean";
 const STEPPED: &str = "the kernel single-steps the instruction: a hit costs several times as much";

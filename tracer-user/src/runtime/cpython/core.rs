@@ -105,6 +105,9 @@ pub enum Unsupported {
     /// The version is not where every build has it.
     #[error("{0} does not say its version")]
     NoVersion(String),
+    /// It was built with the interpreter's own checks.
+    #[error("debug build (--with-pydebug)")]
+    Debug,
     /// The version is told in two ways that disagree.
     #[error("its runtime says version {0:#x}")]
     OtherVersion(u64),
@@ -203,6 +206,9 @@ impl Core {
     }
 
     fn examine_version(file: &Elf<'_>, version: Version) -> Result<Self, Unsupported> {
+        if is_debug(file) {
+            return Err(Unsupported::Debug);
+        }
         let layout = Layout::of(version.minor, is_free_threaded(file))
             .filter(|_| version.major == 3)
             .ok_or(Unsupported::Version)?;
@@ -246,6 +252,14 @@ fn version_of(file: &Elf<'_>, name: &str) -> Result<Version, Unsupported> {
         (Some(version), None) => Ok(version),
         _ => Err(Unsupported::NoVersion(name.to_owned())),
     }
+}
+
+/// What only builds with the interpreter's own checks export: up to 3.11, from 3.12 on (`Include/object.h`).
+const DEBUG_EXPORTS: [&str; 2] = ["_Py_RefTotal", "_Py_INCREF_IncRefTotal"];
+
+/// Whether an interpreter was built with its own checks, `--with-pydebug`.
+pub fn is_debug(file: &Elf<'_>) -> bool {
+    DEBUG_EXPORTS.iter().any(|name| file.export(name).is_some())
 }
 
 /// Whether an interpreter was built without a GIL, as `_Py_DebugOffsets` says (`internal/pycore_runtime.h`, from 3.13 on, the first that
