@@ -50,8 +50,12 @@ pub const DEBIAN: &[Suite] = &[
     },
 ];
 
-/// What is built without a GIL: the suite of Debian that has the source package, and the minor version.
-pub const FREE_THREADED: &[(&str, u32)] = &[("trixie", 13)];
+/// Minor versions that are built without a GIL.
+pub const FREE_THREADED: &[u32] = &[13, 14, 15];
+
+/// An environment in which threads begin with an empty context: builds without a GIL have their starter's from 3.14 on, which other
+/// builds and versions do not offer, or only if asked.
+pub const EMPTY_CONTEXTS: (&str, &str) = ("PYTHON_THREAD_INHERIT_CONTEXT", "0");
 
 /// Where such a build is from, and begins the name of its folder: `built-3.13t`.
 pub const BUILT: &str = "built";
@@ -94,7 +98,7 @@ impl Interpreter {
 
     /// Whether bleedtrace says that it traces this one.
     pub fn is_supported(&self) -> bool {
-        SUPPORTED.contains(&self.minor) && !self.free_threaded
+        SUPPORTED.contains(&self.minor)
     }
 
     /// What starts it, as words of a command line.
@@ -109,7 +113,7 @@ impl Interpreter {
     pub fn command(&self) -> Command {
         let words = self.words();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
+        command.args(&words[1..]).env(EMPTY_CONTEXTS.0, EMPTY_CONTEXTS.1);
         command
     }
 
@@ -173,16 +177,18 @@ pub fn interpreters() -> &'static [Interpreter] {
                 found.push(interpreter);
             }
         }
-        found.sort_by_key(|interpreter| (interpreter.minor, interpreter.root.is_some()));
+        found.sort_by_key(|found| (found.minor, found.free_threaded, found.root.is_some()));
         found
     })
 }
 
-/// Of those, the supported ones that run in this machine's root, one of each minor version.
+/// Of those, the supported ones with a GIL that run in this machine's root, one of each minor version.
 pub fn installed() -> Vec<&'static Interpreter> {
     let mut found: Vec<&Interpreter> = interpreters()
         .iter()
-        .filter(|interpreter| interpreter.is_supported() && interpreter.root.is_none())
+        .filter(|interpreter| {
+            interpreter.is_supported() && !interpreter.free_threaded && interpreter.root.is_none()
+        })
         .collect();
     found.dedup_by_key(|interpreter| interpreter.minor);
     found
@@ -199,7 +205,7 @@ pub fn missing() -> Vec<String> {
     expected.extend(
         FREE_THREADED
             .iter()
-            .map(|(_, minor)| format!("{} {BUILT} ", spoken(*minor, true))),
+            .map(|minor| format!("{} {BUILT} ", spoken(*minor, true))),
     );
     expected.retain(|name| interpreters().iter().all(|found| !found.name().starts_with(name)));
     expected
@@ -222,7 +228,7 @@ fn everywhere() -> Vec<PathBuf> {
                 .map(|minor| programs.join(format!("python3.{minor}{LINKED}"))),
         );
     }
-    candidates.extend(FREE_THREADED.iter().map(|(_, minor)| {
+    candidates.extend(FREE_THREADED.iter().map(|minor| {
         let name = spoken(*minor, true);
         roots().join(format!("{BUILT}-{name}/bin/python{name}"))
     }));
@@ -364,22 +370,6 @@ mod tests {
             }
             .words(),
             ["/roots/sid/usr/bin/python3.14"].map(PathBuf::from)
-        );
-    }
-
-    #[test]
-    fn no_free_threaded_build_counts_as_supported() {
-        let supported = Interpreter {
-            minor: SUPPORTED[0],
-            ..example()
-        };
-        assert!(supported.is_supported());
-        assert!(
-            !Interpreter {
-                free_threaded: true,
-                ..supported
-            }
-            .is_supported()
         );
     }
 }

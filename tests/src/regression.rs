@@ -28,6 +28,8 @@ pub struct Regression {
     pub alone: Results,
     /// With one.
     pub traced: Results,
+    /// The exit codes of the two runs.
+    pub codes: [Option<i64>; 2],
 }
 
 impl Regression {
@@ -57,13 +59,14 @@ impl Regression {
             .end_within(PATIENCE);
         let traced =
             take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {:?}", outcome.ended));
-        assert_eq!(
-            outcome.summary["command_exit"].as_i64(),
-            ended.code.map(i64::from),
-            "{:?}",
-            outcome.ended
-        );
-        Some(Self { alone, traced })
+        Some(Self {
+            alone,
+            traced,
+            codes: [
+                ended.code.map(i64::from),
+                outcome.summary["command_exit"].as_i64(),
+            ],
+        })
     }
 
     /// What ended in another way when it was traced.
@@ -74,9 +77,12 @@ impl Regression {
         let mut names: Vec<_> = self.alone.keys().chain(self.traced.keys()).collect();
         names.sort();
         names.dedup();
+        let codes = self.codes.map(|code| format!("{code:?}"));
+        let exit = ("exit code".to_owned(), codes[0].clone(), codes[1].clone());
         names
             .into_iter()
-            .map(|name| (name, said(&self.alone, name), said(&self.traced, name)))
+            .map(|name| (name.clone(), said(&self.alone, name), said(&self.traced, name)))
+            .chain([exit])
             .filter(|(_, alone, traced)| alone != traced)
             .map(|(name, alone, traced)| format!("{name}: {alone}, and {traced} when traced"))
             .collect()
@@ -163,12 +169,14 @@ mod tests {
         let regression = Regression {
             alone: results(REPORT),
             traced,
+            codes: [Some(0), Some(2)],
         };
         assert_eq!(
             regression.differences(),
             [
                 "t.A.one: passed, and error when traced",
-                "t.A.three: skipped, and not run when traced"
+                "t.A.three: skipped, and not run when traced",
+                "exit code: Some(0), and Some(2) when traced"
             ]
         );
     }

@@ -111,6 +111,10 @@ pub static WIRE_SCRATCH: HashMap<u32, FullWire> = HashMap::with_max_entries(32_7
 #[map]
 pub static BLANK_WIRE: Array<FullWire> = Array::with_max_entries(1, 0);
 
+/// The state that each thread of an interpreter without a GIL was last found to have.
+#[map]
+pub static TSTATES: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
 /// Counters by program.
 #[map]
 pub static STATS: PerCpuArray<ProbeStats> = PerCpuArray::with_max_entries(PROBES, 0);

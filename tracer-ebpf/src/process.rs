@@ -18,7 +18,7 @@ use tracer_common::{
 use crate::{
     emit::{self, Wake},
     ids,
-    maps::{CODE_SCRATCH, EVENTS, RECEIVING, SCRATCH, TARGETS, WIRE_SCRATCH, kernel},
+    maps::{CODE_SCRATCH, EVENTS, RECEIVING, SCRATCH, TARGETS, TSTATES, WIRE_SCRATCH, kernel},
     read::{self, Unreadable},
     state::forget,
 };
@@ -119,6 +119,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let _ = CODE_SCRATCH.remove(tid);
     let _ = WIRE_SCRATCH.remove(tid);
     let _ = RECEIVING.remove(tid);
+    let _ = TSTATES.remove(tid);
     let mut head = MaybeUninit::uninit();
     let head = emit::blank(&mut head, kind::EXITED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs.

@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_common::{
-    config::{Point, Target, arguments},
+    config::arguments,
     record::{kind, work},
     stats::Probe,
 };
@@ -17,7 +17,7 @@ use crate::{
     ids, item,
     maps::{IMAGES, POINTS, TARGETS, inventory},
     pool, read,
-    state::{Hit, lose_for_want_of_image},
+    state::{Hit, is_told_twice, lose_for_want_of_image},
     vars,
 };
 
@@ -88,7 +88,8 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
     };
     // SAFETY: as above; what is returned is the function that was entered.
     let function = unsafe { bpf_get_func_ip(ctx.as_ptr()) };
-    if is_told_twice(target, point, function) {
+    // Its entry was hit before. SAFETY: `target` comes from the map and lives as long as this program runs.
+    if is_told_twice(unsafe { &*target }, point, function.wrapping_sub(point.vaddr)) {
         emit::count_filtered(Probe::QueueGot);
         return 0;
     }
@@ -112,16 +113,6 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
     record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
     emit::send_without_stack(&hit, record);
     0
-}
-
-/// Whether this module is known by another file's points, whose hit counts. Its entry was hit before.
-#[inline(always)]
-fn is_told_twice(target: *mut Target, point: &Point, function: u64) -> bool {
-    // SAFETY: `target` comes from the map and lives as long as this program runs.
-    let target = unsafe { &*target };
-    target.module != 0
-        && target.module != point.file
-        && target.module_bias == function.wrapping_sub(point.vaddr)
 }
 
 /// A method's first argument, by its calling convention.

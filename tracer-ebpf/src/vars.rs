@@ -2,14 +2,16 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
-    config::{Name, NameKey, SlotVar, Var, VarKey},
+    config::{LOOKING, Name, NameKey, Target, Var, VarKey},
     record::{NO_SLOT, RawValue, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
     stats::Probe,
 };
 
 use crate::{
+    atomic,
     emit::{self, Frames},
     lookup,
     maps::{NAMES, VARS},
@@ -17,6 +19,7 @@ use crate::{
     read::{self, Unreadable},
     repeat::{Next, repeat},
     state::{Hit, State},
+    str::Str,
     value,
     zero::zero,
 };
@@ -37,7 +40,7 @@ impl Watched {
     fn of(slot: u32) -> Self {
         if slot < MAX_SLOTS as u32 {
             Self::Slot(slot)
-        } else if slot == u32::from(NO_SLOT) {
+        } else if slot == u32::from(NO_SLOT) || slot == LOOKING {
             Self::No
         } else {
             Self::Marker(slot as u8)
@@ -51,8 +54,7 @@ impl Watched {
 /// address and name, is the same (CPython `Python/context.c`).
 #[inline(always)]
 pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
-    // PyContextVar.var_hash is at 56 in every GIL build from 3.8 to 3.15.
-    let hash = read::pointer(var + 56)?;
+    let hash = read::pointer(var + u64::from(hit.image.contextvar_hash))?;
     let key = VarKey {
         var,
         tgid: hit.tgid,
@@ -60,10 +62,11 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
     };
     // SAFETY: the value is copied out at once; a torn one fails the comparison of hashes.
     let slot = match unsafe { VARS.get(key) } {
-        Some(known) if known.hash == hash && is_current(hit, var, known.slot) => known.slot,
+        Some(known) if known.hash == hash && known.slot != LOOKING && is_current(hit, var, known.slot) => {
+            known.slot
+        }
         _ => {
-            let slot = look_at(hit, var, hash)?;
-            let _ = VARS.insert(key, Var { hash, slot, pad: 0 }, 0);
+            first_sight(hit, key, hash)?;
             // Read back: so the verifier knows no slot by its number, and follows what comes next once and not for each of them.
             // SAFETY: as above.
             let Some(known) = (unsafe { VARS.get(key) }) else {
@@ -77,11 +80,57 @@ pub fn watched(hit: &mut Hit, var: u64) -> Result<Watched, Unreadable> {
     Ok(Watched::of(slot))
 }
 
+/// Looks at a variable, or waits for the thread that does: before it has told the agent, nothing may be told of the variable.
+#[inline(always)]
+fn first_sight(hit: &mut Hit, key: VarKey, hash: u64) -> Result<(), Unreadable> {
+    let looking = Var {
+        hash,
+        slot: LOOKING,
+        pad: 0,
+    };
+    let known = VARS.get_ptr(key);
+    // SAFETY: the entry lives as long as this program runs.
+    if known.is_some_and(|known| unsafe { (*known).slot } != LOOKING) {
+        // Of another variable, which had this address before.
+        let _ = VARS.remove(key);
+    }
+    if VARS.insert(key, looking, u64::from(BPF_NOEXIST)).is_err() {
+        let mut waiting = Waiting { key, over: false };
+        repeat(MAX_WAIT, &mut waiting, wait);
+        return if waiting.over { Ok(()) } else { Err(Unreadable) };
+    }
+    match look_at(hit, key.var, hash) {
+        Ok(slot) => {
+            // A failed update is one that is not found again.
+            let _ = VARS.insert(key, Var { hash, slot, pad: 0 }, 0);
+            Ok(())
+        }
+        Err(Unreadable) => {
+            let _ = VARS.remove(key);
+            Err(Unreadable)
+        }
+    }
+}
+
+/// Looks at an entry that another thread is about to complete, some tens of nanoseconds each.
+const MAX_WAIT: u32 = 8192;
+
+struct Waiting {
+    key: VarKey,
+    over: bool,
+}
+
+extern "C" fn wait(_: u32, waiting: &mut Waiting) -> Next {
+    // SAFETY: the number is copied out at once.
+    waiting.over = unsafe { VARS.get(waiting.key) }.is_none_or(|known| known.slot != LOOKING);
+    if waiting.over { Next::Done } else { Next::More }
+}
+
 /// The same where a variable that was never read nor bound does not matter: nothing is announced, which is what makes a program
 /// long to verify.
 #[inline(always)]
 pub fn known(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
-    let hash = read::pointer(var + 56)?;
+    let hash = read::pointer(var + u64::from(hit.image.contextvar_hash))?;
     let key = VarKey {
         var,
         tgid: hit.tgid,
@@ -121,7 +170,7 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
         return Ok(name.marker);
     }
     let mut place = Place {
-        slots: &hit.target().slots,
+        target: hit.target,
         var,
         hash,
         free: MAX_SLOTS,
@@ -138,12 +187,8 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
         return Ok(u32::from(NO_SLOT));
     }
     let target = hit.target_mut();
-    target.slots[free & (MAX_SLOTS - 1)] = SlotVar {
-        var,
-        hash,
-        name: name.number,
-        steps: name.steps,
-    };
+    let slot = &mut target.slots[free & (MAX_SLOTS - 1)];
+    (slot.hash, slot.name, slot.steps) = (hash, name.number, name.steps);
     if name.request != 0 && target.request_slot == u32::MAX {
         target.request_slot = free as u32;
     }
@@ -151,23 +196,26 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<u32, Unreadable> {
     Ok(free as u32)
 }
 
-struct Place<'a> {
-    slots: &'a [SlotVar; MAX_SLOTS],
+struct Place {
+    target: *mut Target,
     var: u64,
     hash: u64,
-    /// The first slot that is free.
+    /// The first slot that was free; it is the variable's now.
     free: usize,
     /// The one that the variable has already.
     taken: usize,
 }
 
-extern "C" fn look_for(number: u32, place: &mut Place<'_>) -> Next {
+extern "C" fn look_for(number: u32, place: &mut Place) -> Next {
     let number = number as usize & (MAX_SLOTS - 1);
-    let slot = &place.slots[number];
+    // SAFETY: the target's entry lives as long as this program runs.
+    let slot = unsafe { &mut (*place.target).slots[number] };
     if slot.var == place.var && slot.hash == place.hash {
         place.taken = number;
+        return Next::Done;
     }
-    if slot.var == 0 {
+    // SAFETY: as above. Another thread may be giving a slot to another variable.
+    if slot.var == 0 && unsafe { atomic::claim(&raw mut slot.var, place.var) } {
         place.free = number;
         return Next::Done;
     }
@@ -184,7 +232,7 @@ fn announce(hit: &mut Hit, var: u64, slot: u32, name: u32) {
     record.head.slot = slot as u8;
     record.head.name = name;
     record.head.values = 1;
-    match read::pointer(var + 24) {
+    match read::pointer(hit.member(var, 24)) {
         Ok(0) => value::unset(&mut record.values[0]),
         Ok(default) => path::describe(hit, slot, default, &mut record.values[0]),
         Err(Unreadable) => value::unreadable(&mut record.values[0]),
@@ -200,7 +248,7 @@ fn announce_other(hit: &mut Hit, var: u64) {
     };
     record.head.object = var;
     record.head.values = 1;
-    match read::pointer(var + 16) {
+    match read::pointer(hit.member(var, 16)) {
         Ok(name) => value::describe(hit, name, &mut record.values[0]),
         Err(Unreadable) => value::unreadable(&mut record.values[0]),
     }
@@ -213,10 +261,10 @@ struct AlignedKey(NameKey);
 
 #[inline(always)]
 fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
-    let name = read::pointer(var + 16)?;
-    let [len, _, state] = read::user::<[u64; 3]>(name + 16)?;
+    let name = Str::of(hit, read::pointer(hit.member(var, 16))?)?;
+    let len = name.len;
     // Watched names are ASCII; so is every compact string that can match one.
-    if state & 0x60 != 0x60 || len == 0 || len > u64::from(u16::MAX) {
+    if !name.compact || !name.ascii || len == 0 || len > u64::from(u16::MAX) {
         return Ok(None);
     }
     let mut key = MaybeUninit::<AlignedKey>::uninit();
@@ -230,11 +278,7 @@ fn name_of(hit: &Hit, var: u64) -> Result<Option<Name>, Unreadable> {
     } else {
         len as u32
     };
-    read::user_into(
-        key.bytes.as_mut_ptr(),
-        bytes & 0x3f,
-        name + u64::from(hit.image.ascii_data),
-    )?;
+    read::user_into(key.bytes.as_mut_ptr(), bytes & 0x3f, name.data)?;
     // SAFETY: names are written by the agent before any probe is attached.
     Ok(unsafe { NAMES.get(&*key) }.copied())
 }

@@ -268,7 +268,10 @@ fn stream(ctx: &ProbeContext, hit: &Hit) -> Result<WireKey, Unreadable> {
             Ok(of_descriptor(hit, descriptor))
         }
         // PySocketSockObject.sock_fd (Modules/socketmodule.h) and fileio.fd (Modules/_io/fileio.c) follow the object's head.
-        _ => Ok(of_descriptor(hit, u64::from(read::user::<u32>(own + 16)?))),
+        _ => Ok(of_descriptor(
+            hit,
+            u64::from(read::user::<u32>(hit.member(own, 16))?),
+        )),
     }
 }
 
@@ -296,9 +299,9 @@ fn into(ctx: &ProbeContext, hit: &Hit) -> Result<u64, Unreadable> {
 #[inline(always)]
 fn received(hit: &Hit, returned: u64, buffer: u64) -> Result<Bytes, Unreadable> {
     // PyObject.ob_type is at 8.
-    let kind = read::pointer(returned + 8)?;
+    let kind = read::pointer(hit.member(returned, 8))?;
     if kind == hit.address(hit.image.bytes_type) {
-        bytes_of(returned)
+        bytes_of(hit, returned)
     } else if kind == hit.address(hit.image.int_type) {
         Ok(Bytes {
             at: buffer,
@@ -313,18 +316,18 @@ fn received(hit: &Hit, returned: u64, buffer: u64) -> Result<Bytes, Unreadable> 
 #[inline(always)]
 fn buffer(hit: &Hit, object: u64) -> Result<Bytes, Unreadable> {
     // PyObject.ob_type is at 8.
-    let kind = read::pointer(object + 8)?;
+    let kind = read::pointer(hit.member(object, 8))?;
     if kind == hit.address(hit.image.bytes_type) {
-        bytes_of(object)
+        bytes_of(hit, object)
     } else if kind == hit.address(hit.image.bytearray_type) {
         // PyByteArrayObject: ob_size 16, ob_start 40 (Include/cpython/bytearrayobject.h, 3.8 to 3.15).
         Ok(Bytes {
-            at: read::pointer(object + 40)?,
-            len: read::pointer(object + 16)?,
+            at: read::pointer(hit.member(object, 40))?,
+            len: read::pointer(hit.member(object, 16))?,
         })
     } else if kind == hit.address(hit.image.memoryview_type) {
         // PyMemoryViewObject.view is at 56; Py_buffer: buf 0, obj 8, len 16 (Include/cpython/memoryobject.h, 3.8 to 3.15).
-        let [at, _, len] = read::user::<[u64; 3]>(object + 56)?;
+        let [at, _, len] = read::user::<[u64; 3]>(hit.member(object, 56))?;
         Ok(Bytes { at, len })
     } else {
         Err(Unreadable)
@@ -332,11 +335,11 @@ fn buffer(hit: &Hit, object: u64) -> Result<Bytes, Unreadable> {
 }
 
 #[inline(always)]
-fn bytes_of(object: u64) -> Result<Bytes, Unreadable> {
+fn bytes_of(hit: &Hit, object: u64) -> Result<Bytes, Unreadable> {
     // PyBytesObject: ob_size 16, ob_sval 32.
     Ok(Bytes {
-        at: object + 32,
-        len: read::pointer(object + 16)?,
+        at: hit.member(object, 32),
+        len: read::pointer(hit.member(object, 16))?,
     })
 }
 
@@ -344,7 +347,7 @@ fn bytes_of(object: u64) -> Result<Bytes, Unreadable> {
 #[inline(always)]
 fn integer(hit: &Hit, object: u64) -> Result<u64, Unreadable> {
     // PyLongObject: at 16 ob_size up to 3.11, then lv_tag (digits << 3 | sign); ob_digit 24.
-    let [size, digits] = read::user::<[u64; 2]>(object + 16)?;
+    let [size, digits] = read::user::<[u64; 2]>(hit.member(object, 16))?;
     let count = if hit.image.minor < FIRST_WITH_LONG_TAG {
         size
     } else if size & 3 == 2 {
@@ -370,7 +373,7 @@ fn argument(ctx: &ProbeContext, hit: &Hit, number: u64) -> Result<u64, Unreadabl
         arguments::TUPLE => {
             let tuple = ctx.arg::<u64>(1).ok_or(Unreadable)?;
             // PyVarObject.ob_size is at 16.
-            let count = read::pointer(tuple + 16)?;
+            let count = read::pointer(hit.member(tuple, 16))?;
             (Some(tuple + u64::from(hit.image.tuple_items)), Some(count))
         }
         _ => return Err(Unreadable),

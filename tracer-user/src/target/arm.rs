@@ -10,14 +10,14 @@ use std::{
 
 use tracer_common::stats::Probe;
 
-use super::{follow::FollowError, maps::Mapping, process::Process};
+use super::{arm_wire, follow::FollowError, maps::Mapping, process::Process};
 use crate::{
     attach::registry::{ArmError, Armed, Registry},
     elf::{Elf, read_loaded},
-    runtime::cpython::{find, wire::Part},
+    runtime::cpython::{find, layout::Layout},
 };
 
-fn armed(registry: &Registry, index: u32) -> &Armed {
+pub(super) fn armed(registry: &Registry, index: u32) -> &Armed {
     registry.image(index).expect("an image that was just armed")
 }
 
@@ -83,17 +83,17 @@ pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[M
         let file = process.open_mapped(mapping);
         return file.is_ok_and(|file| registry.arm_queue(&file, "_queue").unwrap_or(false));
     }
-    let Some(minor) = registry.image(image).map(|armed| armed.core.version.minor) else {
+    let Some(layout) = registry.image(image).map(|armed| armed.core.layout) else {
         return false;
     };
     // The program and its library may have a standard library each.
     cores(process, maps).iter().fold(false, |armed, core| {
-        queue_beside(registry, process, core, minor) | armed
+        queue_beside(registry, process, core, layout) | armed
     })
 }
 
 /// Where a process has its cores, as it sees them.
-fn cores(process: &Process, maps: &[Mapping]) -> BTreeSet<PathBuf> {
+pub(super) fn cores(process: &Process, maps: &[Mapping]) -> BTreeSet<PathBuf> {
     let places = maps
         .iter()
         .filter(|m| m.is_file() && m.executable)
@@ -102,93 +102,6 @@ fn cores(process: &Process, maps: &[Mapping]) -> BTreeSet<PathBuf> {
         .flat_map(Mapping::candidates)
         .map(|path| process.seen_from_inside(Path::new(OsStr::from_bytes(&path))))
         .collect()
-}
-
-/// Arms the modules with which a process that maps this image receives and sends, where they are mapped or will be mapped from. The
-/// parts that cannot be read.
-pub(super) fn wire(registry: &mut Registry, process: &Process, maps: &[Mapping], image: u32) -> Vec<Part> {
-    let Some((minor, own)) = registry
-        .image(image)
-        .map(|armed| (armed.core.version.minor, armed.wire.clone()))
-    else {
-        return Part::ALL.to_vec();
-    };
-    let mut found = own;
-    for module in Part::ALL
-        .into_iter()
-        .filter(|part| !found.contains(part))
-        .filter_map(Part::module)
-        .collect::<Vec<_>>()
-    {
-        found.append(&mut mapped_wire(registry, process, maps, module));
-        for core in &cores(process, maps) {
-            found.append(&mut wire_beside(registry, process, core, minor, module));
-        }
-    }
-    Part::ALL
-        .into_iter()
-        .filter(|part| !found.contains(part))
-        .collect()
-}
-
-/// Arms uvloop, if a process maps it. Why it could not be, if so.
-pub(super) fn mapped_uvloop(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> Option<String> {
-    if !registry.wants_wire() {
-        return None;
-    }
-    let mapping = maps
-        .iter()
-        .find(|m| m.is_file() && m.executable && is_uvloop(m))?;
-    let file = process.open_mapped(mapping).map_err(|error| error.to_string());
-    let armed = file.and_then(|file| registry.arm_uvloop(&file).map_err(|error| error.to_string()));
-    armed.err()
-}
-
-/// Whether it is uvloop's extension module, which has its own ways of receiving and sending.
-pub fn is_uvloop(mapping: &Mapping) -> bool {
-    mapping.file_name().starts_with(b"loop.") && mapping.raw_path.windows(8).any(|part| part == b"/uvloop/")
-}
-
-fn mapped_wire(registry: &mut Registry, process: &Process, maps: &[Mapping], module: &str) -> BTreeSet<Part> {
-    let start = format!("{module}.");
-    let mapped = maps
-        .iter()
-        .find(|m| m.is_file() && m.executable && m.file_name().starts_with(start.as_bytes()));
-    let file = mapped.and_then(|mapping| process.open_mapped(mapping).ok());
-    file.and_then(|file| registry.arm_wire(&file, module).ok())
-        .unwrap_or_default()
-}
-
-fn wire_beside(
-    registry: &mut Registry,
-    process: &Process,
-    core: &Path,
-    minor: u32,
-    module: &str,
-) -> BTreeSet<Part> {
-    let mut armed = BTreeSet::new();
-    for path in find::extension_modules(module, core, minor) {
-        if let Ok(file) = process.open_in_root(&path) {
-            armed.append(&mut registry.arm_wire(&file, module).unwrap_or_default());
-        }
-    }
-    armed
-}
-
-/// Arms what receives and sends beside the core of a program that has not started yet.
-fn early_wire(registry: &mut Registry, process: &Process, core: &Path, image: u32) {
-    let (minor, own) = {
-        let armed = armed(registry, image);
-        (armed.core.version.minor, armed.wire.clone())
-    };
-    for module in Part::ALL
-        .into_iter()
-        .filter(|part| !own.contains(part))
-        .filter_map(Part::module)
-        .collect::<Vec<_>>()
-    {
-        wire_beside(registry, process, core, minor, module);
-    }
 }
 
 /// Arms a `_queue` module that a process has mapped from where none was expected. True when it was not armed before: what it did
@@ -207,9 +120,9 @@ pub(super) fn late_queue(registry: &mut Registry, process: &Process, maps: &[Map
     registry.armed_files() != before
 }
 
-fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, minor: u32) -> bool {
+fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, layout: &Layout) -> bool {
     let mut armed = false;
-    for path in find::queue_modules(core, minor) {
+    for path in find::queue_modules(core, layout) {
         if let Ok(file) = process.open_in_root(&path) {
             armed |= registry.arm_queue(&file, "_queue").unwrap_or(false);
         }
@@ -235,9 +148,9 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         Err(_) => return Ok(false),
     };
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
-        let minor = armed(registry, index).core.version.minor;
-        queue_beside(registry, process, &exe, minor);
-        early_wire(registry, process, &exe, index);
+        let layout = armed(registry, index).core.layout;
+        queue_beside(registry, process, &exe, layout);
+        arm_wire::early(registry, process, &exe, index);
         return Ok(true);
     }
     for path in libpythons(process, &file, &exe) {
@@ -245,9 +158,9 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
             continue;
         };
         if let Some(index) = registry.arm_core(&file, &path.to_string_lossy())? {
-            let minor = armed(registry, index).core.version.minor;
-            queue_beside(registry, process, &path, minor);
-            early_wire(registry, process, &path, index);
+            let layout = armed(registry, index).core.layout;
+            queue_beside(registry, process, &path, layout);
+            arm_wire::early(registry, process, &path, index);
             return Ok(true);
         }
     }

@@ -20,7 +20,7 @@ mod running;
 pub use notice::{FollowError, Notice};
 
 use super::{
-    arm,
+    arm, arm_wire,
     identify::identify,
     keeper::Keeper,
     maps::Mapping,
@@ -468,8 +468,8 @@ impl Follower {
 
     /// Arms what a process receives and sends with, and says what of it cannot be read.
     fn arm_wire(&mut self, process: &Process, maps: &[Mapping], image: u32) -> Option<Notice> {
-        let missing = arm::wire(&mut self.registry, process, maps, image);
-        if let Some(error) = arm::mapped_uvloop(&mut self.registry, process, maps) {
+        let missing = arm_wire::wire(&mut self.registry, process, maps, image);
+        if let Some(error) = arm_wire::mapped_uvloop(&mut self.registry, process, maps) {
             return Some(unread_uvloop(process.pid(), &error));
         }
         if missing.is_empty() {
@@ -637,8 +637,6 @@ fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar])
         flags: flags | wire_flag(names),
         request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
-        module_bias: 0,
         module: 0,
-        pad: 0,
     }
 }

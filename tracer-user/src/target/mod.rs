@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+pub mod arm_wire;
 mod descendants;
 pub mod follow;
 pub mod identify;

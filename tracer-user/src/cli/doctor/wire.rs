@@ -6,10 +6,12 @@ use super::Check;
 use crate::{
     elf::{Cost, read_loaded},
     runtime::cpython::{
-        find, uvloop,
+        find,
+        layout::Layout,
+        uvloop,
         wire::{Part, WireModule},
     },
-    target::{arm::is_uvloop, maps::Mapping, process::Process},
+    target::{arm_wire::is_uvloop, maps::Mapping, process::Process},
 };
 
 const WIRE: &str = "wire (with --wire)";
@@ -22,7 +24,7 @@ pub(super) fn checks(
     maps: &[Mapping],
     core: &Mapping,
     core_bytes: &[u8],
-    minor: u32,
+    layout: &Layout,
 ) -> Vec<Check> {
     let in_core = WireModule::inspect(core_bytes);
     let row = |part: Part| {
@@ -30,7 +32,7 @@ pub(super) fn checks(
         let found = match (&in_core, part.module()) {
             (Ok(found), _) if built_in => Ok(found.clone()),
             (Err(error), None) => Err(error.to_string()),
-            (_, Some(module)) => extension(process, maps, core, minor, module),
+            (_, Some(module)) => extension(process, maps, core, layout, module),
             (Ok(_), None) => Err("not found".to_owned()),
         };
         match found {
@@ -72,7 +74,7 @@ fn extension(
     process: &Process,
     maps: &[Mapping],
     core: &Mapping,
-    minor: u32,
+    layout: &Layout,
     module: &str,
 ) -> Result<WireModule, String> {
     let start = format!("{module}.");
@@ -83,7 +85,7 @@ fn extension(
         return inspect(&process.open_mapped(mapping).map_err(|error| error.to_string())?);
     }
     let core = process.seen_from_inside(Path::new(OsStr::from_bytes(&core.raw_path)));
-    let files = find::extension_modules(module, &core, minor);
+    let files = find::extension_modules(module, &core, layout);
     let file = files.iter().find_map(|path| process.open_in_root(path).ok());
     inspect(&file.ok_or_else(|| "not found".to_owned())?)
 }

@@ -194,7 +194,7 @@ def get_task(task_id):
     if store[task_id].owner != tenant.get():
         raise UnknownTask(task_id)",
     proof: "On the wire: a principal got a task's handle, asked for the task with tasks/get, and was refused as for an unknown one \
-            (error -32602, or HTTP 404). The task was not cancelled, and its ttl had not passed.",
+            (error -32602). The task was not cancelled, and its ttl had not passed.",
     remedy: "Look at what the task was minted with: an unattributed or misattributed task of the same time has the same cause. If there \
              is none, see to it that all processes of the service share the store, and that it keeps tasks for as long as it has promised.",
     not_reported: "A refusal of somebody else; one after the ttl, or after tasks/cancel; any other error.",

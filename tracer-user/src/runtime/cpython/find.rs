@@ -6,6 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::layout::Layout;
 use crate::elf::Linkage;
 
 /// Where the dynamic linker looks last.
@@ -29,15 +30,16 @@ const MAX_DIRECTORIES: usize = 64;
 const MAX_CANDIDATES: usize = 256;
 
 /// Where the `_queue` extension module of the core at `core` may be, best guess first.
-pub fn queue_modules(core: &Path, minor: u32) -> Vec<PathBuf> {
-    extension_modules("_queue", core, minor)
+pub fn queue_modules(core: &Path, layout: &Layout) -> Vec<PathBuf> {
+    extension_modules("_queue", core, layout)
 }
 
 /// Where an extension module of the standard library of the core at `core` may be, best guess first.
-pub fn extension_modules(module: &str, core: &Path, minor: u32) -> Vec<PathBuf> {
+pub fn extension_modules(module: &str, core: &Path, layout: &Layout) -> Vec<PathBuf> {
+    let (minor, build) = (layout.minor, if layout.free_threaded { "t" } else { "" });
     let names = [
-        format!("{module}.cpython-3{minor}-x86_64-linux-gnu.so"),
-        format!("{module}.cpython-3{minor}-x86_64-linux-musl.so"),
+        format!("{module}.cpython-3{minor}{build}-x86_64-linux-gnu.so"),
+        format!("{module}.cpython-3{minor}{build}-x86_64-linux-musl.so"),
         format!("{module}.so"),
     ];
     let own = core.ancestors().skip(2).take(MAX_PREFIX_DEPTH);
@@ -46,7 +48,7 @@ pub fn extension_modules(module: &str, core: &Path, minor: u32) -> Vec<PathBuf> 
         for lib in ["lib", "lib64"] {
             let directory = prefix
                 .join(lib)
-                .join(format!("python3.{minor}"))
+                .join(format!("python3.{minor}{build}"))
                 .join("lib-dynload");
             for name in &names {
                 push_new(&mut candidates, directory.join(name));
@@ -171,18 +173,23 @@ mod tests {
 
     #[test]
     fn the_queue_module_is_beside_the_standard_library() {
-        let file = "lib/python3.13/lib-dynload/_queue.cpython-313-x86_64-linux-gnu.so";
         for (core, prefix) in [
             ("/opt/py/bin/python3.13", "/opt/py"),
             ("/opt/py/lib/libpython3.13.so.1.0", "/opt/py"),
             ("/usr/lib/x86_64-linux-gnu/libpython3.13.so.1.0", "/usr"),
             ("/somewhere/else/python", "/usr"),
         ] {
-            let candidates = queue_modules(Path::new(core), 13);
-            assert!(
-                candidates.contains(&Path::new(prefix).join(file)),
-                "{core}: {candidates:?}"
-            );
+            for (build, free_threaded) in [("", false), ("t", true)] {
+                let layout = Layout::of(13, free_threaded).expect("a layout");
+                let candidates = queue_modules(Path::new(core), layout);
+                let file = format!(
+                    "lib/python3.13{build}/lib-dynload/_queue.cpython-313{build}-x86_64-linux-gnu.so"
+                );
+                assert!(
+                    candidates.contains(&Path::new(prefix).join(file)),
+                    "{core}: {candidates:?}"
+                );
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{FollowError, Follower, Notice, PAUSES, maps_greenlet};
 use crate::{
     correlate::event::{Event, What},
-    target::{arm, process::Process},
+    target::{arm, arm_wire, process::Process},
 };
 
 impl Follower {
@@ -28,7 +28,7 @@ impl Follower {
             let maps = process.maps().unwrap_or_default();
             let wire = self.processes.get(&pid).and_then(|p| p.frontend.as_ref());
             if wire.is_some_and(|frontend| frontend.names.wire)
-                && let Some(error) = arm::mapped_uvloop(&mut self.registry, &process, &maps)
+                && let Some(error) = arm_wire::mapped_uvloop(&mut self.registry, &process, &maps)
             {
                 let known = self.processes.get_mut(&pid);
                 if known.is_some_and(|followed| !std::mem::replace(&mut followed.without_uvloop, true)) {
