@@ -170,6 +170,103 @@ fn handles_over_pipes() {
     is_exact("handles_over_pipes", "stdio", "flat");
 }
 
+/// One row of its fixture; gives the outcome.
+#[track_caller]
+fn row(setup: &Setup, name: &str, flags: &[&str]) -> Outcome {
+    let outcome = Trace::new(setup, "tenant")
+        .flags(["--wire"])
+        .flags(flags)
+        .start(setup, "wire_rows.py", &[name])
+        .end();
+    let last = outcome.ended.stdout.lines().last().unwrap_or_default();
+    let counted: Counted = serde_json::from_str(last).expect("the row counts");
+    for (table, names) in [("tasks", TASKS), ("polls", POLLS)] {
+        for name in names {
+            let expected = counted.get(name).copied().unwrap_or(0);
+            assert_eq!(
+                outcome.number(table, name),
+                expected,
+                "{table}.{name}: {:?}",
+                outcome.summary
+            );
+        }
+    }
+    for (name, kind) in FINDINGS {
+        assert_eq!(
+            outcome.count(kind),
+            counted.get(name).copied().unwrap_or(0),
+            "{kind}"
+        );
+    }
+    assert_eq!(outcome.number("events", "lost"), 0);
+    outcome
+}
+
+#[test]
+fn a_refreshed_token_is_of_the_same_owner() {
+    on_main_interpreters("a_refreshed_token_is_of_the_same_owner", |setup| {
+        assert!(row(setup, "refreshed", &[]).findings.is_empty());
+    });
+}
+
+#[test]
+fn workers_of_one_service_know_the_same_tasks() {
+    on_main_interpreters("workers_of_one_service_know_the_same_tasks", |setup| {
+        let outcome = row(setup, "forked", &[]);
+        assert_eq!(outcome.findings[0]["confidence"], "confirmed");
+    });
+}
+
+/// What cannot be read is counted by its reason, and what is between it is read.
+#[test]
+fn garbage_on_the_wire_is_counted() {
+    on_main_interpreters("garbage_on_the_wire_is_counted", |setup| {
+        let outcome = row(setup, "hostile", &[]);
+        for reason in ["bad_head", "bad_json", "bad_length", "cut", "encoded", "head_cut"] {
+            assert!(
+                outcome.number("unparsed", reason) >= 3,
+                "{reason}: {:?}",
+                outcome.summary["unparsed"]
+            );
+        }
+    });
+}
+
+/// By the name of the function that mints, by the wire, or by both: it is one mint.
+#[test]
+fn a_mint_is_told_once() {
+    on_main_interpreters("a_mint_is_told_once", |setup| {
+        for flags in [&[][..], &["--mint", "*TaskStore.create_task"]] {
+            let outcome = row(setup, "pattern", flags);
+            assert_eq!(outcome.findings.len(), 5);
+            let site = &outcome.findings[0]["task"]["site"]["function"];
+            assert_eq!(
+                site.is_null(),
+                flags.is_empty(),
+                "the pattern knows where: {site}"
+            );
+        }
+    });
+}
+
+#[test]
+fn long_credentials_and_bodies_in_pieces() {
+    on_main_interpreters("long_credentials_and_bodies_in_pieces", |setup| {
+        let outcome = row(setup, "large", &[]);
+        assert!(
+            outcome
+                .findings
+                .iter()
+                .all(|finding| finding["confidence"] == "confirmed")
+        );
+        let text = format!("{:?} {:?}", outcome.findings, outcome.ended.stderr);
+        assert!(
+            !text.contains("Bearer") && !text.contains("c2ln"),
+            "no credential leaves the tracer"
+        );
+    });
+}
+
 /// Without `--wire` nothing of it is attached, and no poll is counted.
 #[test]
 fn what_is_not_asked_for_is_not_read() {

@@ -19,6 +19,7 @@ use tracer_user::{
         layout::Layout,
         probe_point::ProbePoint,
         queue::QueueModule,
+        wire::{Part, WireModule},
     },
 };
 
@@ -251,6 +252,26 @@ fn the_files_of_an_interpreter_are_found_from_one_another() {
                 .expect("a _queue");
             assert_eq!(first, python.queue);
         }
+    }
+}
+
+#[test]
+fn all_parts_of_the_wire_are_found_in_every_interpreter() {
+    for python in pythons("all_parts_of_the_wire_are_found_in_every_interpreter") {
+        let (bytes, core) = core_of(&python);
+        let mut found = WireModule::inspect(&bytes).expect("the core's methods").parts;
+        for part in Part::ALL {
+            let Some(module) = part.module().filter(|_| !found.contains(&part)) else {
+                continue;
+            };
+            let candidates = find::extension_modules(module, &python.core, core.layout);
+            let path = candidates.into_iter().find(|path| path.exists());
+            let path = path.unwrap_or_else(|| panic!("{}: no {module}", python.version));
+            let bytes = fs::read(&path).expect("the module");
+            found.extend(WireModule::inspect(&bytes).expect("its methods").parts);
+        }
+        found.sort_unstable();
+        assert_eq!(found, Part::ALL, "{}", python.version);
     }
 }
 

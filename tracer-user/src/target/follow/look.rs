@@ -51,6 +51,9 @@ impl Follower {
         notices.push(self.failed(pid, reason));
         self.registry.programs.remove_target(pid);
         self.registry.programs.forget_scopes(pid);
+        if self.registry.wants_wire() {
+            self.registry.programs.forget_streams(pid);
+        }
         if let Some(frontend) = self.processes.remove(&pid).and_then(|p| p.frontend) {
             events.push(frontend.event(time, pid, What::Exit { detached: true }));
             notices.push(Notice::Ended { id: frontend.id, pid });
