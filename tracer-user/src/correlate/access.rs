@@ -183,6 +183,7 @@ impl Target {
             found: asked.value(),
             read,
             item: me.item.as_ref().map(|item| item.number),
+            within: me.item.as_ref().and_then(|item| item.hop.as_ref()?.within),
             hop: None,
             bind: None,
             seq: now.seq,

@@ -152,6 +152,7 @@ fn unseen_submit(now: Now, scope: Scope) -> Submitted {
         brings: Brings::Scope(scope),
         site: None,
         submitter: Carrier(0),
+        within: None,
         queue: QueueKey(0),
         scope: ScopeKey::new(scope, now.carrier),
         generation: NO_HOME,

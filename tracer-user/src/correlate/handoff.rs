@@ -170,6 +170,7 @@ impl Target {
             brings,
             site: stack.site().cloned(),
             submitter: now.carrier,
+            within: me.item.as_ref().map(|item| item.number),
             queue,
             scope: key,
             // Whether an unjudged submitter's own item ends may not be seen.

@@ -59,6 +59,8 @@ pub(super) struct Submitted {
     pub(super) brings: Brings,
     pub(super) site: Option<Site>,
     pub(super) submitter: Carrier,
+    /// The item in which the submitter was.
+    pub(super) within: Option<u64>,
     pub(super) queue: QueueKey,
     pub(super) scope: ScopeKey,
     /// Which of the scopes that lived at its address.

@@ -60,6 +60,8 @@ pub(super) struct IdentityRead {
     pub(super) found: Option<Value>,
     pub(super) read: Read,
     pub(super) item: Option<u64>,
+    /// The item in which that one was submitted.
+    pub(super) within: Option<u64>,
     pub(super) hop: Option<Hop>,
     pub(super) bind: Option<Bind>,
     /// Number of the first event that it rests on.

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    carrier::CarrierState,
     event::{Bytes, Event, Handle, Role, TargetId, What},
-    fact::{FactKind, Table},
+    fact::{FactKind, ReadResult, Table},
     finding::{Kind, Mint, Poll},
     hop::ScopeKey,
     item::{Verdict, judge},
     ledger::{Realm, TaskFact, TaskFinding, TaskLedger, Told},
     reporter::{Now, Out},
+    request::IdentityRead,
     slots::held,
     target::{Target, scene},
     task::{Before, finding_of},
@@ -163,9 +165,9 @@ impl Target {
                 self.requests.id(key, request.as_ref(), identity.as_ref());
             }
             before = self.last_read(&me, key, request.as_ref());
-            // A connection's requests may share a context, and sessions outlive requests.
-            before.read.take_if(|read| read.time < since);
-            before.undecided.take_if(|(_, read)| read.time < since);
+            let strange = |read: &IdentityRead| read.time < since || self.is_of_another(&me, context, read);
+            before.read.take_if(|read| strange(read));
+            before.undecided.take_if(|(_, read)| strange(read));
         }
         self.keep(now.carrier, me, out);
         // A thread that may or may not be part of the request has read later: nobody can say yet.
@@ -175,6 +177,24 @@ impl Target {
             identity,
         };
         (told, before)
+    }
+
+    /// Whether a read decides nothing about the response that is written in this context, although it goes by the same request.
+    fn is_of_another(&self, me: &CarrierState, context: &Context, read: &IdentityRead) -> bool {
+        match &me.item {
+            // Whoever accepts connections hands over requests of many, and each answers in its own item.
+            Some(item) if !item.for_request => ![read.item, read.within].contains(&Some(item.number)),
+            Some(_) => false,
+            // It was asked whether somebody is bound already, and then somebody was.
+            None => {
+                read.result == ReadResult::Empty
+                    && read.item.is_none()
+                    && self
+                        .slots
+                        .bound(read.slot, held(&context.held, read.slot))
+                        .is_some()
+            }
+        }
     }
 
     /// What the first bound variable of a role, by name, holds.
@@ -191,7 +211,7 @@ impl Target {
     }
 
     /// The identity that a context holds, unless it may be another request's.
-    fn whose(&self, me: &mut super::carrier::CarrierState, context: &Context) -> Option<Value> {
+    fn whose(&self, me: &mut CarrierState, context: &Context) -> Option<Value> {
         let value = self.slot_of(Role::Identity, context)?;
         let is_it = |found: &Found| matches!(found, Found::Value(held) if std::ptr::eq(held, value));
         let slot = self.slots.all().find(|slot| is_it(held(&context.held, *slot)))?;

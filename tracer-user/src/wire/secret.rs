@@ -106,6 +106,10 @@ impl Credential {
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), normal(value)))
             .collect();
+        // Of one that is made for a single request nobody can tell whose it is.
+        if parts.iter().any(|(_, value)| is_for_one_request(value)) {
+            return None;
+        }
         parts.sort();
         let flat: Vec<&[u8]> = parts.iter().flat_map(|(n, v)| [&n[..], &v[..]]).collect();
         Some(Self {
@@ -123,6 +127,21 @@ impl Credential {
             _ => SamePrincipal::Unclear,
         }
     }
+}
+
+/// Schemes of `Authorization` that say something else with each request: signatures, answers to challenges.
+const FOR_ONE_REQUEST: [&[u8]; 6] = [
+    b"aws4-hmac-sha256",
+    b"digest",
+    b"hawk",
+    b"negotiate",
+    b"ntlm",
+    b"signature",
+];
+
+fn is_for_one_request(value: &[u8]) -> bool {
+    let scheme = value.split(|byte| *byte == b' ').next();
+    value.contains(&b' ') && scheme.is_some_and(|scheme| FOR_ONE_REQUEST.contains(&scheme))
 }
 
 /// The scheme is spelled in either case, and spaces around do not count.
@@ -219,6 +238,20 @@ pub(super) mod tests {
         let otherwise = Credential::of(&hasher(), &[(b"authorization", b"2"), (b"x-api-key", b"1")]);
         assert_eq!(ordered, otherwise);
         assert_eq!(Credential::of(&hasher(), &[]), None);
+    }
+
+    #[test]
+    fn what_is_made_for_one_request_says_nothing() {
+        for value in [
+            "Digest username=\"a\", nonce=\"1\"",
+            "AWS4-HMAC-SHA256 Credential=a",
+            "Negotiate YII=",
+        ] {
+            let headers = [(&b"authorization"[..], value.as_bytes())];
+            assert_eq!(Credential::of(&hasher(), &headers), None, "{value}");
+        }
+        let key = [(&b"x-api-key"[..], &b"digest"[..])];
+        assert!(Credential::of(&hasher(), &key).is_some(), "a key of that name");
     }
 
     #[test]

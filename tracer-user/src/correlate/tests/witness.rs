@@ -10,7 +10,7 @@ use crate::{
         finding::{Confidence, Finding, Kind},
         ledger::PollOutcome,
         settings::Settings,
-        testing::{LOOP, REQUEST, TENANT, World, minting, text},
+        testing::{LOOP, REQUEST, TENANT, World, minting, none, text},
         value::Found,
     },
     wire::{
@@ -246,6 +246,48 @@ fn threads_of_a_server_are_no_part_of_one_another() {
     w.minted(21, 1, "t1");
     w.minted(22, 2, "t2");
     assert_eq!(w.mints(), [Attribution::Unattributed, Attribution::Attributed]);
+}
+
+#[test]
+fn connections_that_one_thread_accepts_are_no_part_of_one_another() {
+    let mut w = World::new();
+    for (worker, connection, who) in [(7, 1, "a"), (8, 2, "b")] {
+        w.worker(worker);
+        w.called(connection, who);
+        let item = w.submit(LOOP);
+        w.take(worker, item);
+    }
+    w.bind(7, TENANT, text("a"), "middleware");
+    w.read(7, "handler");
+    w.minted(7, 1, "t1");
+    w.bind(7, TENANT, none(), "middleware");
+    // Nothing is bound here, but what the other one has read says nothing about it.
+    w.read(8, "middleware");
+    w.called(3, "a");
+    let item = w.submit(LOOP);
+    w.idle(7);
+    w.take(7, item);
+    w.minted(7, 3, "t3");
+    w.minted(8, 2, "t2");
+    assert_eq!(
+        w.mints(),
+        [
+            Attribution::Attributed,
+            Attribution::Unknown,
+            Attribution::Unattributed
+        ]
+    );
+}
+
+#[test]
+fn who_asks_whether_somebody_is_bound_and_then_binds_has_somebody() {
+    let mut w = World::new();
+    w.called(1, "a");
+    w.request();
+    w.read(LOOP, "middleware");
+    w.bind(LOOP, TENANT, text("a"), "middleware");
+    w.minted(LOOP, 1, "t");
+    assert_eq!(w.mints(), [Attribution::Unknown]);
 }
 
 #[test]

@@ -131,8 +131,8 @@ async def create():
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, authenticate)
     return store.create_task(owner=tenant.get(None))    # owner=None",
-    proof: "A task was created (a random id was drawn, or a watched variable read, under a function that --mint names, or the \
-            program announced it), and the last read of the identity in its request before that had found nothing.",
+    proof: "A task was created (a random id was drawn, or a watched variable read, under a function that --mint names; the \
+            program announced it; or, with --wire, a response gave its handle), and the last read of the identity in its request before that had found nothing.",
     remedy: "Refuse to create a task without an owner. Pass the owner to the store as an argument, from the request. Find the \
              tasks without an owner that exist already.",
     not_reported: "A task whose request never read an identity: nobody can say whose it should be (counted as unknown).",
@@ -178,7 +178,7 @@ const FOREIGN_POLL: Article = Article {
     remedy: "Store the owner with the task, from the request that mints it, and refuse to mint without one. Compare it with who asks \
              before anything is shown, and answer a foreign handle as an unknown one. Then look at what the poll that is named was told.",
     not_reported: "A poll of a principal whose token was refreshed (issuer and subject, or client, agree); polls without credentials, as \
-                   over pipes; a handle that was given to several principals; a task that was minted before bleedtrace came.",
+                   over pipes, or with such as are made for one request (signatures, Digest); a handle that was given to several principals; a task that was minted before bleedtrace came.",
 };
 
 const OWNER_REFUSED: Article = Article {
