@@ -77,7 +77,8 @@ pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes, whence: Whe
         emit::count_filtered(hit.probe);
         return;
     };
-    if whence != Whence::Nowhere {
+    // What a head that stands alone says is nobody's; its body comes with the next call.
+    if whence != Whence::Nowhere && !(start == Start::Response && ends_head(bytes)) {
         tell_context(hit, whence);
     }
     let Some(full) = scratch(hit.tid) else {
@@ -280,6 +281,12 @@ extern "C" fn tell_next(number: u32, telling: &mut Telling<'_>) -> Next {
     telling.failed |= !sent;
     full.head.flags &= !wire::LOST;
     if last { Next::Done } else { Next::More }
+}
+
+/// Whether the bytes end with the empty line that ends a head.
+#[inline(always)]
+fn ends_head(bytes: Bytes) -> bool {
+    read::user::<[u8; 4]>(bytes.at + bytes.len - 4).is_ok_and(|end| end == *b"\r\n\r\n")
 }
 
 #[inline(always)]
