@@ -15,6 +15,8 @@ mod ids;
 #[cfg(target_arch = "bpf")]
 mod item;
 #[cfg(target_arch = "bpf")]
+mod look;
+#[cfg(target_arch = "bpf")]
 mod lookup;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -34,6 +36,8 @@ mod repeat;
 mod stack;
 #[cfg(target_arch = "bpf")]
 mod state;
+#[cfg(target_arch = "bpf")]
+mod tell;
 #[cfg(target_arch = "bpf")]
 mod thread;
 #[cfg(target_arch = "bpf")]

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     thread,
 };
 
@@ -16,7 +16,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tracer_common::{
     config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, global},
-    stats::{PROBES, Probe, ProbeStats},
+    stats::{PROBES, Probe, ProbeStats, Stage},
 };
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
     namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
-    sys::{LoadError, Multi, Offset, Program, Shared, UprobeBackend, When, load_types},
+    sys::{LoadError, Multi, Offset, Program, Shared, UprobeBackend, When, load_types, set_program},
 };
 
 /// Why the kernel side could not be loaded, configured or linked.
@@ -52,6 +52,15 @@ pub enum AttachError {
     /// A uprobe program was refused.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A program could not be put where others go on with it.
+    #[error("failed to put program {program} where others go on with it: {error}")]
+    Stage {
+        /// The program.
+        program: &'static str,
+        /// The kernel's answer.
+        #[source]
+        error: io::Error,
+    },
     /// A tracepoint program was refused.
     #[error("failed to attach to tracepoint {name}: {error}")]
     Tracepoint {
@@ -126,6 +135,9 @@ const TRACEPOINTS: [(Probe, &str); 3] = [
     (Probe::Exec, "sched_process_exec"),
     (Probe::Exit, "sched_process_exit"),
 ];
+
+/// The map of the programs that others go on with.
+const STAGES: &str = "PROGRAMS";
 
 /// `AYA_LOG_LEVEL`: everything up to debug, or nothing.
 const LOG_DEBUG: u8 = 4;
@@ -444,40 +456,50 @@ fn load_uprobes(
     let misfit = |what: &dyn std::fmt::Display| AttachError::Misfit(what.to_string());
     let mut parsed = aya_obj::Object::parse(object.bytes()).map_err(|e| misfit(&e))?;
     let text: HashSet<usize> = parsed.functions.keys().map(|(section, _)| *section).collect();
-    let descriptors: BTreeMap<&str, i32> = ebpf
+    let descriptors: BTreeMap<&str, BorrowedFd<'_>> = ebpf
         .maps()
         .filter_map(|(name, map)| Some((name, descriptor(map)?)))
         .collect();
     let maps = parsed.maps.clone();
     let located = maps
         .iter()
-        .filter_map(|(name, map)| Some((name.as_str(), *descriptors.get(name.as_str())?, map)));
+        .filter_map(|(name, map)| Some((name.as_str(), descriptors.get(name.as_str())?.as_raw_fd(), map)));
     parsed.relocate_maps(located, &text).map_err(|e| misfit(&e))?;
     parsed.relocate_calls(&text).map_err(|e| misfit(&e))?;
     parsed.sanitize_functions(aya::features());
     let types = types(&mut parsed)?;
     let license = parsed.license.to_string_lossy().into_owned();
     let (parsed, license, types) = (&parsed, license.as_str(), types.as_fd());
-    let load = |probe: Probe| {
+    let load = |name: &'static str| {
         let program = parsed
             .programs
-            .get(probe.name())
-            .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?;
+            .get(name)
+            .ok_or_else(|| AttachError::Misfit(format!("program {name} is missing")))?;
         let function = &parsed.functions[&program.function_key()];
         let loaded = Multi.load(Program {
-            name: probe.name(),
+            name,
             instructions: &function.instructions,
             license,
             types: Some((types, &function.func_info.func_info)),
         })?;
-        Ok((probe, loaded))
+        Ok((name, loaded))
     };
+    let probes = || {
+        let probes = UPROBES.into_iter().map(|(probe, _)| probe);
+        probes.filter(|probe| options.random || *probe != Probe::Random)
+    };
+    // What the verifier takes longest for comes first.
+    let mut names: Vec<&str> = Stage::ALL.into_iter().map(Stage::name).collect();
+    for probe in probes() {
+        if !names.contains(&probe.name()) {
+            names.push(probe.name());
+        }
+    }
     // The verifier takes its time: every program is checked on a thread of its own.
-    thread::scope(|scope| {
-        let loading: Vec<_> = UPROBES
+    let loaded: Result<BTreeMap<&str, OwnedFd>, AttachError> = thread::scope(|scope| {
+        let loading: Vec<_> = names
             .into_iter()
-            .filter(|(probe, _)| options.random || *probe != Probe::Random)
-            .map(|(probe, _)| scope.spawn(move || load(probe)))
+            .map(|name| scope.spawn(move || load(name)))
             .collect();
         loading
             .into_iter()
@@ -487,7 +509,21 @@ fn load_uprobes(
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
             .collect()
-    })
+    });
+    let mut loaded = loaded?;
+    let stages = descriptors
+        .get(STAGES)
+        .ok_or_else(|| AttachError::Misfit(format!("map {STAGES} is missing")))?;
+    for stage in Stage::ALL {
+        let program = loaded[stage.name()].as_fd();
+        set_program(*stages, stage as u32, program).map_err(|error| AttachError::Stage {
+            program: stage.name(),
+            error,
+        })?;
+    }
+    Ok(probes()
+        .filter_map(|probe| Some((probe, loaded.remove(probe.name())?)))
+        .collect())
 }
 
 /// The types of the programs' functions, as the kernel knows them.
@@ -502,12 +538,15 @@ fn types(object: &mut aya_obj::Object) -> Result<OwnedFd, AttachError> {
     load_types(&types.to_bytes()).map_err(AttachError::Types)
 }
 
-fn descriptor(map: &aya::maps::Map) -> Option<i32> {
+fn descriptor(map: &aya::maps::Map) -> Option<BorrowedFd<'_>> {
     use aya::maps::Map;
     match map {
-        Map::Array(m) | Map::PerCpuArray(m) | Map::HashMap(m) | Map::LruHashMap(m) | Map::RingBuf(m) => {
-            Some(m.fd().as_fd().as_raw_fd())
-        }
+        Map::Array(m)
+        | Map::PerCpuArray(m)
+        | Map::HashMap(m)
+        | Map::LruHashMap(m)
+        | Map::ProgramArray(m)
+        | Map::RingBuf(m) => Some(m.fd().as_fd()),
         _ => None,
     }
 }

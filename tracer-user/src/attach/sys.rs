@@ -12,8 +12,7 @@ use std::{
 };
 
 use aya_obj::generated::{
-    BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn,
-    bpf_prog_type,
+    BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_type,
 };
 use tracer_common::{
     config::{Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey},
@@ -165,6 +164,24 @@ pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
 }
 
+/// Puts a program where others find it to go on with.
+pub fn set_program(map: BorrowedFd<'_>, index: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (index, program.as_raw_fd() as u32);
+    let mut attr = zeroed();
+    // SAFETY: the union was zeroed, so that every field is initialised; key and value outlive the call, and have the map's sizes.
+    let code = unsafe {
+        let element = &mut attr.__bindgen_anon_2;
+        element.map_fd = map.as_raw_fd() as u32;
+        element.key = (&raw const key) as u64;
+        element.__bindgen_anon_1.value = (&raw const value) as u64;
+        bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr)
+    };
+    if code < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 fn load(program: Program<'_>, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {
     let license = CString::new(program.license).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut attr = zeroed();
@@ -176,7 +193,6 @@ fn load(program: Program<'_>, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> 
         load.insns = program.instructions.as_ptr() as u64;
         load.insn_cnt = program.instructions.len() as u32;
         load.license = license.as_ptr() as u64;
-        load.prog_flags = BPF_F_SLEEPABLE;
         for (to, from) in load.prog_name.iter_mut().take(15).zip(program.name.bytes()) {
             *to = from as std::ffi::c_char;
         }
@@ -237,16 +253,25 @@ fn zeroed() -> bpf_attr {
     unsafe { std::mem::zeroed() }
 }
 
-fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads the union of this size; its pointers are valid by the callers' contract.
-    let code = unsafe {
+/// bpf(2).
+///
+/// # Safety
+/// The pointers in `attr` are valid for what the command does with them.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> libc::c_long {
+    // SAFETY: the kernel reads the union of this size; its pointers are the caller's word.
+    unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command as libc::c_long,
             std::ptr::from_mut(attr),
             size_of::<bpf_attr>(),
         )
-    };
+    }
+}
+
+fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the pointers are valid by the callers' contract.
+    let code = unsafe { bpf(command, attr) };
     if code < 0 {
         return Err(io::Error::last_os_error());
     }
