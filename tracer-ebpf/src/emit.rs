@@ -233,12 +233,12 @@ pub fn mark_lost(target: *mut Target) {
 /// Where this thread puts its record together.
 #[inline(always)]
 pub fn scratch(tid: u32) -> Option<&'static mut Scratch> {
-    if SCRATCH.get_ptr_mut(tid).is_none() {
-        let blank = BLANK.get(0)?;
-        SCRATCH.insert(tid, blank, 0).ok()?;
-    }
+    let scratch = SCRATCH.get_ptr_mut(tid).or_else(|| {
+        SCRATCH.insert(tid, BLANK.get(0)?, 0).ok()?;
+        SCRATCH.get_ptr_mut(tid)
+    })?;
     // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
-    SCRATCH.get_ptr_mut(tid).map(|p| unsafe { &mut *p })
+    Some(unsafe { &mut *scratch })
 }
 
 /// Notes that a record names this context, so that its end is told, too.
