@@ -24,7 +24,7 @@ fuzz_target!(|input: (u8, &[u8])| {
             }
         }
         Some(Message::Code(head, table)) => {
-            let layout = Layout::of(8 + u32::from(minor) % 8).expect("3.8 to 3.15 have one");
+            let layout = Layout::of(8 + u32::from(minor) % 8, false).expect("3.8 to 3.15 have one");
             if let Some(code) = Code::told(layout, head, table) {
                 let _ = code.line(code.start.wrapping_add(u64::from(minor)));
             }

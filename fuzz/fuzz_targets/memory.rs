@@ -33,7 +33,7 @@ impl Memory for Loop<'_> {
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (minor, start, bytes) = input;
     let memory = Loop(bytes);
-    let core = core(8 + u32::from(minor) % 8);
+    let core = core(usize::from(minor));
     let start = u64::from(start);
     let interpreter = Interpreter {
         memory: &memory,
@@ -58,8 +58,12 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     }
 });
 
-fn core(minor: u32) -> Core {
-    let layout = Layout::of(minor).expect("3.8 to 3.15 have one");
+/// Every build of 3.8 to 3.15 is a number.
+fn core(number: usize) -> Core {
+    let builds = (8..=15).flat_map(|minor| [false, true].map(|free_threaded| Layout::of(minor, free_threaded)));
+    let builds: Vec<_> = builds.flatten().collect();
+    let layout = builds[number % builds.len()];
+    let minor = layout.minor;
     // Types at small addresses, so that data can name them.
     let mut image = Image {
         interpreter_main: 8,

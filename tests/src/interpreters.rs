@@ -50,8 +50,11 @@ pub const DEBIAN: &[Suite] = &[
     },
 ];
 
-/// What is built without a GIL: the suite of Debian that has the source package, and the minor version.
-pub const FREE_THREADED: &[(&str, u32)] = &[("trixie", 13)];
+/// Minor versions that are built without a GIL.
+pub const FREE_THREADED: &[u32] = &[13, 14, 15];
+
+/// The first minor version whose builds without a GIL start threads in a copy of their starter's context.
+const FIRST_TO_INHERIT: u32 = 14;
 
 /// Where such a build is from, and begins the name of its folder: `built-3.13t`.
 pub const BUILT: &str = "built";
@@ -94,11 +97,20 @@ impl Interpreter {
 
     /// Whether bleedtrace says that it traces this one.
     pub fn is_supported(&self) -> bool {
-        SUPPORTED.contains(&self.minor) && !self.free_threaded
+        SUPPORTED.contains(&self.minor)
     }
 
-    /// What starts it, as words of a command line.
+    /// What starts it, as words of a command line: with threads that begin with an empty context, as they do in most builds.
     pub fn words(&self) -> Vec<PathBuf> {
+        let mut words = self.as_it_comes();
+        if self.free_threaded && self.minor >= FIRST_TO_INHERIT {
+            words.extend(["-X", "thread_inherit_context=0"].map(PathBuf::from));
+        }
+        words
+    }
+
+    /// The same with everything as the build has it.
+    pub fn as_it_comes(&self) -> Vec<PathBuf> {
         match &self.root {
             None => vec![self.python.clone()],
             Some(root) => vec!["chroot".into(), root.clone(), inside(root, &self.python)],
@@ -173,16 +185,18 @@ pub fn interpreters() -> &'static [Interpreter] {
                 found.push(interpreter);
             }
         }
-        found.sort_by_key(|interpreter| (interpreter.minor, interpreter.root.is_some()));
+        found.sort_by_key(|found| (found.minor, found.free_threaded, found.root.is_some()));
         found
     })
 }
 
-/// Of those, the supported ones that run in this machine's root, one of each minor version.
+/// Of those, the supported ones with a GIL that run in this machine's root, one of each minor version.
 pub fn installed() -> Vec<&'static Interpreter> {
     let mut found: Vec<&Interpreter> = interpreters()
         .iter()
-        .filter(|interpreter| interpreter.is_supported() && interpreter.root.is_none())
+        .filter(|interpreter| {
+            interpreter.is_supported() && !interpreter.free_threaded && interpreter.root.is_none()
+        })
         .collect();
     found.dedup_by_key(|interpreter| interpreter.minor);
     found
@@ -199,7 +213,7 @@ pub fn missing() -> Vec<String> {
     expected.extend(
         FREE_THREADED
             .iter()
-            .map(|(_, minor)| format!("{} {BUILT} ", spoken(*minor, true))),
+            .map(|minor| format!("{} {BUILT} ", spoken(*minor, true))),
     );
     expected.retain(|name| interpreters().iter().all(|found| !found.name().starts_with(name)));
     expected
@@ -222,7 +236,7 @@ fn everywhere() -> Vec<PathBuf> {
                 .map(|minor| programs.join(format!("python3.{minor}{LINKED}"))),
         );
     }
-    candidates.extend(FREE_THREADED.iter().map(|(_, minor)| {
+    candidates.extend(FREE_THREADED.iter().map(|minor| {
         let name = spoken(*minor, true);
         roots().join(format!("{BUILT}-{name}/bin/python{name}"))
     }));
@@ -368,18 +382,16 @@ mod tests {
     }
 
     #[test]
-    fn no_free_threaded_build_counts_as_supported() {
-        let supported = Interpreter {
-            minor: SUPPORTED[0],
+    fn threads_begin_with_an_empty_context() {
+        let other = Interpreter {
+            free_threaded: true,
             ..example()
         };
-        assert!(supported.is_supported());
-        assert!(
-            !Interpreter {
-                free_threaded: true,
-                ..supported
-            }
-            .is_supported()
-        );
+        assert_eq!(example().words(), example().as_it_comes());
+        assert_eq!(other.as_it_comes(), example().as_it_comes());
+        let option = ["-X", "thread_inherit_context=0"].map(PathBuf::from);
+        assert_eq!(other.words(), [other.as_it_comes(), option.to_vec()].concat());
+        let before = Interpreter { minor: 13, ..other };
+        assert_eq!(before.words(), before.as_it_comes());
     }
 }

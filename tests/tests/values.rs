@@ -103,8 +103,22 @@ rows! {
     another_context_is_not_judged: "tenant", [], "context_reads.py" ["foreign"] => OWN;
     asking_whether_it_is_there_is_no_read: "tenant", [], "context_reads.py" ["membership"] => OWN;
     a_default_of_the_call_is_empty: "tenant", [], "context_reads.py" ["default"] => EMPTY;
-    callers_in_c_are_seen: "decimal_context", [], "decimal_caller.py" [] => [("black_hole_read", 1), ("squat", 1), ("bleed", 1)];
     a_lookup_error_is_empty: "tenant", [], "context_reads.py" ["error"] => EMPTY;
+}
+
+#[test]
+fn callers_in_c_are_seen() {
+    let test = "callers_in_c_are_seen";
+    on_main_interpreters(test, |setup| {
+        let import = setup.command().args(["-c", "import _decimal"]).output();
+        if !import.is_ok_and(|output| output.status.success()) {
+            return skip(test, "its decimal is written in Python");
+        }
+        let (outcome, truth) = traced(setup, "decimal_context", &[], "decimal_caller.py", &[]);
+        outcome.assert_truth(&truth);
+        let counts = ["black_hole_read", "squat", "bleed"].map(|kind| outcome.count(kind));
+        assert_eq!(counts, [1, 1, 1]);
+    });
 }
 
 #[test]
@@ -283,7 +297,7 @@ fn extension_modules_read_and_bind_for_the_python_function_that_calls_them() {
     });
 }
 
-/// 3.14 can start threads with a copy of the starter's context; whoever starts a pool's thread then lends it an identity.
+/// 3.14 can start threads with a copy of the starter's context, and does without a GIL; whoever starts a pool's thread then lends it an identity.
 #[test]
 fn a_thread_that_inherits_a_context_bleeds_it() {
     let test = "a_thread_that_inherits_a_context_bleeds_it";
@@ -291,8 +305,10 @@ fn a_thread_that_inherits_a_context_bleeds_it() {
         test,
         |interpreter| interpreter.minor >= 14,
         |setup| {
-            let mut words: Vec<_> = setup.interpreter.words();
-            words.extend(["-X", "thread_inherit_context=1"].map(PathBuf::from));
+            let mut words = setup.interpreter.as_it_comes();
+            if !setup.interpreter.free_threaded {
+                words.extend(["-X", "thread_inherit_context=1"].map(PathBuf::from));
+            }
             words.push(setup.fixture("inherited.py"));
             let outcome = Trace::new(setup, "tenant").revealing().command(words).end();
             let truth = Truth::parse(&outcome.ended.stdout);

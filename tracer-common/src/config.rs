@@ -83,6 +83,26 @@ pub struct Image {
     pub attributes: u32,
     /// CPython's minor version (12 for 3.12).
     pub minor: u32,
+    /// Bytes by which a `PyObject` is longer than in builds with a GIL: what follows it is that much further on.
+    pub longer: u32,
+    /// `PyContextVar.var_hash`.
+    pub contextvar_hash: u32,
+    /// The first bit of `kind` in `PyASCIIObject.state`; `compact` is 3 bits further on, `ascii` 4.
+    pub unicode_kind: u32,
+    /// Bytes before an object where the pointer to its dictionary is, from 3.12 on where the interpreter manages that.
+    pub managed_dict: u32,
+    /// `PyThreadState.state` where there is no GIL; else 0.
+    pub tstate_state: u32,
+    /// `PyThreadState.next`.
+    pub tstate_next: u32,
+    /// `PyInterpreterState.threads.head`.
+    pub interp_threads: u32,
+    /// `PyCodeObject.co_code_adaptive`, where threads run copies of a code object's instructions.
+    pub code_adaptive: u32,
+    /// `PyCodeObject.co_tlbc`, the array of those copies; 0 where there are none.
+    pub code_copies: u32,
+    /// `_PyInterpreterFrame.tlbc_index`: which of them a frame runs.
+    pub frame_copy: u32,
 }
 
 /// How instances of ordinary Python classes keep their attributes ([`Image::attributes`]).
@@ -135,12 +155,8 @@ pub struct Target {
     pub request_slot: u32,
     /// The variables found so far.
     pub slots: [SlotVar; MAX_SLOTS],
-    /// Load bias of the extension module that was hit last.
-    pub module_bias: u64,
-    /// [`Point::file`] of that; 0 before one was hit.
-    pub module: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// The extension module that was hit last, as one word: its load bias 16 bits up, and its [`Point::file`]; 0 before one was hit.
+    pub module: u64,
 }
 
 /// [`Target::image`] before an interpreter is known.
@@ -248,7 +264,7 @@ pub mod recipe {
     pub const VALUES: u32 = 5;
     /// 3.12: a tagged pointer: odd means values one byte further on, else it points to a dictionary.
     pub const TAGGED: u32 = 6;
-    /// 3.13+: values in the object, which say whether they are in force; where not, a dictionary 24 bytes before the object.
+    /// 3.13+: values in the object, which say whether they are in force; where not, a dictionary before the object ([`Image::managed_dict`]).
     pub const INLINE: u32 = 7;
     /// The class attribute only.
     pub const CLASS: u32 = 8;
@@ -284,11 +300,14 @@ pub struct VarKey {
 pub struct Var {
     /// `var_hash` when it was looked at: another one means that the address was reused.
     pub hash: u64,
-    /// Its slot, a marker, or [`crate::record::NO_SLOT`] when it is not watched.
+    /// Its slot, a marker, or [`crate::record::NO_SLOT`] when it is not watched; [`LOOKING`] while a thread finds that out.
     pub slot: u32,
     /// Always 0.
     pub pad: u32,
 }
+
+/// [`Var::slot`] of a variable that another thread is looking at for the first time.
+pub const LOOKING: u32 = u32::MAX;
 
 /// Key of the codes map: a code object that was told.
 #[repr(C)]
@@ -412,9 +431,9 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 120 + 22 * 4);
+    assert!(size_of::<Image>() == 120 + 32 * 4);
     assert!(size_of::<SlotVar>() == 24);
-    assert!(size_of::<Target>() == 56 + 24 * MAX_SLOTS);
+    assert!(size_of::<Target>() == 48 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
     assert!(size_of::<Name>() == 16);
     assert!(size_of::<RecipeKey>() == 16);

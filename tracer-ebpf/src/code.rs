@@ -14,6 +14,7 @@ use crate::{
     read::{self, Unreadable},
     repeat::{Next, repeat},
     state::Hit,
+    str::Str,
 };
 
 /// What is on its way from one frame to the next.
@@ -102,10 +103,10 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
         head.owner[0] = 0;
     }
     // PyBytesObject: ob_size 16, ob_sval 32.
-    head.table_len = read::pointer(head.table + 16)?;
+    head.table_len = read::pointer(hit.member(head.table, 16))?;
     head.table_bytes = at_most(head.table_len, MAX_CODE_TABLE as u32 - 1);
     let bytes = emit::read_back(&head.table_bytes) & (MAX_CODE_TABLE as u32 - 1);
-    read::user_into(code.table.as_mut_ptr(), bytes, head.table + 32)?;
+    read::user_into(code.table.as_mut_ptr(), bytes, hit.member(head.table, 32))?;
     let size = size_of::<CodeHead>() as u64 + u64::from(bytes);
     if emit::output(
         hit.probe,
@@ -125,7 +126,7 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
 fn used_names(hit: &Hit, head: &mut CodeHead) -> Result<(), Unreadable> {
     let names = read::pointer(head.code + u64::from(hit.image.code_names))?;
     // PyVarObject.ob_size is at 16.
-    head.used = read::pointer(names + 16)?;
+    head.used = read::pointer(hit.member(names, 16))?;
     let mut using = Using {
         hit,
         items: names + u64::from(hit.image.tuple_items),
@@ -185,22 +186,15 @@ fn owner(hit: &Hit, code: u64, frame: u64, to: *mut u8) -> Result<(), Unreadable
 /// Reads a compact `str`, up to `room` bytes of it, a power of two less one; one that is not compact is for the agent.
 #[inline(always)]
 fn text(hit: &Hit, text: &mut RawStr, to: *mut u8, room: u32) -> Result<(), Unreadable> {
-    // PyASCIIObject: length 16, hash 24, state 32 (Include/cpython/unicodeobject.h).
-    let [len, _, state] = read::user::<[u64; 3]>(text.object + 16)?;
-    let (width, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
-    if !compact {
+    let str = Str::of(hit, text.object)?;
+    if !str.compact {
         return Err(Unreadable);
     }
-    text.len = len;
-    text.width = width as u32;
-    text.bytes = at_most(u64::from(at_most(len, room)) * width, room);
+    text.len = str.len;
+    text.width = str.width as u32;
+    text.bytes = at_most(u64::from(at_most(str.len, room)) * str.width, room);
     let bytes = emit::read_back(&text.bytes) & room;
-    let data = if ascii {
-        hit.image.ascii_data
-    } else {
-        hit.image.compact_data
-    };
-    read::user_into(to, bytes, text.object + u64::from(data))
+    read::user_into(to, bytes, str.data)
 }
 
 #[inline(always)]

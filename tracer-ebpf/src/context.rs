@@ -137,7 +137,7 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
         return 0;
     };
     // PyContextToken: tok_ctx 16, tok_var 24, tok_oldval 32, tok_used 40 (Include/internal/pycore_context.h).
-    let token = read::user::<[u64; 4]>(token + 16);
+    let token = read::user::<[u64; 4]>(hit.member(token, 16));
     let Some((scratch, state)) = emit::begin(&mut hit, kind::UNBIND, Frames::With) else {
         return 0;
     };

@@ -70,8 +70,10 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
 fn is_copy(hit: &mut Hit, object: u64) -> bool {
     let Ok(state) = hit.state() else { return false };
     // PyContext.ctx_vars 24; PyHamtObject.h_count 32.
-    match read::pointer(object + 24) {
-        Ok(vars) if vars != 0 && vars == state.vars => read::pointer(vars + 32).is_ok_and(|count| count != 0),
+    match read::pointer(hit.member(object, 24)) {
+        Ok(vars) if vars != 0 && vars == state.vars => {
+            read::pointer(hit.member(vars, 32)).is_ok_and(|count| count != 0)
+        }
         _ => false,
     }
 }

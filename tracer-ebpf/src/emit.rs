@@ -15,6 +15,7 @@ use tracer_common::{
 };
 
 use crate::{
+    atomic,
     maps::{BLANK, EVENTS, Fill, PROGRAMS, SCOPES, SCRATCH, STACKS, STATS, Scratch, wake_at},
     state::{Hit, NoState, State},
     zero::zero,
@@ -227,7 +228,7 @@ fn is_time_to_wake(size: u64) -> bool {
 #[inline(always)]
 pub fn mark_lost(target: *mut Target) {
     // SAFETY: `target` comes from the map and lives as long as this program runs.
-    add(unsafe { &raw mut (*target).lost });
+    unsafe { atomic::add(&raw mut (*target).lost) };
 }
 
 /// Where this thread puts its record together.
@@ -298,7 +299,7 @@ pub fn count(probe: Probe, field: impl FnOnce(&mut ProbeStats) -> *mut u64) {
     }
 }
 
-/// Not atomic: the target has no atomic addition in stable Rust. A program that is overtaken on its CPU may swallow a
+/// Not atomic, which costs more: the counters are each CPU's own. A program that is overtaken on its CPU may swallow a
 /// count, but never the first one, so that "nothing was lost" stays true.
 #[inline(always)]
 fn add(counter: *mut u64) {

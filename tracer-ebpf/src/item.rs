@@ -22,7 +22,7 @@ const MAX_PARTIALS: u32 = 3;
 pub fn describe(hit: &Hit, item: u64, record: &mut FullRecord) {
     record.head.work = work::DATA;
     record.head.object = item;
-    match is_work_item(item) {
+    match is_work_item(hit, item) {
         Ok(true) => record.head.work = work::WORK_ITEM,
         Ok(false) => return,
         Err(Unreadable) => {
@@ -38,13 +38,13 @@ pub fn describe(hit: &Hit, item: u64, record: &mut FullRecord) {
 
 /// Whether it is an executor's: an instance of a class that is written in Python. The name of any other is not even read.
 #[inline(always)]
-fn is_work_item(item: u64) -> Result<bool, Unreadable> {
+fn is_work_item(hit: &Hit, item: u64) -> Result<bool, Unreadable> {
     // PyTypeObject.tp_flags is at 168, Py_TPFLAGS_HEAPTYPE its bit 9 (Include/object.h).
-    let flags = read::pointer(read::pointer(item + 8)? + 168)?;
+    let flags = read::pointer(hit.member(read::pointer(hit.member(item, 8))?, 168))?;
     if flags & 1 << 9 == 0 {
         return Ok(false);
     }
-    has_type(item, b"_WorkItem")
+    has_type(hit, item, b"_WorkItem")
 }
 
 /// The callable: the attribute `fn`, second in `_WorkItem.__init__` (Lib/concurrent/futures/thread.py), from 3.14 on the first item of
@@ -74,7 +74,7 @@ fn callable_of(hit: &Hit, item: u64) -> Result<u64, Unreadable> {
             }
             tagged + 1
         }
-        attributes::INLINE_VALUES | attributes::INLINE_TASK => item + 24,
+        attributes::INLINE_VALUES | attributes::INLINE_TASK => hit.member(item, 24),
         _ => return Err(Unreadable),
     };
     let mut callable = read::pointer(values + 8)?;
@@ -93,23 +93,23 @@ fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), U
     for _ in 0..MAX_PARTIALS {
         // What is usual is known without a look at its name: in a forked process, names are not mapped before the process itself
         // has read them.
-        let kind = read::pointer(callable + 8)?;
+        let kind = read::pointer(hit.member(callable, 8))?;
         let usual = kind == hit.address(hit.image.function_type)
             || kind == hit.address(hit.image.method_type)
             || kind == hit.address(hit.image.cfunction_type);
-        if usual || !has_type(callable, b"functools.partial")? {
+        if usual || !has_type(hit, callable, b"functools.partial")? {
             break;
         }
         // partialobject.fn is at 16 (Modules/_functoolsmodule.c).
-        callable = read::pointer(callable + 16)?;
+        callable = read::pointer(hit.member(callable, 16))?;
     }
     record.head.callable = callable;
-    if read::pointer(callable + 8)? != hit.address(hit.image.cfunction_type) {
+    if read::pointer(hit.member(callable, 8))? != hit.address(hit.image.cfunction_type) {
         return Ok(());
     }
     // PyCFunctionObject: m_ml 16, m_self 24 (Include/cpython/methodobject.h).
-    let [method, owner] = read::user::<[u64; 2]>(callable + 16)?;
-    if owner == 0 || read::pointer(owner + 8)? != hit.address(hit.image.context_type) {
+    let [method, owner] = read::user::<[u64; 2]>(hit.member(callable, 16))?;
+    if owner == 0 || read::pointer(hit.member(owner, 8))? != hit.address(hit.image.context_type) {
         return Ok(());
     }
     if method == hit.address(hit.image.context_run) {
@@ -120,9 +120,9 @@ fn follow(hit: &Hit, mut callable: u64, record: &mut FullRecord) -> Result<(), U
 
 /// Whether the object's type has this name, as its `tp_name` says.
 #[inline(always)]
-fn has_type<const N: usize>(object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
+fn has_type<const N: usize>(hit: &Hit, object: u64, name: &[u8; N]) -> Result<bool, Unreadable> {
     // PyTypeObject.tp_name is at 24.
-    let start = read::pointer(read::pointer(object + 8)? + 24)?;
+    let start = read::pointer(hit.member(read::pointer(hit.member(object, 8))?, 24))?;
     let mut found = MaybeUninit::<[u8; NAME]>::uninit();
     // N + 1 bytes: the terminating zero tells a name from a longer one.
     read::user_into(found.as_mut_ptr(), N as u32 + 1, start)?;

@@ -24,7 +24,7 @@ pub fn find(hit: &Hit, vars: u64, var: u64, var_hash: u64) -> Result<Option<u64>
         hit,
         var,
         hash,
-        node: read::pointer(vars + 16)?,
+        node: read::pointer(hit.member(vars, 16))?,
         pairs: 0,
         ended: false,
         value: 0,
@@ -65,7 +65,7 @@ impl Search<'_> {
 extern "C" fn descend(level: u32, search: &mut Search<'_>) -> Next {
     let hit = search.hit;
     // ob_type 8, ob_size 16, b_bitmap 24 of a bitmap node.
-    let Ok([kind, size, bitmap]) = read::user::<[u64; 3]>(search.node + 8) else {
+    let Ok([kind, size, bitmap]) = read::user::<[u64; 3]>(hit.member(search.node, 8)) else {
         return Next::Done;
     };
     let index = (search.hash >> (level * 5 & 31)) & 31;
@@ -75,7 +75,7 @@ extern "C" fn descend(level: u32, search: &mut Search<'_>) -> Next {
         if bitmap & bit == 0 {
             return search.end(0);
         }
-        let pair = search.node + 32 + 16 * u64::from(ones(bitmap & (bit - 1)));
+        let pair = hit.member(search.node, 32) + 16 * u64::from(ones(bitmap & (bit - 1)));
         match read::user::<[u64; 2]>(pair) {
             Ok([0, child]) => search.node = child,
             Ok([key, value]) if key == search.var => return search.end(value),
@@ -83,7 +83,7 @@ extern "C" fn descend(level: u32, search: &mut Search<'_>) -> Next {
             Err(Unreadable) => return Next::Done,
         }
     } else if kind == hit.address(hit.image.hamt_array_type) {
-        match read::pointer(search.node + 16 + 8 * u64::from(index)) {
+        match read::pointer(hit.member(search.node, 16) + 8 * u64::from(index)) {
             Ok(0) => return search.end(0),
             Ok(child) => search.node = child,
             Err(Unreadable) => return Next::Done,
@@ -102,7 +102,7 @@ extern "C" fn compare(number: u32, search: &mut Search<'_>) -> Next {
     if u64::from(number) * 2 >= search.pairs {
         return search.end(0);
     }
-    match read::user::<[u64; 2]>(search.node + 32 + 16 * u64::from(number)) {
+    match read::user::<[u64; 2]>(search.hit.member(search.node, 32) + 16 * u64::from(number)) {
         Ok([key, value]) if key == search.var => search.end(value),
         Ok(_) => Next::More,
         Err(Unreadable) => Next::Done,

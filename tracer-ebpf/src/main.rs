@@ -1,7 +1,12 @@
 //! The kernel side of bleedtrace. Empty on every target but BPF, so that plain cargo commands need no BPF toolchain.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(target_arch = "bpf", no_main)]
+// Stable Rust has no atomic operations for this target; this compiler is told to accept what only nightly does anyway.
+#![cfg_attr(target_arch = "bpf", allow(internal_features))]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 
+#[cfg(target_arch = "bpf")]
+mod atomic;
 #[cfg(target_arch = "bpf")]
 mod code;
 #[cfg(target_arch = "bpf")]
@@ -21,6 +26,8 @@ mod lookup;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod own;
+#[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]
 mod pool;
@@ -36,6 +43,8 @@ mod repeat;
 mod stack;
 #[cfg(target_arch = "bpf")]
 mod state;
+#[cfg(target_arch = "bpf")]
+mod str;
 #[cfg(target_arch = "bpf")]
 mod tell;
 #[cfg(target_arch = "bpf")]

@@ -91,6 +91,9 @@ pub struct Ask {
     pub fill: Fill,
     /// For a while, the object that is being described.
     pub object: u64,
+    /// What a variable was found to be that is about to be told: its `var_hash` and its slot.
+    pub hash: u64,
+    pub slot: u32,
     /// The values, where they are [`Fill::Given`].
     pub values: [Wanted; MAX_SLOTS],
 }
@@ -169,6 +172,10 @@ pub static SCRATCH: HashMap<u32, Scratch> = HashMap::with_max_entries(32_768, BP
 /// What a new entry of [`SCRATCH`] is copied from; all zero.
 #[map]
 pub static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// The state that each thread of an interpreter without a GIL was last found to have.
+#[map]
+pub static TSTATES: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
 /// Counters by program.
 #[map]

@@ -139,7 +139,7 @@ fn one_step(walk: &mut Walk<'_>, number: u32) -> Result<u64, u32> {
     if object == hit.address(hit.image.none) {
         return Err(MISSING);
     }
-    let type_object = read::pointer(object + 8).map_err(|Unreadable| UNREADABLE)?;
+    let type_object = read::pointer(hit.member(object, 8)).map_err(|Unreadable| UNREADABLE)?;
     let step = step(walk.name, number);
     walk.at.type_object = type_object;
     walk.at.len = u64::from(step);
@@ -151,7 +151,8 @@ fn one_step(walk: &mut Walk<'_>, number: u32) -> Result<u64, u32> {
     // SAFETY: a recipe that is replaced meanwhile is either the old or the new one, or fails the comparison below.
     let recipe = unsafe { RECIPES.get(key) }.ok_or(UNRESOLVED)?;
     // PyTypeObject: tp_name 24, tp_basicsize 32.
-    let [tp_name, size] = read::user::<[u64; 2]>(type_object + 24).map_err(|Unreadable| UNREADABLE)?;
+    let [tp_name, size] =
+        read::user::<[u64; 2]>(hit.member(type_object, 24)).map_err(|Unreadable| UNREADABLE)?;
     if tp_name != recipe.tp_name || size != recipe.basic_size {
         return Err(UNRESOLVED);
     }
@@ -159,7 +160,7 @@ fn one_step(walk: &mut Walk<'_>, number: u32) -> Result<u64, u32> {
         Ok(Step::To(next)) => Ok(next),
         Ok(Step::Missing) if recipe.flags & recipe_flag::COMPUTED != 0 => Err(UNREADABLE),
         Ok(Step::Missing) if recipe.fallback == 0 => Err(MISSING),
-        Ok(Step::Missing) => match read::user::<u32>(type_object + VERSION_TAG) {
+        Ok(Step::Missing) => match read::user::<u32>(hit.member(type_object, VERSION_TAG)) {
             // tp_version_tag: another one means that the class has changed.
             Ok(tag) if u64::from(tag) == recipe.version => Ok(recipe.fallback),
             Ok(_) => Err(UNRESOLVED),
@@ -170,7 +171,7 @@ fn one_step(walk: &mut Walk<'_>, number: u32) -> Result<u64, u32> {
     }
 }
 
-/// `PyTypeObject.tp_version_tag` (Include/cpython/object.h, 3.8 to 3.15).
+/// `PyTypeObject.tp_version_tag` with a GIL (Include/cpython/object.h, 3.8 to 3.15).
 const VERSION_TAG: u64 = 384;
 
 enum Step {
@@ -206,7 +207,7 @@ fn take(hit: &Hit, recipe: &Recipe, object: u64, at: &mut RawValue) -> Result<St
         recipe::FIELD => return Ok(step_to(read::pointer(place)?)),
         recipe::ITEM => {
             // PyTupleObject.ob_size is at 16.
-            if u64::from(recipe.index) >= read::pointer(object + 16)? {
+            if u64::from(recipe.index) >= read::pointer(hit.member(object, 16))? {
                 return Ok(Step::Missing);
             }
             return Ok(step_to(read::pointer(
@@ -235,7 +236,11 @@ fn take(hit: &Hit, recipe: &Recipe, object: u64, at: &mut RawValue) -> Result<St
             if head[3] != 0 {
                 note(at, VALUES, place + 8);
             } else {
-                note(at, DICT, read::pointer(object - 24)?);
+                note(
+                    at,
+                    DICT,
+                    read::pointer(object - u64::from(hit.image.managed_dict))?,
+                );
             }
         }
         _ => return Err(Unreadable),
@@ -291,7 +296,7 @@ fn noted(at: &RawValue, word: usize) -> u64 {
 #[inline(always)]
 fn look_up(hit: &Hit, recipe: &Recipe, dict: u64, at: &mut RawValue) -> Result<Step, Unreadable> {
     // PyDictObject: ma_keys 32, ma_values 40.
-    let [keys, values] = read::user::<[u64; 2]>(dict + 32)?;
+    let [keys, values] = read::user::<[u64; 2]>(hit.member(dict, 32))?;
     let head = read::user::<[u64; 2]>(keys)?;
     // From 3.11 on: dk_log2_size 8, dk_log2_index_bytes 9, dk_kind 10, dk_indices 32; before: dk_size 8, dk_indices 40.
     // Entries are (hash, key, value), or (key, value) where all keys are `str`: then the word before is read in the hash's place.
@@ -383,7 +388,7 @@ fn search_at(search: &Search<'_>) -> Result<Option<u64>, Unreadable> {
     let entry = entry as u64;
     let [hash, key, value] = read::user::<[u64; 3]>(noted(at, ENTRIES) + entry * noted(at, STRIDE))?;
     // Of two `str` with the same salted hash of 64 bits and the same length one is the other.
-    let [key_type, len, key_hash] = read::user::<[u64; 3]>(key + 8)?;
+    let [key_type, len, key_hash] = read::user::<[u64; 3]>(hit.member(key, 8))?;
     let is_str = key_type == hit.address(hit.image.str_type);
     if is_str && key_hash == recipe.hash && len == u64::from(recipe.len) {
         let values = noted(at, VALUES);

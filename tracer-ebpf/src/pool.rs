@@ -14,7 +14,7 @@ const TASK: u64 = 5;
 #[inline(always)]
 pub fn is_tuple(hit: &Hit, object: u64) -> bool {
     // PyObject.ob_type is at 8, PyVarObject.ob_size at 16.
-    match read::user::<[u64; 2]>(object + 8) {
+    match read::user::<[u64; 2]>(hit.member(object, 8)) {
         Ok([kind, BATCH | TASK]) => kind == hit.address(hit.image.tuple_type),
         Ok(_) | Err(Unreadable) => false,
     }

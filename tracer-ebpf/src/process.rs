@@ -18,7 +18,7 @@ use tracer_common::{
 use crate::{
     emit::{self, Wake},
     ids,
-    maps::{CODE_SCRATCH, EVENTS, SCRATCH, TARGETS, kernel},
+    maps::{CODE_SCRATCH, EVENTS, SCRATCH, TARGETS, TSTATES, kernel},
     read::{self, Unreadable},
     state::forget,
 };
@@ -117,6 +117,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     // Most threads of a target never had a record.
     let _ = SCRATCH.remove(tid);
     let _ = CODE_SCRATCH.remove(tid);
+    let _ = TSTATES.remove(tid);
     let mut head = MaybeUninit::uninit();
     let head = emit::blank(&mut head, kind::EXITED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs.

@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_common::{
-    config::{Point, Target, arguments},
+    config::arguments,
     record::{kind, work},
     stats::Probe,
 };
@@ -17,7 +17,7 @@ use crate::{
     ids, item,
     maps::{Fill, IMAGES, POINTS, Scratch, TARGETS, inventory},
     pool, read,
-    state::{Hit, lose_for_want_of_image},
+    state::{Hit, is_told_twice, lose_for_want_of_image},
 };
 
 /// `SimpleQueue.put(item)`, `put_nowait(item)`.
@@ -86,7 +86,8 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
     };
     // SAFETY: as above; what is returned is the function that was entered.
     let function = unsafe { bpf_get_func_ip(ctx.as_ptr()) };
-    if is_told_twice(target, point, function) {
+    // Its entry was hit before. SAFETY: `target` comes from the map and lives as long as this program runs.
+    if is_told_twice(unsafe { &*target }, point, function.wrapping_sub(point.vaddr)) {
         emit::count_filtered(Probe::QueueGot);
         return 0;
     }
@@ -111,16 +112,6 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
     ask.fill = Fill::All;
     emit::tell(&ctx, &hit);
     0
-}
-
-/// Whether this module is known by another file's points, whose hit counts. Its entry was hit before.
-#[inline(always)]
-fn is_told_twice(target: *mut Target, point: &Point, function: u64) -> bool {
-    // SAFETY: `target` comes from the map and lives as long as this program runs.
-    let target = unsafe { &*target };
-    target.module != 0
-        && target.module != point.file
-        && target.module_bias == function.wrapping_sub(point.vaddr)
 }
 
 /// A method's first argument, by its calling convention.

@@ -2,6 +2,7 @@
 
 use tracer_common::{
     MAX_FRAMES,
+    config::Image,
     record::{FullRecord, RawFrame, flag},
 };
 
@@ -118,10 +119,27 @@ extern "C" fn walk_frames(_: u32, walk: &mut Walk<'_>) -> Next {
     };
     let owner = (owners >> (8 * (image.frame_owner & 7))) as u8;
     if owner < OWNED_BY_INTERPRETER && code != 0 {
-        walk.add(place, code, words[7].wrapping_sub(code) as u32);
+        let Ok(start) = start_of_copy(image, code, words[9]) else {
+            return walk.torn();
+        };
+        walk.add(place, code, words[7].wrapping_sub(start) as u32);
     }
     walk.frame = previous;
     Next::More
+}
+
+/// What a frame's instructions are counted from: its code object. Where a thread runs a copy of them, its first instruction counts as
+/// the code object's own.
+#[inline(always)]
+fn start_of_copy(image: &Image, code: u64, word: u64) -> Result<u64, Unreadable> {
+    if image.code_copies == 0 {
+        return Ok(code);
+    }
+    // _PyInterpreterFrame.tlbc_index is in this word; _PyCodeArray: size 0, entries 8 (Include/cpython/code.h, from 3.14 on).
+    let index = word >> (8 * (image.frame_copy & 7)) & 0xffff_ffff;
+    let copies = read::pointer(code + u64::from(image.code_copies))?;
+    let copy = read::pointer(copies + 8 + 8 * index)?;
+    Ok(copy.wrapping_sub(u64::from(image.code_adaptive)))
 }
 
 extern "C" fn walk_objects(_: u32, walk: &mut Walk<'_>) -> Next {

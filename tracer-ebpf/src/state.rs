@@ -1,10 +1,6 @@
 //! From a probe hit to the interpreter's state: which target, which image, which thread state, which context.
 
-use aya_ebpf::{
-    EbpfContext as _,
-    helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task},
-    programs::ProbeContext,
-};
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext};
 use tracer_common::{
     config::{Image, NO_IMAGE, Point, Target},
     stats::Probe,
@@ -12,7 +8,8 @@ use tracer_common::{
 
 use crate::{
     emit, ids,
-    maps::{IMAGES, POINTS, SCRATCH, Scratch, TARGETS, kernel},
+    maps::{IMAGES, POINTS, SCRATCH, Scratch, TARGETS},
+    own,
     read::{self, Unreadable},
     stack,
     zero::zero,
@@ -118,7 +115,8 @@ impl Hit {
 
     #[inline(always)]
     pub fn target(&self) -> &Target {
-        // SAFETY: the entry lives as long as this program runs; the interpreter's lock keeps other writers of this target away.
+        // SAFETY: the entry lives as long as this program runs. Where there is no lock of the interpreter to keep other writers away,
+        // what they write is single words that are read back.
         unsafe { &*self.target }
     }
 
@@ -134,16 +132,21 @@ impl Hit {
         link_time + self.target().bias
     }
 
-    /// Reads the thread state and the current context. Right only on the thread that holds the interpreter's lock, which is checked.
+    /// Where a member of an object is that builds with a GIL have at `at`: a `PyObject` without one is longer.
+    #[inline(always)]
+    pub fn member(&self, object: u64, at: u64) -> u64 {
+        object + at + u64::from(self.image.longer)
+    }
+
+    /// Reads the thread state and the current context. Where there is a lock of the interpreter, right only on the thread that holds it,
+    /// which is checked.
     #[inline(always)]
     pub fn state(&mut self) -> Result<State, NoState> {
-        let tstate = self.tstate()?;
-        let thread_id = read::pointer(tstate + u64::from(self.image.tstate_thread_id))?;
-        // SAFETY: no arguments.
-        let task = unsafe { bpf_get_current_task() };
-        if thread_id != read::kernel::<u64>(task + kernel::fsbase())? {
-            return Err(NoState::Elsewhere);
-        }
+        let tstate = if self.image.tstate_state == 0 {
+            self.lock_holder()?
+        } else {
+            own::tstate(self)?
+        };
         let context = read::pointer(tstate + u64::from(self.image.tstate_context))?;
         if context == 0 {
             return Ok(State {
@@ -155,7 +158,7 @@ impl Hit {
             });
         }
         // PyContext: ctx_prev 16, ctx_vars 24, ctx_weakreflist 32, ctx_entered 40 (Include/internal/pycore_context.h, 3.8 to 3.15).
-        let [previous, vars, _, entered] = read::user::<[u64; 4]>(context + 16)?;
+        let [previous, vars, _, entered] = read::user::<[u64; 4]>(self.member(context, 16))?;
         let own = previous == 0 && self.image.minor >= FIRST_WITH_OWN_CONTEXTS;
         Ok(State {
             tstate,
@@ -174,15 +177,21 @@ impl Hit {
 
     /// The current thread state, as the main interpreter's lock knows it.
     #[inline(always)]
-    fn tstate(&mut self) -> Result<u64, NoState> {
+    fn lock_holder(&mut self) -> Result<u64, NoState> {
         let slot = self.tstate_slot()?;
-        if self.image.tstate_current != 0 {
-            return Ok(read::pointer(slot)?);
-        }
-        // _gil_runtime_state: last_holder, then locked (Include/internal/pycore_gil.h, 3.12 to 3.15). Whoever runs Python code
-        // while this lock is free holds another interpreter's.
-        let [tstate, locked] = read::user::<[u64; 2]>(slot)?;
-        if locked as u32 == 0 {
+        let tstate = if self.image.tstate_current == 0 {
+            // _gil_runtime_state: last_holder, then locked (Include/internal/pycore_gil.h, 3.12 to 3.15). Whoever runs Python code
+            // while this lock is free holds another interpreter's.
+            let [tstate, locked] = read::user::<[u64; 2]>(slot)?;
+            if locked as u32 == 0 {
+                return Err(NoState::Elsewhere);
+            }
+            tstate
+        } else {
+            read::pointer(slot)?
+        };
+        let thread_id = read::pointer(tstate + u64::from(self.image.tstate_thread_id))?;
+        if thread_id != own::thread_pointer()? {
             return Err(NoState::Elsewhere);
         }
         Ok(tstate)
@@ -227,12 +236,12 @@ pub fn is_new(target: *mut Target, point: &Point, ip: u64) -> bool {
     let target = unsafe { &mut *target };
     let bias = ip.wrapping_sub(point.vaddr);
     if point.image == NO_IMAGE {
-        if target.module != 0 && target.module_bias == bias {
-            return target.module == point.file;
+        if !is_told_twice(target, point, bias) {
+            // In one go: threads may hit two modules at the same moment.
+            target.module = bias << MODULE_BIAS | u64::from(point.file & MODULE_FILE);
+            return true;
         }
-        target.module = point.file;
-        target.module_bias = bias;
-        return true;
+        return false;
     }
     if target.image == point.image && target.bias == bias {
         return true;
@@ -244,6 +253,17 @@ pub fn is_new(target: *mut Target, point: &Point, ip: u64) -> bool {
     target.bias = bias;
     forget(target);
     true
+}
+
+// The parts of `Target::module`.
+const MODULE_BIAS: u32 = 16;
+const MODULE_FILE: u32 = (1 << MODULE_BIAS) - 1;
+
+/// Whether the module with this load bias is known by another file's points, whose hits count.
+#[inline(always)]
+pub fn is_told_twice(target: &Target, point: &Point, bias: u64) -> bool {
+    let module = emit::read_back(&target.module);
+    module >> MODULE_BIAS == bias && module as u32 & MODULE_FILE != point.file & MODULE_FILE
 }
 
 /// Forgets what belonged to an earlier image or an earlier life of the interpreter.

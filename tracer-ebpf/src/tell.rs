@@ -9,8 +9,8 @@ use tracer_common::{
 use crate::{
     code,
     emit::{self, Wake},
-    lookup,
-    maps::{Ask, Fill, Source},
+    look, lookup,
+    maps::{Ask, Fill, Scratch, Source},
     path,
     read::Unreadable,
     repeat::{Next, repeat},
@@ -25,34 +25,39 @@ pub fn tell(ctx: ProbeContext) -> u32 {
     let Some((hit, scratch)) = Hit::again(&ctx) else {
         return 0;
     };
+    complete(&hit, scratch);
+    let Scratch { record, ask, .. } = scratch;
+    if let Some(again) = ask.then {
+        look::told(&ctx, &hit, record.head.object, ask, again);
+    }
+    0
+}
+
+#[inline(always)]
+fn complete(hit: &Hit, scratch: &mut Scratch) {
     let state = emit::state(scratch);
-    let (record, ask) = (&mut scratch.record, &mut scratch.ask);
+    let Scratch { record, ask, .. } = scratch;
     if let Some(state) = &state
         && ask.frames
     {
-        stack::walk(&hit, state.tstate, record);
+        stack::walk(hit, state.tstate, record);
     }
     let vars = state.map(|state| state.vars);
-    fill(&hit, vars, record, ask);
-    path::resolve(&hit, record);
-    if !emit::keep_scope(&hit, record) {
-        return 0;
+    fill(hit, vars, record, ask);
+    path::resolve(hit, record);
+    if !emit::keep_scope(hit, record) {
+        return;
     }
     let mut wake = Wake::Later;
     if record.head.frames > 0 && emit::is_new_stack(&record.head) {
-        code::tell(&hit, record.head.frames, &record.head.stack);
+        code::tell(hit, record.head.frames, &record.head.stack);
         wake = Wake::Now;
     }
     if ask.fill == Fill::Each {
-        send_each(&hit, record, wake);
+        send_each(hit, record, wake);
     } else {
-        emit::send_announced(&hit, record, wake);
+        emit::send_announced(hit, record, wake);
     }
-    if let Some(then) = ask.then {
-        emit::uncount_hit(hit.probe);
-        emit::go_on(&ctx, &hit, then);
-    }
-    0
 }
 
 /// Describes the values that are wanted.

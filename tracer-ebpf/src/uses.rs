@@ -1,6 +1,4 @@
 //! How often each ContextVar is used, watched or not, when that is asked for.
-//!
-//! The interpreter's lock keeps other writers of a process's counters away.
 
 use tracer_common::{
     config::{UseKey, Uses},
@@ -8,6 +6,7 @@ use tracer_common::{
 };
 
 use crate::{
+    atomic,
     emit::{self, Frames},
     maps::{Scratch, USES, count_uses},
     read::{self, Unreadable},
@@ -39,8 +38,7 @@ pub fn bind(hit: &mut Hit, var: u64, new: u64) {
 /// Counts a use; `bound` is 0 for a read.
 #[inline(never)]
 fn count(hit: &mut Hit, var: u64, bound: u64) -> Result<(), Unreadable> {
-    // PyContextVar.var_hash is at 56 in every GIL build from 3.8 to 3.15.
-    let hash = read::pointer(var + 56)?;
+    let hash = read::pointer(var + u64::from(hit.image.contextvar_hash))?;
     let key = UseKey {
         var,
         hash,
@@ -68,12 +66,13 @@ fn count(hit: &mut Hit, var: u64, bound: u64) -> Result<(), Unreadable> {
     // SAFETY: nobody removes entries.
     let uses = unsafe { &mut *uses };
     if bound == 0 {
-        uses.reads += 1;
+        // SAFETY: the entry lives as long as this program runs.
+        unsafe { atomic::add(&raw mut uses.reads) };
     } else {
-        uses.binds += 1;
+        // SAFETY: as above.
+        unsafe { atomic::add(&raw mut uses.binds) };
         if bound != hit.address(hit.image.none) {
-            // PyObject.ob_type is at 8 in every GIL build from 3.8 to 3.15.
-            let type_object = read::pointer(bound + 8)?;
+            let type_object = read::pointer(hit.member(bound, 8))?;
             if type_object != uses.type_object && uses.types < TYPES {
                 uses.type_object = type_object;
                 uses.types += 1;
@@ -96,7 +95,7 @@ fn tell(hit: &mut Hit, var: u64, hash: u64, bound: u64) {
     record.head.object = var;
     record.head.queue = hash;
     record.head.values = 1;
-    match read::pointer(var + 16) {
+    match read::pointer(hit.member(var, 16)) {
         Ok(name) => value::describe(hit, name, &mut record.values[0]),
         Err(Unreadable) => value::unreadable(&mut record.values[0]),
     }

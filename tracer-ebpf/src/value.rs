@@ -8,6 +8,7 @@ use tracer_common::{
 use crate::{
     read::{self, Unreadable},
     state::Hit,
+    str::Str,
     zero::zero,
 };
 
@@ -42,37 +43,30 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         value.repr = repr::NONE;
         return Ok(());
     }
-    value.type_object = read::pointer(object + 8)?;
+    value.type_object = read::pointer(hit.member(object, 8))?;
     let source = if value.type_object == hit.address(hit.image.str_type) {
-        // PyASCIIObject: length 16, hash 24, state 32 (Include/cpython/unicodeobject.h).
-        let [len, _, state] = read::user::<[u64; 3]>(object + 16)?;
-        let (kind, compact, ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
-        if !compact {
+        let str = Str::of(hit, object)?;
+        if !str.compact {
             return Ok(());
         }
-        value.len = len;
-        value.repr = match kind {
+        value.len = str.len;
+        value.repr = match str.width {
             1 => repr::STR1,
             2 => repr::STR2,
             4 => repr::STR4,
             _ => return Err(Unreadable),
         };
-        value.text_len = kind as u8;
-        let data = if ascii {
-            hit.image.ascii_data
-        } else {
-            hit.image.compact_data
-        };
-        object + u64::from(data)
+        value.text_len = str.width as u8;
+        str.data
     } else if value.type_object == hit.address(hit.image.bytes_type) {
         // PyBytesObject: ob_size 16, ob_shash 24, ob_sval 32.
-        value.len = read::pointer(object + 16)?;
+        value.len = read::pointer(hit.member(object, 16))?;
         value.repr = repr::BYTES;
         value.text_len = 1;
-        object + 32
+        hit.member(object, 32)
     } else if value.type_object == hit.address(hit.image.int_type) {
         // PyLongObject: ob_digit 24. At 16 up to 3.11 ob_size, which has the sign; then lv_tag (digits << 3 | sign, sign 2 is negative).
-        let size = read::pointer(object + 16)?;
+        let size = read::pointer(hit.member(object, 16))?;
         let (len, negative) = if hit.image.minor < FIRST_WITH_LONG_TAG {
             ((size as i64).unsigned_abs(), (size as i64) < 0)
         } else {
@@ -81,13 +75,13 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
         value.len = len;
         value.repr = if negative { repr::NEGATIVE_INT } else { repr::INT };
         value.text_len = 4;
-        object + 24
+        hit.member(object, 24)
     } else {
         // Where tuples, lists, dictionaries and sets count their items (ob_size, ma_used, fill); of any other type it says nothing.
-        value.len = read::pointer(object + 16).unwrap_or(0);
+        value.len = read::pointer(hit.member(object, 16)).unwrap_or(0);
         // PyTypeObject.tp_name is at 24. A class ends with its program, sooner than the agent can read its name; what cannot be read
         // here, such as the name of a built-in type in a process that was just forked, it can.
-        let name = read::pointer(value.type_object + 24).unwrap_or(0);
+        let name = read::pointer(hit.member(value.type_object, 24)).unwrap_or(0);
         if read::user_text(value.text.as_mut_ptr(), MAX_TEXT as u32, name).is_err() {
             value.text[0] = 0;
         }

@@ -2,7 +2,7 @@
 
 use tracer_common::{
     MAX_SLOTS,
-    config::VarKey,
+    config::{LOOKING, VarKey},
     record::{NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST},
     stats::Probe,
 };
@@ -32,7 +32,7 @@ impl Watched {
     fn of(slot: u32) -> Self {
         if slot < MAX_SLOTS as u32 {
             Self::Slot(slot)
-        } else if slot == u32::from(NO_SLOT) {
+        } else if slot == u32::from(NO_SLOT) || slot == LOOKING {
             Self::No
         } else {
             Self::Marker(slot as u8)
@@ -46,8 +46,7 @@ impl Watched {
 /// address and name, is the same (CPython `Python/context.c`).
 #[inline(always)]
 pub fn watched(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
-    // PyContextVar.var_hash is at 56 in every GIL build from 3.8 to 3.15.
-    let hash = read::pointer(var + 56)?;
+    let hash = read::pointer(var + u64::from(hit.image.contextvar_hash))?;
     let key = VarKey {
         var,
         tgid: hit.tgid,
@@ -55,7 +54,9 @@ pub fn watched(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
     };
     // SAFETY: the value is copied out at once; a torn one fails the comparison of hashes.
     match unsafe { VARS.get(key) } {
-        Some(known) if known.hash == hash && is_current(hit, var, known.slot) => Ok(Watched::of(known.slot)),
+        Some(known) if known.hash == hash && known.slot != LOOKING && is_current(hit, var, known.slot) => {
+            Ok(Watched::of(known.slot))
+        }
         _ => Ok(Watched::New),
     }
 }
@@ -63,7 +64,7 @@ pub fn watched(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
 /// The same where a variable that was never read nor bound does not matter: it is none that is watched.
 #[inline(always)]
 pub fn known(hit: &Hit, var: u64) -> Result<Watched, Unreadable> {
-    let hash = read::pointer(var + 56)?;
+    let hash = read::pointer(var + u64::from(hit.image.contextvar_hash))?;
     let key = VarKey {
         var,
         tgid: hit.tgid,

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -15,6 +15,43 @@ use crate::{
     mirror::Mirror,
     workspace,
 };
+
+/// Where the sources of a minor version are from.
+struct Source {
+    minor: u32,
+    /// A suite of Debian.
+    suite: &'static str,
+    /// A release by its file's name and SHA-256, where the suite moves on: what its lists name may be gone, or not there yet.
+    release: Option<(&'static str, &'static str)>,
+}
+
+/// Those of [`FREE_THREADED`].
+const SOURCES: [Source; 3] = [
+    Source {
+        minor: 13,
+        suite: "trixie",
+        release: None,
+    },
+    Source {
+        minor: 14,
+        suite: "sid",
+        release: Some((
+            "python3.14_3.14.7.orig.tar.xz",
+            "3b48dac8fb59f62eaa67ac83c1eb12bda1b7a08406dd286e252c11a66be27f81",
+        )),
+    },
+    Source {
+        minor: 15,
+        suite: "sid",
+        release: Some((
+            "python3.15_3.15.0~rc2.orig.tar.xz",
+            "8d93af5eaaaea5adfd41bd786a7ba3f03f2ad1ab57c6a65e0b963deab91d5ad7",
+        )),
+    },
+];
+
+/// apt's own downloader, which goes the same ways as apt and compares what comes with what is expected.
+const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// The suite whose headers are taken, and of which minor versions.
 const HEADERS: (&str, [u32; 3]) = ("sid", [13, 14, 15]);
@@ -28,13 +65,17 @@ const CONFIGURE: [&str; 5] = [
     "CFLAGS=-O1 -g0",
 ];
 
-/// Fetches and builds what is not there yet. The source package's suite holds one version of it for years.
+/// What installs it, without compiling the whole standard library three times.
+const INSTALL: [&str; 2] = ["altinstall", "COMPILEALL_OPTS=-x ."];
+
+/// Fetches and builds what is not there yet.
 pub fn build(mirror: &Mirror) -> Result<()> {
-    for (suite, minor) in FREE_THREADED {
+    for minor in FREE_THREADED {
+        let source = SOURCES.iter().find(|source| source.minor == *minor);
+        let source = source.with_context(|| format!("no sources of 3.{minor} are known"))?;
         let place = roots().join(format!("{BUILT}-3.{minor}t"));
-        afresh(&place, &format!("{suite} {CONFIGURE:?}"), || {
-            one(mirror, suite, *minor, &place)
-        })?;
+        let wanted = format!("{} {:?} {CONFIGURE:?} {INSTALL:?}", source.suite, source.release);
+        afresh(&place, &wanted, || one(mirror, source, &place))?;
     }
     Ok(())
 }
@@ -70,7 +111,7 @@ fn afresh(place: &Path, wanted: &str, make: impl FnOnce() -> Result<()>) -> Resu
     Ok(fs::write(complete, wanted)?)
 }
 
-fn one(mirror: &Mirror, suite: &str, minor: u32, place: &Path) -> Result<()> {
+fn one(mirror: &Mirror, origin: &Source, place: &Path) -> Result<()> {
     for program in ["cc", "make", "tar", "xz"] {
         ensure!(workspace::in_path(program).is_some(), "no {program} in PATH");
     }
@@ -78,22 +119,14 @@ fn one(mirror: &Mirror, suite: &str, minor: u32, place: &Path) -> Result<()> {
     for folder in [&source, &build] {
         fs::create_dir_all(folder)?;
     }
-    let suite = Apt::new(mirror, suite, "deb-src", &apt)?;
-    let package = format!("python3.{minor}");
-    let mut download = suite.command("apt-get");
-    workspace::run(
-        download
-            .args(["source", "--download-only", &package])
-            .current_dir(&apt),
-    )?;
-    let archives = files(&apt, ".orig.tar.xz")?;
-    let archive = archives
-        .first()
-        .context("the source package has no .orig.tar.xz")?;
+    let archive = match of_release(mirror, origin, &apt) {
+        Some(archive) => archive,
+        None => of_suite(mirror, origin, &apt)?,
+    };
     workspace::run(
         Command::new("tar")
             .args(["--strip-components=1", "-xJf"])
-            .arg(archive)
+            .arg(&archive)
             .arg("-C")
             .arg(&source),
     )?;
@@ -107,9 +140,36 @@ fn one(mirror: &Mirror, suite: &str, minor: u32, place: &Path) -> Result<()> {
     logged(Command::new(source.join("configure")).args(CONFIGURE).arg(prefix))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     logged(Command::new("make").arg(format!("-j{jobs}")))?;
-    logged(Command::new("make").arg("altinstall"))?;
+    logged(Command::new("make").args(INSTALL))?;
     for folder in [apt, source, build] {
         fs::remove_dir_all(folder)?;
     }
     Ok(())
+}
+
+/// The archive of the release that is asked for, if the mirror still has it.
+fn of_release(mirror: &Mirror, origin: &Source, place: &Path) -> Option<PathBuf> {
+    let (name, sha256) = origin.release?;
+    fs::create_dir_all(place).ok()?;
+    let archive = place.join(name);
+    let file = format!("p/python3.{}/{name}", origin.minor);
+    let mut download = Command::new(APT_HELPER);
+    download.args(["-oAPT::Sandbox::User=root", "-qq", "download-file"]);
+    download.arg(mirror.pool(&file));
+    download.arg(&archive).arg(format!("SHA256:{sha256}"));
+    workspace::run(&mut download).ok().map(|()| archive)
+}
+
+/// The archive of what the suite has now.
+fn of_suite(mirror: &Mirror, origin: &Source, place: &Path) -> Result<PathBuf> {
+    let suite = Apt::new(mirror, origin.suite, "deb-src", place)?;
+    let package = format!("python3.{}", origin.minor);
+    let mut download = suite.command("apt-get");
+    download.args(["source", "--download-only", &package]);
+    workspace::run(download.current_dir(place))?;
+    let archives = files(place, ".orig.tar.xz")?;
+    archives
+        .into_iter()
+        .next()
+        .context("the source package has no .orig.tar.xz")
 }

@@ -32,6 +32,11 @@ impl Mirror {
         Ok(Self { uri, signed_by })
     }
 
+    /// Where a file of its pool is.
+    pub fn pool(&self, file: &str) -> String {
+        format!("{}/pool/main/{file}", self.uri.trim_end_matches('/'))
+    }
+
     /// A source list for another suite of it, of packages (`deb`) or of their sources (`deb-src`).
     pub fn source(&self, suite: &str, types: &str) -> String {
         let mut text = format!(

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::{DEBIAN, Interpreter, Ran, SUPPORTED, interpreters, missing, results, results_file};
+use bleedtrace_tests::{
+    DEBIAN, FREE_THREADED, Interpreter, Ran, SUPPORTED, interpreters, missing, results, results_file,
+};
 
 use crate::workspace;
 
@@ -17,8 +19,7 @@ const BEGIN: &str = "<!-- support: written by `cargo xtask support` -->\n";
 const END: &str = "<!-- /support -->\n";
 
 /// Builds that nobody has run yet.
-const NEVER_RUN: [&str; 5] = [
-    "3.14t, 3.15t (free-threaded)",
+const NEVER_RUN: [&str; 4] = [
     "conda's",
     "uv's",
     "those of official container images",
@@ -151,8 +152,9 @@ fn page(rows: &Rows) -> Result<String> {
     let suites: Vec<_> = DEBIAN.iter().map(|suite| suite.name).collect();
     writeln!(
         text,
-        "\nSupported: {}, with a GIL. Debian's suites: {}. Free-threaded builds (`3.13t`) are recognised and refused.",
+        "\nSupported: {}, with a GIL; without one, {}. Debian's suites: {}.",
         supported(),
+        built(),
         suites.join(", ")
     )?;
     Ok(text)
@@ -160,6 +162,11 @@ fn page(rows: &Rows) -> Result<String> {
 
 fn supported() -> String {
     let versions: Vec<_> = SUPPORTED.iter().map(|minor| format!("3.{minor}")).collect();
+    versions.join(", ")
+}
+
+fn built() -> String {
+    let versions: Vec<_> = FREE_THREADED.iter().map(|minor| format!("3.{minor}t")).collect();
     versions.join(", ")
 }
 
@@ -172,16 +179,16 @@ fn day(time: u64) -> Result<String> {
 
 /// The README's table: each version, and the builds on which every test passed.
 fn short(rows: &Rows) -> String {
-    let mut versions: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+    let mut versions: BTreeMap<(u32, &str), Vec<&str>> = BTreeMap::new();
     for ((minor, name), row) in rows {
         if row.passed() {
-            let build = name.split_once(' ').map_or("", |(_, build)| build);
-            versions.entry(*minor).or_default().push(build);
+            let (version, build) = name.split_once(' ').unwrap_or((name, ""));
+            versions.entry((*minor, version)).or_default().push(build);
         }
     }
     let mut text = String::from("| CPython | every test passed on |\n|---|---|\n");
-    for (minor, builds) in versions {
-        let _ = writeln!(text, "| 3.{minor} | {} |", builds.join("; "));
+    for ((_, version), builds) in versions {
+        let _ = writeln!(text, "| {version} | {} |", builds.join("; "));
     }
     text
 }
@@ -248,14 +255,16 @@ mod tests {
             .and_then(|rest| rest.split(END).next())
             .expect("a table");
         let page = read(PAGE);
-        let supported = supported();
+        let (supported, built) = (supported(), built());
         assert!(
-            page.contains(&format!("\nSupported: {supported}, with a GIL.")),
+            page.contains(&format!(
+                "\nSupported: {supported}, with a GIL; without one, {built}."
+            )),
             "{PAGE}: cargo xtask support"
         );
         let (first, last) = (SUPPORTED[0], SUPPORTED[SUPPORTED.len() - 1]);
         assert!(
-            readme.contains(&format!("CPython 3.{first} to 3.{last} with a GIL")),
+            readme.contains(&format!("CPython 3.{first} to 3.{last}, with a GIL or without")),
             "README.md: {supported}"
         );
         let ran = |line: &&str| {

@@ -44,7 +44,7 @@ const COUNTERS: Duration = Duration::from_millis(500);
 const LAST_RECORDS: Duration = Duration::from_millis(500);
 
 pub const FOLLOW_HINT: &str =
-    "CPython 3.8 to 3.15 with a GIL is supported; `bleedtrace doctor --pid PID` tells more";
+    "CPython 3.8 to 3.15 is supported, with a GIL or without; `bleedtrace doctor --pid PID` tells more";
 
 /// What a command makes of a run.
 pub trait Observer {

@@ -14,7 +14,7 @@ use super::{follow::FollowError, maps::Mapping, process::Process};
 use crate::{
     attach::registry::{ArmError, Armed, Registry},
     elf::{Elf, read_loaded},
-    runtime::cpython::find,
+    runtime::cpython::{find, layout::Layout},
 };
 
 fn armed(registry: &Registry, index: u32) -> &Armed {
@@ -83,7 +83,7 @@ pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[M
         let file = process.open_mapped(mapping);
         return file.is_ok_and(|file| registry.arm_queue(&file, "_queue").unwrap_or(false));
     }
-    let Some(minor) = registry.image(image).map(|armed| armed.core.version.minor) else {
+    let Some(layout) = registry.image(image).map(|armed| armed.core.layout) else {
         return false;
     };
     let places = maps
@@ -96,7 +96,7 @@ pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[M
         .collect();
     // The program and its library may have a standard library each.
     cores.iter().fold(false, |armed, core| {
-        queue_beside(registry, process, core, minor) | armed
+        queue_beside(registry, process, core, layout) | armed
     })
 }
 
@@ -116,9 +116,9 @@ pub(super) fn late_queue(registry: &mut Registry, process: &Process, maps: &[Map
     registry.armed_files() != before
 }
 
-fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, minor: u32) -> bool {
+fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, layout: &Layout) -> bool {
     let mut armed = false;
-    for path in find::queue_modules(core, minor) {
+    for path in find::queue_modules(core, layout) {
         if let Ok(file) = process.open_in_root(&path) {
             armed |= registry.arm_queue(&file, "_queue").unwrap_or(false);
         }
@@ -144,8 +144,8 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         Err(_) => return Ok(false),
     };
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
-        let minor = armed(registry, index).core.version.minor;
-        queue_beside(registry, process, &exe, minor);
+        let layout = armed(registry, index).core.layout;
+        queue_beside(registry, process, &exe, layout);
         return Ok(true);
     }
     for path in libpythons(process, &file, &exe) {
@@ -153,8 +153,8 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
             continue;
         };
         if let Some(index) = registry.arm_core(&file, &path.to_string_lossy())? {
-            let minor = armed(registry, index).core.version.minor;
-            queue_beside(registry, process, &path, minor);
+            let layout = armed(registry, index).core.layout;
+            queue_beside(registry, process, &path, layout);
             return Ok(true);
         }
     }

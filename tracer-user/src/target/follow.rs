@@ -567,8 +567,6 @@ fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar])
         flags,
         request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
-        module_bias: 0,
         module: 0,
-        pad: 0,
     }
 }

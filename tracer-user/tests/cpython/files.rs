@@ -243,7 +243,8 @@ fn the_files_of_an_interpreter_are_found_from_one_another() {
             );
         }
         if python.queue != python.core {
-            let candidates = find::queue_modules(&python.core, python.minor);
+            let (_, core) = core_of(&python);
+            let candidates = find::queue_modules(&python.core, core.layout);
             let first = candidates
                 .into_iter()
                 .find(|path| path.exists())
@@ -255,7 +256,9 @@ fn the_files_of_an_interpreter_are_found_from_one_another() {
 
 #[test]
 fn every_version_has_a_row() {
-    let rows: Vec<_> = (0..100).filter(|minor| Layout::of(*minor).is_some()).collect();
+    let rows: Vec<_> = (0..100)
+        .filter(|minor| Layout::of(*minor, false).is_some())
+        .collect();
     assert_eq!(rows, SUPPORTED.collect::<Vec<_>>());
 }
 
@@ -304,6 +307,30 @@ fn a_version_is_told_exactly() {
 }
 
 #[test]
+fn a_debug_build_is_unsupported() {
+    for python in pythons("a_debug_build_is_unsupported") {
+        let (mut bytes, _) = core_of(&python);
+        // Names of the same length: one that every build exports becomes one that only a debug build does.
+        let (from, to) = (b"\0PyObject_Dir\0", b"\0_Py_RefTotal\0");
+        let at = bytes.windows(from.len()).position(|name| name == from);
+        let at = at.expect("every build exports it");
+        bytes[at..at + to.len()].copy_from_slice(to);
+        let refused = Core::inspect(&bytes, "python");
+        assert!(
+            matches!(
+                refused,
+                Err(CoreError::Unsupported {
+                    reason: Unsupported::Debug,
+                    ..
+                })
+            ),
+            "3.{}",
+            python.minor
+        );
+    }
+}
+
+#[test]
 fn a_build_with_other_structures_is_unsupported() {
     for python in pythons("a_build_with_other_structures_is_unsupported") {
         let (bytes, core) = core_of(&python);
@@ -329,7 +356,8 @@ fn a_build_with_other_structures_is_unsupported() {
             let at = file.export(export).expect("an export") + core.layout.type_basic_size;
             assert_eq!(change(at), member);
         }
-        let Some(Pointer::To(members)) = file.pointer(core.addresses.code_type + 240) else {
+        let Some(Pointer::To(members)) = file.pointer(core.addresses.code_type + core.layout.type_members)
+        else {
             panic!("no members")
         };
         let index = member_table(&file, members)
@@ -394,7 +422,8 @@ fn changed_debug_offsets_are_unsupported() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(reason(16), Unsupported::FreeThreaded);
+        // The other kind of build is laid out otherwise.
+        assert!(matches!(reason(16), Unsupported::Offset { .. }));
         assert!(matches!(reason(8), Unsupported::OtherVersion(_)));
         for offset in core.layout.debug_offsets() {
             assert!(

@@ -10,7 +10,7 @@ use std::{
 
 use tracer_common::config::Image;
 use tracer_user::runtime::cpython::{
-    core::{Addresses, Core, CoreError, Unsupported, Version},
+    core::{Addresses, Core, Version},
     layout::{CodeCopies, KeysForm, Layout},
     memory::ProcessMemory,
     threads::Interpreter,
@@ -132,9 +132,28 @@ fn said(layout: &Layout) -> BTreeMap<String, u64> {
         ("keys_indices", layout.keys_indices),
         ("dict_values_data", layout.dict_values_data),
         ("debug.free_threaded", 16),
+        ("managed_dict", layout.managed_dict),
+        // What is not in a layout, because it is only further on where objects are longer.
+        ("type_dict", layout.member(264)),
+        ("type_descr_get", layout.member(272)),
+        ("type_descr_set", layout.member(280)),
+        ("type_dict_offset", layout.member(288)),
+        ("type_mro", layout.member(344)),
+        ("type_version_tag", layout.member(384)),
+        (
+            "heap_type_cached_keys",
+            layout.member(if layout.minor < 15 { 880 } else { 888 }),
+        ),
+        ("descriptor_member", layout.member(40)),
+        ("unicode_hash", layout.member(24)),
+        ("token_context", layout.member(16)),
+        ("token_used", layout.member(40)),
+        ("context_previous", layout.member(16)),
+        ("method_definition", layout.member(16)),
     ]
     .map(|(name, number)| (name.to_owned(), number))
     .into();
+    said.extend(layout.tstate_state.map(|at| ("tstate_state".to_owned(), at)));
     if let Some(CodeCopies { code, entries, frame }) = layout.code_copies {
         said.extend([
             ("code_copies".to_owned(), code),
@@ -157,12 +176,7 @@ fn layouts_are_those_of_the_headers() {
             let output = Command::new(program).output().expect("it runs");
             let text = String::from_utf8(output.stdout).expect("text");
             let measured: BTreeMap<String, u64> = text.lines().map(word_and_number).collect();
-            let layout = if free_threaded {
-                Layout::free_threaded(minor)
-            } else {
-                Layout::of(minor)
-            };
-            let layout = layout.expect("a layout");
+            let layout = Layout::of(minor, free_threaded).expect("a layout");
             let mut said = said(layout);
             said.extend(
                 layout
@@ -262,7 +276,7 @@ fn every_thread_without_a_gil_has_its_own_state() {
             continue;
         };
         let double = Double::start(&program);
-        let core = double.core(Layout::free_threaded(minor).expect("a layout"));
+        let core = double.core(Layout::of(minor, true).expect("a layout"));
         let mem = File::open(format!("/proc/{}/mem", double.child.id())).expect("memory of a child");
         let memory = ProcessMemory::new(mem);
         let interpreter = Interpreter {
@@ -292,28 +306,5 @@ fn every_thread_without_a_gil_has_its_own_state() {
         }
         assert!(threads.len() > 1);
         assert_eq!(found, double.threads, "3.{minor}");
-    }
-}
-
-#[test]
-fn a_free_threaded_build_is_refused() {
-    let place = tempfile::tempdir().expect("a directory");
-    for minor in MINORS {
-        let test = "a_free_threaded_build_is_refused";
-        let Some(program) = compiled(test, "double.c", minor, true, place.path()) else {
-            continue;
-        };
-        let bytes = std::fs::read(program).expect("it was compiled");
-        let refused = Core::inspect(&bytes, "double").expect_err("it is no build with a GIL");
-        assert!(
-            matches!(
-                refused,
-                CoreError::Unsupported {
-                    version: Some(Version { major: 3, minor: said, .. }),
-                    reason: Unsupported::FreeThreaded
-                } if said == minor
-            ),
-            "{refused}"
-        );
     }
 }

@@ -24,7 +24,7 @@ use tracer_user::{
     },
 };
 
-use crate::pythons::{Python, free_threaded, pythons};
+use crate::pythons::{Python, pythons};
 
 /// A running interpreter with what it printed about itself.
 struct Live {
@@ -52,13 +52,9 @@ impl Live {
         let truth = serde_json::from_str(&line).expect("json");
 
         let bytes = fs::read(&python.core).expect("the core's file");
-        let core = if python.free_threaded {
-            Core::inspect_free_threaded(&bytes, "python")
-        } else {
-            Core::inspect(&bytes, "python")
-        };
-        let core = core.expect("a core");
+        let core = Core::inspect(&bytes, "python").expect("a core");
         assert_eq!(core.version.minor, python.minor);
+        assert_eq!(core.layout.free_threaded, python.free_threaded);
         let bias = bias(
             child.id(),
             &python.core,
@@ -125,7 +121,7 @@ fn array(json: &Json) -> &[Json] {
 }
 
 fn lives(test: &str) -> Vec<Live> {
-    let all = pythons(test).into_iter().chain(free_threaded(test));
+    let all = pythons(test).into_iter();
     all.map(|python| Live::start(&python)).collect()
 }
 

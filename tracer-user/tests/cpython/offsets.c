@@ -65,6 +65,23 @@ int main(void)
     SAY("code_copies_first", offsetof(_PyCodeArray, entries));
     SAY("frame_copy", offsetof(_PyInterpreterFrame, tlbc_index));
 #endif
+#if defined(Py_GIL_DISABLED)
+    SAY("tstate_state", offsetof(PyThreadState, state));
+#endif
+    SAY("managed_dict", -MANAGED_DICT_OFFSET);
+    SAY("heap_type_cached_keys", offsetof(PyHeapTypeObject, ht_cached_keys));
+    SAY("type_dict", offsetof(PyTypeObject, tp_dict));
+    SAY("type_descr_get", offsetof(PyTypeObject, tp_descr_get));
+    SAY("type_descr_set", offsetof(PyTypeObject, tp_descr_set));
+    SAY("type_dict_offset", offsetof(PyTypeObject, tp_dictoffset));
+    SAY("type_mro", offsetof(PyTypeObject, tp_mro));
+    SAY("type_version_tag", offsetof(PyTypeObject, tp_version_tag));
+    SAY("descriptor_member", offsetof(PyMemberDescrObject, d_member));
+    SAY("unicode_hash", offsetof(PyASCIIObject, hash));
+    SAY("token_context", offsetof(PyContextToken, tok_ctx));
+    SAY("token_used", offsetof(PyContextToken, tok_used));
+    SAY("context_previous", offsetof(struct _pycontextobject, ctx_prev));
+    SAY("method_definition", offsetof(PyCFunctionObject, m_ml));
     SAY("object_type", offsetof(PyObject, ob_type));
     SAY("var_size", offsetof(PyVarObject, ob_size));
     SAY("type_name", offsetof(PyTypeObject, tp_name));

@@ -28,28 +28,15 @@ pub const SUPPORTED: std::ops::RangeInclusive<u32> = 8..=15;
 
 /// Every supported CPython that can be found; says so visibly when there is none.
 ///
-/// `BLEEDTRACE_PYTHONS` names executables, separated by colons; else, for each version, `python3.N` of `PATH`, or pyenv's.
+/// `BLEEDTRACE_PYTHONS` names executables, separated by colons; else, for each version, `python3.N` of `PATH`, or pyenv's, and what
+/// `cargo xtask interpreters` built.
 pub fn pythons(test: &str) -> Vec<Python> {
-    let mut found = all();
-    found.retain(|python| !python.free_threaded);
+    let candidates = candidates();
+    let found: Vec<_> = candidates.iter().filter_map(|path| Python::ask(path)).collect();
     if found.is_empty() {
         skipped(test, "no supported CPython found");
     }
     found
-}
-
-/// Every free-threaded one: of `BLEEDTRACE_PYTHONS`, else what `cargo xtask interpreters` built.
-pub fn free_threaded(test: &str) -> Vec<Python> {
-    let mut found = all();
-    found.retain(|python| python.free_threaded);
-    if found.is_empty() {
-        skipped(test, "no free-threaded CPython found");
-    }
-    found
-}
-
-fn all() -> Vec<Python> {
-    candidates().iter().filter_map(|path| Python::ask(path)).collect()
 }
 
 /// Says that a test did not run. Not through `eprintln`, which the harness hides when the test passes.

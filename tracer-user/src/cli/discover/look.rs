@@ -9,7 +9,10 @@ use crate::{
         privacy::clean,
         processes::{Build, Obstacle, ProcessLine},
     },
-    runtime::cpython::binaries::{Binaries, Binary},
+    runtime::cpython::{
+        binaries::{Binaries, Binary},
+        core::{is_debug, is_free_threaded},
+    },
     target::{
         arm::candidates,
         follow::maps_greenlet,
@@ -19,9 +22,6 @@ use crate::{
         user::Database,
     },
 };
-
-/// What only builds with the interpreter's own checks export: up to 3.11, from 3.12 on (CPython `Include/object.h`).
-const DEBUG_EXPORTS: [&str; 2] = ["_Py_RefTotal", "_Py_INCREF_IncRefTotal"];
 
 /// Looks at processes.
 pub struct Looker {
@@ -110,19 +110,12 @@ impl Looker {
             let looked = self.binaries.look(&file, &name);
             let (number, binary) =
                 looked.map_err(|error| (Obstacle::Unreadable, format!("failed to read {name}: {error}")))?;
-            let (version, free_threaded, refused) = match binary {
-                Binary::Core(core, _) => (Some(core.version), false, None),
-                Binary::Refused {
-                    version,
-                    free_threaded,
-                    reason,
-                } => (version, free_threaded, Some(reason)),
+            let (version, refused) = match binary {
+                Binary::Core(core, _) => (Some(core.version), None),
+                Binary::Refused { version, reason } => (version, Some(reason)),
                 Binary::Queue(_) | Binary::Other(_) => continue,
             };
-            let build = self.builds.entry(number).or_insert_with(|| Build {
-                free_threaded,
-                ..build(&file, mapping)
-            });
+            let build = self.builds.entry(number).or_insert_with(|| build(&file, mapping));
             return Ok(Found {
                 version: version.map(|version| version.to_string()),
                 build: *build,
@@ -167,7 +160,7 @@ fn build(file: &File, mapping: &Mapping) -> Build {
     Build {
         shared: mapping.file_name().starts_with(b"libpython"),
         stripped: is_stripped(file).ok(),
-        debug: elf.map(|elf| DEBUG_EXPORTS.iter().any(|name| elf.export(name).is_some())),
-        free_threaded: false,
+        free_threaded: elf.as_ref().is_some_and(is_free_threaded),
+        debug: elf.as_ref().map(is_debug),
     }
 }

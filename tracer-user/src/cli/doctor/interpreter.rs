@@ -10,6 +10,7 @@ use crate::{
     runtime::cpython::{
         core::{Core, CoreError},
         find,
+        layout::Layout,
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
     },
@@ -18,7 +19,7 @@ use crate::{
 
 const INTERPRETER: &str = "CPython interpreter";
 const QUEUE: &str = "_queue module";
-const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 with a GIL is";
+const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 is";
 const NO_PROBE: &str = "no probe can be attached to it";
 const NO_QUEUE: &str = "handoffs are not seen, and no verdict can be clean";
 const STEPPED: &str = "the kernel single-steps the instruction: a hit costs several times as much";
@@ -37,7 +38,7 @@ pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
         UNSUPPORTED,
     )];
     let mut points = core.points;
-    match find_queue(process, maps, mapping, &bytes, core.version.minor) {
+    match find_queue(process, maps, mapping, &bytes, core.layout) {
         Ok((place, queue)) => {
             rows.push(Check::wanted(QUEUE, true, place, NO_QUEUE));
             points.extend(queue.points);
@@ -101,7 +102,7 @@ fn find_queue(
     maps: &[Mapping],
     core: &Mapping,
     core_bytes: &[u8],
-    minor: u32,
+    layout: &Layout,
 ) -> Result<(String, QueueModule), String> {
     if let Ok(queue) = QueueModule::inspect(core_bytes) {
         return Ok(("built into the interpreter".to_owned(), queue));
@@ -114,7 +115,7 @@ fn find_queue(
         return inspect_queue(&file).map(|queue| ("imported".to_owned(), queue));
     }
     let core = process.seen_from_inside(Path::new(OsStr::from_bytes(&core.raw_path)));
-    find::queue_modules(&core, minor)
+    find::queue_modules(&core, layout)
         .iter()
         .filter_map(|path| process.open_in_root(path).ok())
         .find_map(|file| inspect_queue(&file).ok())

@@ -31,9 +31,9 @@ enum Objects {
     Dict,
     /// 3.11: a pointer to values 32 bytes before the object, and one to a dictionary 24 bytes before (`internal/pycore_object.h`).
     Values,
-    /// 3.12: a tagged pointer to either, 24 bytes before the object (`internal/pycore_object.h`).
+    /// 3.12: a tagged pointer to either, before the object (`internal/pycore_object.h`).
     Tagged,
-    /// From 3.13 on: values behind the object, and a pointer to a dictionary 24 bytes before (`internal/pycore_object.h`).
+    /// From 3.13 on: values behind the object, and a pointer to a dictionary before it (`internal/pycore_object.h`).
     Inline,
 }
 
@@ -81,7 +81,7 @@ const ROWS: [Row; 8] = [
     },
 ];
 
-// `PyTypeObject` (`Include/cpython/object.h`), the same from 3.8 to 3.15.
+// `PyTypeObject` (`Include/cpython/object.h`), the same from 3.8 to 3.15 with a GIL.
 const TYPE_DICT: u64 = 264;
 const TYPE_DESCR_GET: u64 = 272;
 const TYPE_DESCR_SET: u64 = 280;
@@ -232,7 +232,7 @@ fn recipe_of<M: Memory>(
             role: Role::Plain,
             object,
         }) => {
-            made.version = u64::from(memory.u32(type_object, TYPE_VERSION_TAG)?);
+            made.version = u64::from(memory.u32(type_object, layout.member(TYPE_VERSION_TAG))?);
             // Without a tag nobody could tell that the class has changed.
             if made.version == 0 {
                 made.flags |= recipe_flag::COMPUTED;
@@ -257,10 +257,12 @@ fn instance<M: Memory>(
     name: &str,
     made: &mut Recipe,
 ) -> Result<(), MemoryError> {
-    let memory = interpreter.memory;
+    let (memory, layout) = (interpreter.memory, interpreter.core.layout);
     let managed = row.objects != Objects::Dict && flags & MANAGED_DICT != 0;
     if !managed {
-        let offset = memory.u64(type_object, TYPE_DICT_OFFSET)?.cast_signed();
+        let offset = memory
+            .u64(type_object, layout.member(TYPE_DICT_OFFSET))?
+            .cast_signed();
         (made.kind, made.offset) = match offset {
             0 => (recipe::CLASS, 0),
             offset if offset > 0 => (recipe::DICT, offset),
@@ -271,14 +273,14 @@ fn instance<M: Memory>(
     }
     (made.kind, made.offset) = match row.objects {
         Objects::Values => (recipe::VALUES, -32),
-        Objects::Tagged => (recipe::TAGGED, -24),
+        Objects::Tagged => (recipe::TAGGED, -layout.managed_dict.cast_signed()),
         Objects::Inline if flags & INLINE_VALUES != 0 => (recipe::INLINE, made.basic_size.cast_signed()),
-        Objects::Inline | Objects::Dict => (recipe::DICT, -24),
+        Objects::Inline | Objects::Dict => (recipe::DICT, -layout.managed_dict.cast_signed()),
     };
     if flags & HEAP_TYPE == 0 {
         return Ok(());
     }
-    made.keys = memory.u64(type_object, row.cached_keys)?;
+    made.keys = memory.u64(type_object, layout.member(row.cached_keys))?;
     if made.keys != 0 {
         (made.index, made.entries) = shared_index(interpreter, made.keys, name)?;
     }
@@ -342,7 +344,7 @@ impl Class {
         name: &str,
     ) -> Result<Self, MemoryError> {
         let (memory, layout) = (interpreter.memory, interpreter.core.layout);
-        let mro = memory.u64(type_object, TYPE_MRO)?;
+        let mro = memory.u64(type_object, layout.member(TYPE_MRO))?;
         let count = memory.u64(mro, layout.var_size)?;
         if count > MAX_MRO {
             return Err(MemoryError::invalid("mro", mro));
@@ -353,7 +355,7 @@ impl Class {
             if memory.u64(base, layout.type_flags)? & HEAP_TYPE == 0 {
                 continue;
             }
-            let dict = memory.u64(base, TYPE_DICT)?;
+            let dict = memory.u64(base, layout.member(TYPE_DICT))?;
             for (key, object) in dict_entries(interpreter, dict)? {
                 match &*text(memory, layout, key)? {
                     key if key == name && class.attribute.is_none() => {
@@ -376,7 +378,7 @@ impl Role {
         let type_object = memory.u64(object, layout.object_type)?;
         match &*type_name(memory, interpreter.core, type_object)? {
             "member_descriptor" => {
-                let member = memory.u64(object, MEMBER)?;
+                let member = memory.u64(object, layout.member(MEMBER))?;
                 return Ok(if OBJECT_MEMBERS.contains(&memory.u32(member, MEMBER_TYPE)?) {
                     Self::Field(memory.u64(member, MEMBER_OFFSET)?.cast_signed())
                 } else {
@@ -384,13 +386,15 @@ impl Role {
                 });
             }
             "collections._tuplegetter" | "_collections._tuplegetter" => {
-                return Ok(Self::Item(memory.u64(object, TUPLE_GETTER_INDEX)? as u32));
+                return Ok(Self::Item(
+                    memory.u64(object, layout.member(TUPLE_GETTER_INDEX))? as u32
+                ));
             }
             _ => {}
         }
-        Ok(if memory.u64(type_object, TYPE_DESCR_SET)? != 0 {
+        Ok(if memory.u64(type_object, layout.member(TYPE_DESCR_SET))? != 0 {
             Self::Computed
-        } else if memory.u64(type_object, TYPE_DESCR_GET)? != 0 {
+        } else if memory.u64(type_object, layout.member(TYPE_DESCR_GET))? != 0 {
             Self::Made
         } else {
             Self::Plain
@@ -425,7 +429,7 @@ fn take<M: Memory>(
             found => dict = found,
         },
         recipe::INLINE if memory.u8(place, 3)? != 0 => values = place.wrapping_add(8),
-        recipe::INLINE => dict = memory.u64(object.wrapping_sub(24), 0)?,
+        recipe::INLINE => dict = memory.u64(object.wrapping_sub(layout.managed_dict), 0)?,
         _ => return Err(MemoryError::invalid("attribute", object)),
     }
     if values != 0 {
@@ -439,7 +443,10 @@ fn take<M: Memory>(
     }
     for (key, value) in dict_entries(interpreter, dict)? {
         // Dictionaries can be large: most keys are passed over after one read.
-        if memory.u64(key, STR_HASH).is_ok_and(|hash| hash != made.hash) {
+        if memory
+            .u64(key, layout.member(STR_HASH))
+            .is_ok_and(|hash| hash != made.hash)
+        {
             continue;
         }
         // A key need not be a `str`.

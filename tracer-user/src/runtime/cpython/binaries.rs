@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs::File, io, os::unix::fs::MetadataExt as _, sync::Arc};
 
 use super::{
-    core::{Core, CoreError, Unsupported, Version},
+    core::{Core, CoreError, Version},
     queue::{QueueError, QueueModule},
 };
 use crate::elf::read_loaded;
@@ -39,8 +39,6 @@ pub enum Binary {
     Refused {
         /// Its version, when that could be told.
         version: Option<Version>,
-        /// It has no GIL.
-        free_threaded: bool,
         /// Why, in words.
         reason: String,
     },
@@ -81,7 +79,6 @@ fn inspect(bytes: &[u8], name: &str) -> Binary {
         Ok(core) => Binary::Core(Arc::new(core), QueueModule::inspect(bytes).ok().map(Arc::new)),
         Err(CoreError::Unsupported { version, reason }) => Binary::Refused {
             version,
-            free_threaded: reason == Unsupported::FreeThreaded,
             reason: CoreError::Unsupported { version, reason }.to_string(),
         },
         Err(CoreError::NotCPython | CoreError::Elf(_)) => match QueueModule::inspect(bytes) {

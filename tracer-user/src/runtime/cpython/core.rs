@@ -105,12 +105,9 @@ pub enum Unsupported {
     /// The version is not where every build has it.
     #[error("{0} does not say its version")]
     NoVersion(String),
-    /// It was built without a GIL.
-    #[error("free-threaded build: only builds with a GIL are traced")]
-    FreeThreaded,
-    /// It was built with a GIL, and is not asked for.
-    #[error("build with a GIL: asked for a free-threaded one")]
-    Gil,
+    /// It was built with the interpreter's own checks.
+    #[error("debug build (--with-pydebug)")]
+    Debug,
     /// The version is told in two ways that disagree.
     #[error("its runtime says version {0:#x}")]
     OtherVersion(u64),
@@ -184,15 +181,6 @@ impl Core {
     /// Decides whether `file` carries a CPython core that can be traced and finds all that tracing it needs. `name` is the file's,
     /// for messages.
     pub fn inspect(file: &[u8], name: &str) -> Result<Self, CoreError> {
-        Self::examine(file, name, false)
-    }
-
-    /// The same of a free-threaded build, which can be read from outside; the kernel side does not know how to read it.
-    pub fn inspect_free_threaded(file: &[u8], name: &str) -> Result<Self, CoreError> {
-        Self::examine(file, name, true)
-    }
-
-    fn examine(file: &[u8], name: &str, free_threaded: bool) -> Result<Self, CoreError> {
         let file = Elf::parse(file)?;
         if file.export("Py_GetVersion").is_none() {
             return Err(CoreError::NotCPython);
@@ -201,7 +189,7 @@ impl Core {
             version: None,
             reason,
         })?;
-        Self::examine_version(&file, version, free_threaded).map_err(|reason| CoreError::Unsupported {
+        Self::examine_version(&file, version).map_err(|reason| CoreError::Unsupported {
             version: Some(version),
             reason,
         })
@@ -217,13 +205,11 @@ impl Core {
             .map(|s| s.vaddr.wrapping_sub(s.file_offset - file_offset))
     }
 
-    fn examine_version(file: &Elf<'_>, version: Version, free_threaded: bool) -> Result<Self, Unsupported> {
-        let layout = if free_threaded {
-            Layout::free_threaded(version.minor)
-        } else {
-            Layout::of(version.minor)
-        };
-        let layout = layout
+    fn examine_version(file: &Elf<'_>, version: Version) -> Result<Self, Unsupported> {
+        if is_debug(file) {
+            return Err(Unsupported::Debug);
+        }
+        let layout = Layout::of(version.minor, is_free_threaded(file))
             .filter(|_| version.major == 3)
             .ok_or(Unsupported::Version)?;
         check_debug_offsets(file, layout)?;
@@ -268,6 +254,23 @@ fn version_of(file: &Elf<'_>, name: &str) -> Result<Version, Unsupported> {
     }
 }
 
+/// What only builds with the interpreter's own checks export: up to 3.11, from 3.12 on (`Include/object.h`).
+const DEBUG_EXPORTS: [&str; 2] = ["_Py_RefTotal", "_Py_INCREF_IncRefTotal"];
+
+/// Whether an interpreter was built with its own checks, `--with-pydebug`.
+pub fn is_debug(file: &Elf<'_>) -> bool {
+    DEBUG_EXPORTS.iter().any(|name| file.export(name).is_some())
+}
+
+/// Whether an interpreter was built without a GIL, as `_Py_DebugOffsets` says (`internal/pycore_runtime.h`, from 3.13 on, the first that
+/// can be).
+pub fn is_free_threaded(file: &Elf<'_>) -> bool {
+    file.export("_PyRuntime")
+        .filter(|runtime| file.bytes(*runtime, COOKIE.len()) == Some(COOKIE))
+        .and_then(|runtime| file.word(runtime.checked_add(DEBUG_FREE_THREADED)?))
+        .is_some_and(|said| said != 0)
+}
+
 fn version_hex(file: &Elf<'_>) -> Option<u32> {
     file.half_word(file.export("Py_Version")?)
 }
@@ -288,11 +291,6 @@ fn check_debug_offsets(file: &Elf<'_>, layout: &'static Layout) -> Result<(), Un
     let said = word(DEBUG_VERSION)?;
     if Some(said) != version_hex(file).map(u64::from) {
         return Err(Unsupported::OtherVersion(said));
-    }
-    match (word(DEBUG_FREE_THREADED)? != 0, layout.free_threaded) {
-        (true, false) => return Err(Unsupported::FreeThreaded),
-        (false, true) => return Err(Unsupported::Gil),
-        _ => {}
     }
     for offset in layout.debug_offsets() {
         expect(offset.member, offset.expected, word(offset.at)?)?;

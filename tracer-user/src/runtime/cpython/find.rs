@@ -6,6 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::layout::Layout;
 use crate::elf::Linkage;
 
 /// Where the dynamic linker looks last.
@@ -29,10 +30,11 @@ const MAX_DIRECTORIES: usize = 64;
 const MAX_CANDIDATES: usize = 256;
 
 /// Where the `_queue` extension module of the core at `core` may be, best guess first.
-pub fn queue_modules(core: &Path, minor: u32) -> Vec<PathBuf> {
+pub fn queue_modules(core: &Path, layout: &Layout) -> Vec<PathBuf> {
+    let (minor, build) = (layout.minor, if layout.free_threaded { "t" } else { "" });
     let names = [
-        format!("_queue.cpython-3{minor}-x86_64-linux-gnu.so"),
-        format!("_queue.cpython-3{minor}-x86_64-linux-musl.so"),
+        format!("_queue.cpython-3{minor}{build}-x86_64-linux-gnu.so"),
+        format!("_queue.cpython-3{minor}{build}-x86_64-linux-musl.so"),
         "_queue.so".to_owned(),
     ];
     let own = core.ancestors().skip(2).take(MAX_PREFIX_DEPTH);
@@ -41,7 +43,7 @@ pub fn queue_modules(core: &Path, minor: u32) -> Vec<PathBuf> {
         for lib in ["lib", "lib64"] {
             let directory = prefix
                 .join(lib)
-                .join(format!("python3.{minor}"))
+                .join(format!("python3.{minor}{build}"))
                 .join("lib-dynload");
             for name in &names {
                 push_new(&mut candidates, directory.join(name));
@@ -166,18 +168,23 @@ mod tests {
 
     #[test]
     fn the_queue_module_is_beside_the_standard_library() {
-        let file = "lib/python3.13/lib-dynload/_queue.cpython-313-x86_64-linux-gnu.so";
         for (core, prefix) in [
             ("/opt/py/bin/python3.13", "/opt/py"),
             ("/opt/py/lib/libpython3.13.so.1.0", "/opt/py"),
             ("/usr/lib/x86_64-linux-gnu/libpython3.13.so.1.0", "/usr"),
             ("/somewhere/else/python", "/usr"),
         ] {
-            let candidates = queue_modules(Path::new(core), 13);
-            assert!(
-                candidates.contains(&Path::new(prefix).join(file)),
-                "{core}: {candidates:?}"
-            );
+            for (build, free_threaded) in [("", false), ("t", true)] {
+                let layout = Layout::of(13, free_threaded).expect("a layout");
+                let candidates = queue_modules(Path::new(core), layout);
+                let file = format!(
+                    "lib/python3.13{build}/lib-dynload/_queue.cpython-313{build}-x86_64-linux-gnu.so"
+                );
+                assert!(
+                    candidates.contains(&Path::new(prefix).join(file)),
+                    "{core}: {candidates:?}"
+                );
+            }
         }
     }
 

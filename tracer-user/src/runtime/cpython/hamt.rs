@@ -126,7 +126,7 @@ mod tests {
             minor: 12,
             micro: 0,
         };
-        let layout = Layout::of(12).expect("a layout");
+        let layout = Layout::of(12, false).expect("a layout");
         Core {
             version,
             layout,

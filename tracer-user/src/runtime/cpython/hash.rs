@@ -8,7 +8,7 @@ use super::{
 
 /// First minor version with SipHash-1-3 instead of SipHash-2-4 (`Python/pyhash.c`).
 const FIRST_WITH_SIPHASH13: u32 = 11;
-/// `PyASCIIObject.hash` (`Include/cpython/unicodeobject.h`).
+/// `PyASCIIObject.hash` with a GIL (`Include/cpython/unicodeobject.h`).
 pub(super) const STR_HASH: u64 = 24;
 
 /// The hash of the ASCII text `name` in this process. Builds may choose another function: the name of a module, whose hash is known,
@@ -26,7 +26,9 @@ pub fn str_hash<M: Memory>(interpreter: Interpreter<'_, M>, name: &str) -> Resul
     };
     let modules = memory.u64(interpreter.main()?, layout.interp_modules)?;
     let (known, _) = *dict_entries(interpreter, modules)?.first().ok_or(unknown)?;
-    if of(key, rounds, text(memory, layout, known)?.as_bytes()) != memory.u64(known, STR_HASH)? {
+    if of(key, rounds, text(memory, layout, known)?.as_bytes())
+        != memory.u64(known, layout.member(STR_HASH))?
+    {
         return Err(unknown);
     }
     Ok(of(key, rounds, name.as_bytes()))

@@ -1,6 +1,6 @@
 //! Where CPython's structures keep their members: one row per minor version ([`versions`]), measured with `offsetof` against the
 //! headers of a release of each (x86-64). Other versions are supported by adding a row. Free-threaded builds have rows of their own
-//! ([`free_threaded`]): they are read from outside, and not traced yet.
+//! ([`free_threaded`]).
 
 mod free_threaded;
 mod versions;
@@ -45,6 +45,8 @@ pub struct Layout {
     pub tstate_native_thread_id: Option<u64>,
     /// `PyThreadState.context` (`cpython/pystate.h`).
     pub tstate_context: u64,
+    /// `PyThreadState.state` (`cpython/pystate.h`), which says whether its thread is attached; where there is no GIL.
+    pub tstate_state: Option<u64>,
     /// `PyThreadState.frame` (up to 3.10), `cframe` (3.11, 3.12) or `current_frame` (from 3.13 on) (`cpython/pystate.h`).
     pub tstate_frame: u64,
     /// `_PyCFrame.current_frame` (`cpython/pystate.h`), where `tstate_frame` is a `cframe`.
@@ -150,6 +152,8 @@ pub struct Layout {
     pub dict_keys: u64,
     /// `PyDictObject.ma_values` (`cpython/dictobject.h`).
     pub dict_values: u64,
+    /// Bytes before an object where the pointer to its dictionary is: `-MANAGED_DICT_OFFSET` (`internal/pycore_object.h`), from 3.12 on.
+    pub managed_dict: u64,
     /// What tells how wide a dictionary's indices and entries are.
     pub keys_form: KeysForm,
     /// `PyDictKeysObject.dk_nentries` (`Objects/dict-common.h`, later `internal/pycore_dict.h`).
@@ -211,15 +215,24 @@ pub struct DebugOffset {
     pub expected: u64,
 }
 
+/// `PyObject.ob_type` in every build with a GIL (`object.h`).
+const OBJECT_TYPE: u64 = 8;
+
 impl Layout {
-    /// The layout of CPython `3.minor` with a GIL.
-    pub fn of(minor: u32) -> Option<&'static Self> {
-        LAYOUTS.iter().find(|layout| layout.minor == minor)
+    /// The layout of CPython `3.minor`.
+    pub fn of(minor: u32, free_threaded: bool) -> Option<&'static Self> {
+        let known = if free_threaded { FREE_THREADED } else { LAYOUTS };
+        known.iter().find(|layout| layout.minor == minor)
     }
 
-    /// The layout of CPython `3.minor` without one.
-    pub fn free_threaded(minor: u32) -> Option<&'static Self> {
-        FREE_THREADED.iter().find(|layout| layout.minor == minor)
+    /// Where a member of an object is that builds with a GIL have at `at`: a `PyObject` without one is longer.
+    pub const fn member(&self, at: u64) -> u64 {
+        at + self.longer()
+    }
+
+    /// Bytes by which a `PyObject` is longer than with a GIL.
+    const fn longer(&self) -> u64 {
+        self.object_type - OBJECT_TYPE
     }
 
     /// Fills in what the kernel side needs of it; addresses are left alone.
@@ -246,6 +259,18 @@ impl Layout {
         image.compact_data = self.compact_data as u32;
         image.attributes = self.attributes;
         image.minor = self.minor;
+        image.longer = self.longer() as u32;
+        image.contextvar_hash = self.contextvar_hash as u32;
+        image.unicode_kind = self.unicode_kind;
+        image.managed_dict = self.managed_dict as u32;
+        image.tstate_state = self.tstate_state.unwrap_or(0) as u32;
+        image.tstate_next = self.tstate_next as u32;
+        image.interp_threads = self.interp_threads_head as u32;
+        if let Some(copies) = self.code_copies {
+            image.code_adaptive = self.code_adaptive as u32;
+            image.code_copies = copies.code as u32;
+            image.frame_copy = copies.frame as u32;
+        }
     }
 
     /// What the interpreter's own `_Py_DebugOffsets` must say; nothing where it has none.

@@ -15,6 +15,7 @@ const V3_13T: Layout = Layout {
     free_threaded: true,
     interp_modules: 7664,
     gil_last_holder: 16,
+    tstate_state: Some(40),
     code_first_line: 84,
     code_filename: 128,
     code_name: 136,
@@ -55,6 +56,7 @@ const V3_13T: Layout = Layout {
     module_dict: 32,
     dict_keys: 48,
     dict_values: 56,
+    managed_dict: 8,
     ..V3_13
 };
 
@@ -66,6 +68,7 @@ const V3_14T: Layout = Layout {
     interp_next: V3_14.interp_next,
     interp_id: V3_14.interp_id,
     interp_modules: 7712,
+    tstate_state: Some(44),
     frame_owner: 78,
     code_adaptive: 232,
     code_copies: Some(CodeCopies {
@@ -90,6 +93,7 @@ const V3_15T: Layout = Layout {
     interp_id: V3_15.interp_id,
     interp_threads_head: V3_15.interp_threads_head,
     interp_modules: 7592,
+    tstate_state: Some(48),
     tstate_thread_id: V3_15.tstate_thread_id,
     tstate_native_thread_id: V3_15.tstate_native_thread_id,
     tstate_context: V3_15.tstate_context,

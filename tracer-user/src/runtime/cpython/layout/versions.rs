@@ -28,6 +28,7 @@ const V3_8: Layout = Layout {
     tstate_thread_id: 176,
     tstate_native_thread_id: None,
     tstate_context: 240,
+    tstate_state: None,
     tstate_frame: 24,
     cframe_current: None,
     frame_code: 32,
@@ -80,6 +81,7 @@ const V3_8: Layout = Layout {
     module_dict: 16,
     dict_keys: 32,
     dict_values: 40,
+    managed_dict: 0,
     keys_form: KeysForm::Size(8),
     keys_entries_used: 32,
     keys_indices: 40,
@@ -169,6 +171,7 @@ const V3_12: Layout = Layout {
     compact_data: 56,
     long_tag: Some(16),
     attributes: attributes::TAGGED_VALUES,
+    managed_dict: 24,
     ..V3_11
 };
 
