@@ -10,7 +10,7 @@ use crate::{
     code,
     emit::{self, Wake},
     look, lookup,
-    maps::{Ask, Fill, Scratch, Source},
+    maps::{Fill, Scratch, Source},
     path,
     read::Unreadable,
     repeat::{Next, repeat},
@@ -35,15 +35,13 @@ pub fn tell(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn complete(hit: &Hit, scratch: &mut Scratch) {
-    let state = emit::state(scratch);
-    let Scratch { record, ask, .. } = scratch;
-    if let Some(state) = &state
-        && ask.frames
-    {
-        stack::walk(hit, state.tstate, record);
+    let tstate = emit::read_back(&scratch.state)[0];
+    if tstate != 0 && scratch.ask.frames {
+        stack::walk(hit, tstate, &mut scratch.record);
     }
-    let vars = state.map(|state| state.vars);
-    fill(hit, vars, record, ask);
+    let mut filling = Filling { hit, scratch };
+    repeat(MAX_SLOTS as u32, &mut filling, fill_next);
+    let Scratch { record, ask, .. } = scratch;
     path::resolve(hit, record);
     if !emit::keep_scope(hit, record) {
         return;
@@ -60,51 +58,34 @@ fn complete(hit: &Hit, scratch: &mut Scratch) {
     }
 }
 
-/// Describes the values that are wanted.
-#[inline(always)]
-fn fill(hit: &Hit, vars: Option<u64>, record: &mut FullRecord, ask: &mut Ask) {
-    let all = ask.fill != Fill::Given;
-    let count = if all {
-        MAX_SLOTS as u32
-    } else {
-        u32::from(record.head.values)
-    };
-    let mut filling = Filling {
-        hit,
-        readable: vars.is_some(),
-        vars: vars.unwrap_or(0),
-        all,
-        record,
-        ask,
-    };
-    repeat(count, &mut filling, fill_next);
-}
-
+/// Describing the values that are wanted. All that it depends on is in memory, so that the verifier walks it once for all that can be
+/// asked for.
 struct Filling<'a> {
     hit: &'a Hit,
-    readable: bool,
-    vars: u64,
-    all: bool,
-    record: &'a mut FullRecord,
-    ask: &'a mut Ask,
+    scratch: &'a mut Scratch,
 }
 
 extern "C" fn fill_next(number: u32, filling: &mut Filling<'_>) -> Next {
-    let Filling { hit, record, ask, .. } = filling;
+    let hit = filling.hit;
+    let Scratch { record, state, ask } = &mut *filling.scratch;
     let number = number as usize & (MAX_SLOTS - 1);
-    let (source, argument) = if filling.all {
+    let [tstate, _, _, vars, _] = emit::read_back(state);
+    let (source, argument) = if ask.fill == Fill::Given {
+        if number >= record.head.values as usize {
+            return Next::Done;
+        }
+        (ask.values[number].source, ask.values[number].number)
+    } else {
         if hit.target().slots[number].var == 0 {
             return Next::Done;
         }
         record.head.values = number as u8 + 1;
-        let source = if filling.readable {
-            Source::Held
-        } else {
+        let source = if tstate == 0 {
             Source::Unreadable
+        } else {
+            Source::Held
         };
         (source, number as u64)
-    } else {
-        (ask.values[number].source, ask.values[number].number)
     };
     let into = &mut record.values[number];
     let mut slot = u32::from(record.head.slot);
@@ -120,7 +101,7 @@ extern "C" fn fill_next(number: u32, filling: &mut Filling<'_>) -> Next {
         Source::Object => ask.object = argument,
         Source::Held => {
             slot = argument as u32;
-            match held(hit, filling.vars, slot) {
+            match held(hit, vars, slot) {
                 Ok(Some(object)) => ask.object = object,
                 Ok(None) => {
                     value::unset(into);
