@@ -53,8 +53,9 @@ pub const DEBIAN: &[Suite] = &[
 /// Minor versions that are built without a GIL.
 pub const FREE_THREADED: &[u32] = &[13, 14, 15];
 
-/// The first minor version whose builds without a GIL start threads in a copy of their starter's context.
-const FIRST_TO_INHERIT: u32 = 14;
+/// An environment in which threads begin with an empty context: builds without a GIL have their starter's from 3.14 on, which other
+/// builds and versions do not offer, or only if asked.
+pub const EMPTY_CONTEXTS: (&str, &str) = ("PYTHON_THREAD_INHERIT_CONTEXT", "0");
 
 /// Where such a build is from, and begins the name of its folder: `built-3.13t`.
 pub const BUILT: &str = "built";
@@ -100,17 +101,8 @@ impl Interpreter {
         SUPPORTED.contains(&self.minor)
     }
 
-    /// What starts it, as words of a command line: with threads that begin with an empty context, as they do in most builds.
+    /// What starts it, as words of a command line.
     pub fn words(&self) -> Vec<PathBuf> {
-        let mut words = self.as_it_comes();
-        if self.free_threaded && self.minor >= FIRST_TO_INHERIT {
-            words.extend(["-X", "thread_inherit_context=0"].map(PathBuf::from));
-        }
-        words
-    }
-
-    /// The same with everything as the build has it.
-    pub fn as_it_comes(&self) -> Vec<PathBuf> {
         match &self.root {
             None => vec![self.python.clone()],
             Some(root) => vec!["chroot".into(), root.clone(), inside(root, &self.python)],
@@ -121,7 +113,7 @@ impl Interpreter {
     pub fn command(&self) -> Command {
         let words = self.words();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
+        command.args(&words[1..]).env(EMPTY_CONTEXTS.0, EMPTY_CONTEXTS.1);
         command
     }
 
@@ -379,19 +371,5 @@ mod tests {
             .words(),
             ["/roots/sid/usr/bin/python3.14"].map(PathBuf::from)
         );
-    }
-
-    #[test]
-    fn threads_begin_with_an_empty_context() {
-        let other = Interpreter {
-            free_threaded: true,
-            ..example()
-        };
-        assert_eq!(example().words(), example().as_it_comes());
-        assert_eq!(other.as_it_comes(), example().as_it_comes());
-        let option = ["-X", "thread_inherit_context=0"].map(PathBuf::from);
-        assert_eq!(other.words(), [other.as_it_comes(), option.to_vec()].concat());
-        let before = Interpreter { minor: 13, ..other };
-        assert_eq!(before.words(), before.as_it_comes());
     }
 }

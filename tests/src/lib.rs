@@ -26,8 +26,8 @@ pub use prefix::{Place, Prefix};
 pub use regression::{Regression, Results};
 pub use results::{Ran, results, results_file};
 pub use setup::{
-    Setup, WIDELY, fixture, line_of, on_every_interpreter, on_interpreters_that, on_main_interpreters, once,
-    skip, unsupported_interpreter,
+    Setup, WIDELY, fixture, is_main, line_of, on_every_interpreter, on_interpreters_that,
+    on_main_interpreters, once, skip, unsupported_interpreter,
 };
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;

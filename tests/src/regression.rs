@@ -47,7 +47,8 @@ impl Regression {
         }
         let (report, words) = words(setup, arguments);
         let ended = Program::start(Command::new(&words[0]).args(&words[1..])).end_within(PATIENCE);
-        let alone = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {ended:?}"));
+        let mut alone = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {ended:?}"));
+        alone.insert(EXIT.to_owned(), format!("{:?}", ended.code));
         let (report, words) = self::words(setup, arguments);
         // Names that these tests use, so that values are read as well.
         let names = ["a", "c", "cv", "cvar", "decimal_context"].map(|name| ["--identity", name]);
@@ -55,14 +56,10 @@ impl Regression {
             .flags(names.iter().flatten())
             .command(words)
             .end_within(PATIENCE);
-        let traced =
+        let mut traced =
             take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {:?}", outcome.ended));
-        assert_eq!(
-            outcome.summary["command_exit"].as_i64(),
-            ended.code.map(i64::from),
-            "{:?}",
-            outcome.ended
-        );
+        let code = outcome.summary["command_exit"].as_i64();
+        traced.insert(EXIT.to_owned(), format!("{code:?}"));
         Some(Self { alone, traced })
     }
 
@@ -82,6 +79,9 @@ impl Regression {
             .collect()
     }
 }
+
+/// What the whole run's exit code stands under, beside its tests.
+const EXIT: &str = "exit code";
 
 fn words(setup: &Setup, arguments: &[&str]) -> (PathBuf, Vec<PathBuf>) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);

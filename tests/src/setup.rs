@@ -119,7 +119,15 @@ impl Setup {
             && done(
                 setup
                     .command()
-                    .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                    // Compiling somebody's extension module takes minutes, and more than a compiler.
+                    .args([
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--only-binary=:all:",
+                        "--requirement",
+                    ])
                     .arg(file),
             );
         if made && fs::write(complete, "").is_ok() {
@@ -162,7 +170,7 @@ pub fn on_every_interpreter(test: &str, check: impl Fn(&Setup)) {
     on_interpreters_that(test, |_| true, check);
 }
 
-/// The same, on those that everything else than the main scenarios is tested on: 3.12 and 3.13, with symbols, in this machine's root;
+/// The same, on those that everything else than the main scenarios is tested on: 3.12, 3.13 and 3.14t, with symbols, in this machine's root;
 /// on all of them where the environment says [`WIDELY`].
 ///
 /// # Panics
@@ -175,8 +183,13 @@ pub fn on_main_interpreters(test: &str, check: impl Fn(&Setup)) {
 /// The variable that has every test run on every interpreter.
 pub const WIDELY: &str = "BLEEDTRACE_TEST_WIDELY";
 
-fn is_main(interpreter: &Interpreter) -> bool {
-    env::var_os(WIDELY).is_some() || interpreter.root.is_none() && matches!(interpreter.minor, 12 | 13)
+/// Whether it is one of those.
+pub fn is_main(interpreter: &Interpreter) -> bool {
+    let main = match interpreter.free_threaded {
+        false => matches!(interpreter.minor, 12 | 13),
+        true => interpreter.minor == 14,
+    };
+    env::var_os(WIDELY).is_some() || interpreter.root.is_none() && main
 }
 
 /// The same, on those of which something holds. The support matrix shows that the others ran one test less.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{metrics, outcome::Outcome, setup::Setup, truth::Truth};
+use crate::{interpreters::EMPTY_CONTEXTS, metrics, outcome::Outcome, setup::Setup, truth::Truth};
 
 /// Nothing that is waited for may take longer.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -326,6 +326,7 @@ impl Trace {
     #[track_caller]
     pub fn start(mut self, setup: &Setup, name: &str, arguments: &[&str]) -> Running {
         self.command
+            .env(EMPTY_CONTEXTS.0, EMPTY_CONTEXTS.1)
             .arg("--")
             .args(setup.interpreter.words())
             .arg(setup.fixture(name))

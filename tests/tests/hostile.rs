@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use bleedtrace_tests::{Program, Trace, fixture, on_main_interpreters};
+use bleedtrace_tests::{Interpreter, Program, Trace, fixture, is_main, on_interpreters_that};
 
 /// The library by which a fixture shows garbage, compiled with the system's C compiler, which linking Rust needs as well.
 fn poke() -> String {
@@ -17,10 +17,15 @@ fn poke() -> String {
     library.display().to_string()
 }
 
+/// The fixtures spoil structures where a build with a GIL has them.
+fn has_the_structures_it_pokes(interpreter: &Interpreter) -> bool {
+    is_main(interpreter) && !interpreter.free_threaded
+}
+
 #[track_caller]
 fn beside(test: &str, mode: &str, rounds: &str) {
     let poke = poke();
-    on_main_interpreters(test, |setup| {
+    on_interpreters_that(test, has_the_structures_it_pokes, |setup| {
         let trace = Trace::new(setup, "tenant").revealing();
         let (outcome, truth) = trace.run(setup, "hostile_neighbour.py", &[&poke, mode, rounds]);
         let (expected, found) = outcome.confusion(&truth);
@@ -45,7 +50,7 @@ fn memory_that_never_answers_is_not_waited_for() {
 fn arguments_that_never_answer_are_not_waited_for() {
     let poke = poke();
     let test = "arguments_that_never_answer_are_not_waited_for";
-    on_main_interpreters(test, |setup| {
+    on_interpreters_that(test, has_the_structures_it_pokes, |setup| {
         let mut hidden = Program::fixture(setup, "hostile/hostile.py", &[&poke, "1", "arguments"]);
         hidden.wait_for("done");
         let pid = hidden.pid().to_string();

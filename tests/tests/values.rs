@@ -305,7 +305,7 @@ fn a_thread_that_inherits_a_context_bleeds_it() {
         test,
         |interpreter| interpreter.minor >= 14,
         |setup| {
-            let mut words = setup.interpreter.as_it_comes();
+            let mut words = setup.interpreter.words();
             if !setup.interpreter.free_threaded {
                 words.extend(["-X", "thread_inherit_context=1"].map(PathBuf::from));
             }

@@ -1,5 +1,6 @@
 //! How often each ContextVar is used, watched or not, when that is asked for.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
     config::{UseKey, Uses},
     record::kind,
@@ -53,14 +54,12 @@ fn count(hit: &mut Hit, var: u64, bound: u64) -> Result<(), Unreadable> {
             type_object: 0,
             types: 0,
         };
-        if USES.insert(key, none, 0).is_err() {
-            emit::count(hit.probe, |s| &raw mut s.lost_map);
-            emit::mark_lost(hit.target);
-            return Ok(());
-        }
-        news = true;
+        // Another thread may just have made it.
+        news = USES.insert(key, none, u64::from(BPF_NOEXIST)).is_ok();
     }
     let Some(uses) = USES.get_ptr_mut(key) else {
+        emit::count(hit.probe, |s| &raw mut s.lost_map);
+        emit::mark_lost(hit.target);
         return Ok(());
     };
     // SAFETY: nobody removes entries.
