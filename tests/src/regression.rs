@@ -28,6 +28,8 @@ pub struct Regression {
     pub alone: Results,
     /// With one.
     pub traced: Results,
+    /// The exit codes of the two runs.
+    pub codes: [Option<i64>; 2],
 }
 
 impl Regression {
@@ -47,8 +49,7 @@ impl Regression {
         }
         let (report, words) = words(setup, arguments);
         let ended = Program::start(Command::new(&words[0]).args(&words[1..])).end_within(PATIENCE);
-        let mut alone = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {ended:?}"));
-        alone.insert(EXIT.to_owned(), format!("{:?}", ended.code));
+        let alone = take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {ended:?}"));
         let (report, words) = self::words(setup, arguments);
         // Names that these tests use, so that values are read as well.
         let names = ["a", "c", "cv", "cvar", "decimal_context"].map(|name| ["--identity", name]);
@@ -56,11 +57,16 @@ impl Regression {
             .flags(names.iter().flatten())
             .command(words)
             .end_within(PATIENCE);
-        let mut traced =
+        let traced =
             take(&report).unwrap_or_else(|| panic!("the tests wrote no report: {:?}", outcome.ended));
-        let code = outcome.summary["command_exit"].as_i64();
-        traced.insert(EXIT.to_owned(), format!("{code:?}"));
-        Some(Self { alone, traced })
+        Some(Self {
+            alone,
+            traced,
+            codes: [
+                ended.code.map(i64::from),
+                outcome.summary["command_exit"].as_i64(),
+            ],
+        })
     }
 
     /// What ended in another way when it was traced.
@@ -71,17 +77,17 @@ impl Regression {
         let mut names: Vec<_> = self.alone.keys().chain(self.traced.keys()).collect();
         names.sort();
         names.dedup();
+        let codes = self.codes.map(|code| format!("{code:?}"));
+        let exit = ("exit code".to_owned(), codes[0].clone(), codes[1].clone());
         names
             .into_iter()
-            .map(|name| (name, said(&self.alone, name), said(&self.traced, name)))
+            .map(|name| (name.clone(), said(&self.alone, name), said(&self.traced, name)))
+            .chain([exit])
             .filter(|(_, alone, traced)| alone != traced)
             .map(|(name, alone, traced)| format!("{name}: {alone}, and {traced} when traced"))
             .collect()
     }
 }
-
-/// What the whole run's exit code stands under, beside its tests.
-const EXIT: &str = "exit code";
 
 fn words(setup: &Setup, arguments: &[&str]) -> (PathBuf, Vec<PathBuf>) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -163,12 +169,14 @@ mod tests {
         let regression = Regression {
             alone: results(REPORT),
             traced,
+            codes: [Some(0), Some(2)],
         };
         assert_eq!(
             regression.differences(),
             [
                 "t.A.one: passed, and error when traced",
-                "t.A.three: skipped, and not run when traced"
+                "t.A.three: skipped, and not run when traced",
+                "exit code: Some(0), and Some(2) when traced"
             ]
         );
     }

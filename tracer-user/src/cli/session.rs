@@ -29,7 +29,7 @@ use crate::{
     source::ring::{Message, Ring},
     target::{
         follow::{FollowError, Follower, Notice},
-        spawn::{Running, Spawned},
+        spawn::{Ignored, Running, Spawned},
         user::Database,
     },
 };
@@ -233,6 +233,7 @@ impl<O: Observer> Session<O> {
 
     /// Watches until the end. Returns the command's exit code.
     fn watch(&mut self, target: &TargetArgs) -> Result<Option<u8>, Error> {
+        let ignored = Ignored::now();
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
             Error::cannot_trace(
                 format!("failed to handle signals: {error}"),
@@ -240,7 +241,7 @@ impl<O: Observer> Session<O> {
             )
         })?;
         let mut stops = 0;
-        let mut command = self.spawn(&target.command, target.user.as_deref())?;
+        let mut command = self.spawn(&target.command, target.user.as_deref(), ignored)?;
         let command_pid = command.as_ref().map(Running::pid);
         let deadline = target.duration.map(|duration| Instant::now() + duration);
         let mut counters = Instant::now();
@@ -314,14 +315,19 @@ impl<O: Observer> Session<O> {
     }
 
     /// Starts the command, traced from its first instruction.
-    fn spawn(&mut self, command: &[OsString], user: Option<&str>) -> Result<Option<Running>, Error> {
+    fn spawn(
+        &mut self,
+        command: &[OsString],
+        user: Option<&str>,
+        ignored: Ignored,
+    ) -> Result<Option<Running>, Error> {
         if command.is_empty() {
             return Ok(None);
         }
         let uid = rustix::process::getuid().as_raw();
         let variable = |name: &str| std::env::var(name).ok();
         let user = Database::read().for_command(user, uid, variable)?;
-        let spawned = Spawned::start(command, user.as_ref())?;
+        let spawned = Spawned::start(command, user.as_ref(), ignored)?;
         self.follower.add_command(spawned.pid())?;
         // exec stops the command until its records were handled, which happens here, while `release` waits for the exec.
         Ok(Some(spawned.release()?))

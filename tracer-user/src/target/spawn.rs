@@ -60,6 +60,33 @@ impl SpawnError {
     }
 }
 
+/// Which of the signals that the agent handles were ignored when it was started, as they are in the background of a script. A handler
+/// takes that away from what is started later.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ignored(u64);
+
+impl Ignored {
+    /// As it is now: to be asked before the first handler is set.
+    pub fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let said = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        Self(said.map_or(0, |bits| u64::from_str_radix(bits.trim(), 16).unwrap_or(0)))
+    }
+
+    /// Ignores them again, in the forked child.
+    fn again(self) {
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            if self.0 & 1 << (signal - 1) != 0 {
+                #[expect(unsafe_code, reason = "no safe way to ignore a signal")]
+                // SAFETY: to ignore a signal runs no code of ours.
+                unsafe {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
+            }
+        }
+    }
+}
+
 /// A command that was forked and waits for its release.
 #[derive(Debug)]
 pub struct Spawned {
@@ -76,15 +103,22 @@ pub struct Running {
 }
 
 impl Spawned {
-    /// Forks the command, to become `user` if there is one.
-    pub fn start(command: &[OsString], user: Option<&User>) -> Result<Self, SpawnError> {
+    /// Forks the command, to become `user` if there is one, and to ignore the signals that it would without us.
+    pub fn start(command: &[OsString], user: Option<&User>, ignored: Ignored) -> Result<Self, SpawnError> {
         let (program, arguments) = command.split_first().ok_or(SpawnError::NoCommand)?;
         let (report_read, report_write) = pipe()?;
         let (gate_read, gate_write) = pipe()?;
         let mut builder = Command::new(program);
         builder.args(arguments);
         let become_user = user.map(|user| identity(&mut builder, user));
-        wait_at(&mut builder, report_write, gate_read, &gate_write, become_user);
+        wait_at(
+            &mut builder,
+            report_write,
+            gate_read,
+            &gate_write,
+            become_user,
+            ignored,
+        );
         // std reports a failed exec only when `spawn` returns, so that it has to wait in a thread of its own.
         let starter = std::thread::spawn(move || builder.spawn());
         let mut pid = [0; 4];
@@ -214,10 +248,18 @@ fn identity(builder: &mut Command, user: &User) -> Become {
 }
 
 /// Has the child report its number and wait for a byte, then change its user; end of file means that it must not run.
-fn wait_at(builder: &mut Command, report: OwnedFd, gate: OwnedFd, far_gate: &OwnedFd, user: Option<Become>) {
+fn wait_at(
+    builder: &mut Command,
+    report: OwnedFd,
+    gate: OwnedFd,
+    far_gate: &OwnedFd,
+    user: Option<Become>,
+    ignored: Ignored,
+) {
     let far_gate = far_gate.as_raw_fd();
     let prepare = move || -> io::Result<()> {
         close_copy(far_gate);
+        ignored.again();
         let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
         rustix::io::write(&report, &pid.to_ne_bytes())?;
         let mut byte = [0];
@@ -266,7 +308,7 @@ mod tests {
     }
 
     fn run(words: &[&str]) -> u8 {
-        Spawned::start(&command(words), None)
+        Spawned::start(&command(words), None, Ignored::default())
             .unwrap()
             .release()
             .unwrap()
@@ -278,7 +320,12 @@ mod tests {
     fn nothing_runs_before_the_release() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
-        let spawned = Spawned::start(&command(&["touch", mark.to_str().unwrap()]), None).unwrap();
+        let spawned = Spawned::start(
+            &command(&["touch", mark.to_str().unwrap()]),
+            None,
+            Ignored::default(),
+        )
+        .unwrap();
         let exe = fs::read_link(format!("/proc/{}/exe", spawned.pid())).unwrap();
         assert_eq!(exe, std::env::current_exe().unwrap());
         std::thread::sleep(Duration::from_millis(50));
@@ -294,7 +341,12 @@ mod tests {
     fn nothing_runs_without_a_release() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
-        let spawned = Spawned::start(&command(&["touch", mark.to_str().unwrap()]), None).unwrap();
+        let spawned = Spawned::start(
+            &command(&["touch", mark.to_str().unwrap()]),
+            None,
+            Ignored::default(),
+        )
+        .unwrap();
         let Spawned { gate, starter, .. } = spawned;
         drop(gate);
         assert!(joined(starter).is_err());
@@ -308,8 +360,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_ignored_is_ignored_again() {
+        let ignored = Ignored(1 << (libc::SIGINT - 1));
+        let words = command(&["sh", "-c", "kill -INT $$; exit 3"]);
+        let code = |ignored| {
+            Spawned::start(&words, None, ignored)
+                .unwrap()
+                .release()
+                .unwrap()
+                .wait()
+                .unwrap()
+        };
+        assert_eq!(code(ignored), 3);
+        assert_eq!(code(Ignored::default()), 128 + 2);
+    }
+
+    #[test]
     fn it_can_be_asked_to_end() {
-        let mut running = Spawned::start(&command(&["sleep", "60"]), None)
+        let mut running = Spawned::start(&command(&["sleep", "60"]), None, Ignored::default())
             .unwrap()
             .release()
             .unwrap();
@@ -321,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_executed_is_told() {
-        let error = Spawned::start(&command(&["bleedtrace-no-such"]), None)
+        let error = Spawned::start(&command(&["bleedtrace-no-such"]), None, Ignored::default())
             .unwrap()
             .release()
             .unwrap_err();
@@ -332,12 +400,19 @@ mod tests {
         assert!(error.hint().contains("PATH"));
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        let error = Spawned::start(&command(&[file.path().to_str().unwrap()]), None)
-            .unwrap()
-            .release()
-            .unwrap_err();
+        let error = Spawned::start(
+            &command(&[file.path().to_str().unwrap()]),
+            None,
+            Ignored::default(),
+        )
+        .unwrap()
+        .release()
+        .unwrap_err();
         assert!(error.hint().contains("executed"));
-        assert!(matches!(Spawned::start(&[], None), Err(SpawnError::NoCommand)));
+        assert!(matches!(
+            Spawned::start(&[], None, Ignored::default()),
+            Err(SpawnError::NoCommand)
+        ));
     }
 
     #[test]
@@ -353,7 +428,8 @@ mod tests {
             home: None,
         };
         let script = "test $(id -u) = 1234 && test $(id -g) = 2345 && test \"$(id -G)\" = '2345 3456' && test $USER = ann";
-        let spawned = Spawned::start(&command(&["sh", "-c", script]), Some(&user)).unwrap();
+        let spawned =
+            Spawned::start(&command(&["sh", "-c", script]), Some(&user), Ignored::default()).unwrap();
         assert_eq!(spawned.release().unwrap().wait().unwrap(), 0);
     }
 }
