@@ -175,7 +175,7 @@ pub struct Options {
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Programs {
     links: Links,
-    programs: BTreeMap<&'static str, OwnedFd>,
+    by_name: BTreeMap<&'static str, OwnedFd>,
     /// As long as it is open, programs can go on with others.
     #[expect(dead_code, reason = "it is kept open, no more")]
     stages: MapData,
@@ -250,7 +250,7 @@ impl Programs {
             scopes: loaded.take("SCOPES")?,
             uses: loaded.take("USES")?,
             stats: loaded.take("STATS")?,
-            programs: loaded.programs,
+            by_name: loaded.programs,
             run_times: RunTimes::start(),
         })
     }
@@ -349,7 +349,7 @@ impl Programs {
             .find(|(p, _)| *p == probe)
             .ok_or_else(|| AttachError::Misfit(format!("program {} is no uprobe", probe.name())))?;
         let program = self
-            .programs
+            .by_name
             .get(probe.name())
             .ok_or_else(|| AttachError::Misfit(format!("program {} was not loaded", probe.name())))?;
         let link = Multi.link(program.as_fd(), file.as_fd(), points, when);
