@@ -16,8 +16,8 @@ mod traffic;
 mod truth;
 
 pub use interpreters::{
-    BUILT, DEBIAN, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed, interpreters, missing,
-    roots,
+    BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,
+    interpreters, missing, roots,
 };
 pub use metrics::{free_port, get, sample};
 pub use mix::{Start, mix};

@@ -33,15 +33,17 @@ pub struct Regression {
 }
 
 impl Regression {
-    /// Runs tests twice, as `python -m test ARGUMENTS` does; none when the interpreter comes without them.
+    /// Runs tests twice, as `python -m test ARGUMENTS` does; none when the interpreter comes without the suites among the arguments.
     ///
     /// # Panics
     /// When they do not run to their end, or the tracer does not.
     #[track_caller]
     pub fn run(setup: &Setup, arguments: &[&str]) -> Option<Self> {
+        let suites = arguments.iter().filter(|argument| argument.starts_with("test_"));
+        let imports: Vec<_> = suites.map(|suite| format!("import test.{suite}")).collect();
         let there = setup
             .command()
-            .args(["-c", "import test.test_context"])
+            .args(["-c", &imports.join("\n")])
             .output()
             .is_ok_and(|output| output.status.success());
         if !there || setup.interpreter.root.is_some() {

@@ -185,9 +185,10 @@ pub const WIDELY: &str = "BLEEDTRACE_TEST_WIDELY";
 
 /// Whether it is one of those.
 pub fn is_main(interpreter: &Interpreter) -> bool {
-    let main = match interpreter.free_threaded {
-        false => matches!(interpreter.minor, 12 | 13),
-        true => interpreter.minor == 14,
+    let main = if interpreter.free_threaded {
+        interpreter.minor == 14
+    } else {
+        matches!(interpreter.minor, 12 | 13)
     };
     env::var_os(WIDELY).is_some() || interpreter.root.is_none() && main
 }

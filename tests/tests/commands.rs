@@ -9,7 +9,7 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, skip, wait_until,
+    EMPTY_CONTEXTS, Ended, Program, Setup, fixture, line_of, on_main_interpreters, once, skip, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -40,6 +40,7 @@ fn hops(setup: &Setup, name: &str, arguments: &[&str]) -> (Vec<Value>, Value) {
     let file = output();
     let ended = Program::start(
         Command::new(&setup.bleedtrace)
+            .env(EMPTY_CONTEXTS.0, EMPTY_CONTEXTS.1)
             .args(["hops", "--identity", "tenant", "--format", "json", "--output"])
             .arg(&file)
             .arg("--")
@@ -348,7 +349,7 @@ fn processes_are_listed_with_what_they_run() {
                 "reason": null,
             }),
         );
-        assert_eq!(line["build"]["free_threaded"], false);
+        assert_eq!(line["build"]["free_threaded"], setup.interpreter.free_threaded);
         assert_eq!(line["build"]["debug"], false);
         assert!(found(&["discover", "--format", "json"], sleeper.pid()).is_none());
         let line = found(&["discover", "--all", "--format", "json"], sleeper.pid()).expect("it is listed");

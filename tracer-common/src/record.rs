@@ -53,7 +53,7 @@ pub mod kind {
     pub const USED: u16 = 20;
     /// Bytes that were received or are about to be sent: a [`super::WireHead`] instead of a record, and the bytes.
     pub const WIRE: u16 = 21;
-    /// Bytes are about to be sent, which the thread's next [`WIRE`] tells: values by slot.
+    /// Under which context the bytes are sent that the thread's [`WIRE`]s since its last record have told: values by slot.
     pub const SENDING: u16 = 22;
     /// A stream that was told of is closed: a [`super::WireHead`] without bytes.
     pub const WIRE_CLOSED: u16 = 23;
@@ -339,6 +339,8 @@ pub mod wire {
     pub const LAST: u16 = 1 << 3;
     /// Something on this stream, in this direction, was lost before.
     pub const LOST: u16 = 1 << 4;
+    /// The context follows, as a [`super::kind::SENDING`] of this thread.
+    pub const CONTEXT: u16 = 1 << 5;
 }
 
 /// A [`WireHead`] with room for all bytes that can follow it.

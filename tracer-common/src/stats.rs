@@ -105,6 +105,38 @@ impl Probe {
 /// Number of programs.
 pub const PROBES: u32 = Probe::ALL.len() as u32;
 
+/// Programs that others go on with, as indices of the map that holds them. What is done there counts for the probe that was hit.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Completes a record and sends it.
+    Tell = 0,
+    /// Finds out what a variable is that was not seen before.
+    Look = 1,
+    /// [`Probe::ContextGet`] once more, when it has been found out.
+    ContextGet = 2,
+    /// [`Probe::ContextSet`], likewise.
+    ContextSet = 3,
+}
+
+impl Stage {
+    /// Every stage, in order of its number.
+    pub const ALL: [Self; 4] = [Self::Tell, Self::Look, Self::ContextGet, Self::ContextSet];
+
+    /// Name of the program in the object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tell => "tell",
+            Self::Look => "look",
+            Self::ContextGet => Probe::ContextGet.name(),
+            Self::ContextSet => Probe::ContextSet.name(),
+        }
+    }
+}
+
+/// Number of stages.
+pub const STAGES: u32 = Stage::ALL.len() as u32;
+
 /// What one program did on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

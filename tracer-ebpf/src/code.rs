@@ -33,11 +33,13 @@ pub fn tell(hit: &Hit, frames: u8, stack: &[RawFrame; MAX_FRAMES]) {
     let Some(code) = scratch(hit.tid) else {
         return;
     };
-    let object = if hit.image.lasti_unit == 0 {
+    code.head.code = if hit.image.lasti_unit == 0 {
         0
     } else {
         hit.top_frame().unwrap_or(0)
     };
+    // Through memory, so that the verifier follows what comes next once for both.
+    let object = emit::read_back(&code.head.code);
     let mut telling = Telling {
         hit,
         frames,

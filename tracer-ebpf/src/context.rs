@@ -5,17 +5,17 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     config::ScopeKey,
-    record::{FullRecord, NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
-    stats::Probe,
+    record::{NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
+    stats::{Probe, Stage},
 };
 
 use crate::{
     emit::{self, Frames, Wake},
-    maps::SCOPES,
-    path,
+    look,
+    maps::{Ask, Fill, SCOPES, Scratch, Wanted},
     read::{self, Unreadable},
     state::{Hit, State},
-    uses, value,
+    uses,
     vars::{self, Watched},
 };
 
@@ -28,32 +28,33 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    let found = vars::watched(&hit, var);
+    if let Ok(Watched::New) = found {
+        look::go(&ctx, &hit, Stage::ContextGet);
+        return 0;
+    }
     uses::read(&mut hit, var);
-    let found = vars::watched(&mut hit, var);
     let Some(slot) = slot_of(&hit, found) else {
         return 0;
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind::READ, Frames::With) else {
+    let Some((Scratch { record, ask, .. }, state)) = emit::begin(&mut hit, kind::READ, Frames::With) else {
         return 0;
     };
     record.head.object = var;
     record.head.slot = slot as u8;
     record.head.values = vars::values_of_event(&hit, default != 0);
-    if record.head.values > 1 {
-        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
-    }
-    match &state {
-        Some(state) => {
-            vars::fill(&hit, state, slot, &mut record.values[VALUE_FOUND]);
-            vars::fill_request(&hit, state, &mut record.values);
-            if default != 0 {
-                record.head.flags |= flag::HAS_DEFAULT;
-                path::describe(&hit, slot, default, &mut record.values[VALUE_CALL_DEFAULT]);
-            }
+    if state.is_some() {
+        ask.values[VALUE_FOUND] = Wanted::held(slot);
+        ask.values[VALUE_CALL_DEFAULT] = Wanted::UNSET;
+        vars::want_request(&hit, &mut ask.values);
+        if default != 0 {
+            record.head.flags |= flag::HAS_DEFAULT;
+            ask.values[VALUE_CALL_DEFAULT] = Wanted::object(default);
         }
-        None => all_unreadable(record),
+    } else {
+        all_unreadable(ask);
     }
-    emit::send(&hit, record);
+    emit::tell(&ctx, &hit);
     0
 }
 
@@ -66,8 +67,13 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
     let (Some(var), Some(new)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {
         return 0;
     };
+    let found = vars::watched(&hit, var);
+    if let Ok(Watched::New) = found {
+        look::go(&ctx, &hit, Stage::ContextSet);
+        return 0;
+    }
     uses::bind(&mut hit, var, new);
-    let (kind, slot) = match vars::watched(&mut hit, var) {
+    let (kind, slot) = match found {
         Ok(Watched::Slot(slot)) => (kind::BIND, slot),
         Ok(Watched::Marker(marker::CONTEXT_HANDED)) => {
             if new != hit.address(hit.image.none) {
@@ -77,7 +83,7 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
             (kind::CONTEXT_HANDED, u32::from(NO_SLOT))
         }
         Ok(Watched::Marker(marker)) => (kind::MARK, u32::from(marker)),
-        Ok(Watched::No) => {
+        Ok(Watched::No | Watched::New) => {
             vars::pass_over(hit.probe);
             return 0;
         }
@@ -86,48 +92,35 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
             return 0;
         }
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind, Frames::With) else {
+    let Some((scratch, state)) = emit::begin(&mut hit, kind, Frames::With) else {
         return 0;
     };
-    record.head.slot = slot as u8;
-    if emit::read_back(&record.head.kind) == kind::CONTEXT_HANDED {
-        if !context_handed(&hit, record, state.as_ref()) {
+    scratch.record.head.slot = slot as u8;
+    if kind == kind::CONTEXT_HANDED {
+        if !context_handed(&hit, scratch, state.as_ref()) {
             return 0;
         }
     } else {
-        bind(&hit, record, state.as_ref(), var, slot, new);
+        scratch.record.head.object = var;
+        want(&hit, scratch, state.map(|_| Wanted::object(new)));
     }
-    emit::send(&hit, record);
+    emit::tell(&ctx, &hit);
     0
-}
-
-#[inline(always)]
-fn bind(hit: &Hit, record: &mut FullRecord, state: Option<&State>, var: u64, slot: u32, new: u64) {
-    record.head.object = var;
-    record.head.values = vars::values_of_event(hit, false);
-    path::describe(hit, slot, new, &mut record.values[VALUE_FOUND]);
-    if record.head.values > 1 {
-        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
-    }
-    match state {
-        Some(state) => vars::fill_request(hit, state, &mut record.values),
-        None => all_unreadable(record),
-    }
 }
 
 /// A context was copied for a worker, and has just been entered for the first time, by whoever copied it.
 #[inline(always)]
-fn context_handed(hit: &Hit, record: &mut FullRecord, state: Option<&State>) -> bool {
+fn context_handed(hit: &Hit, scratch: &mut Scratch, state: Option<&State>) -> bool {
     if let Some(state) = state {
         // Its end is to be told, too.
         if !emit::remember_scope(hit.tgid, state.context) {
             lose(hit);
             return false;
         }
-        record.head.brings = state.context;
-        record.head.scope = state.previous;
+        scratch.record.head.brings = state.context;
+        scratch.record.head.scope = state.previous;
     }
-    record.head.values = vars::fill_all(hit, state, &mut record.values);
+    scratch.ask.fill = Fill::All;
     true
 }
 
@@ -145,7 +138,7 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
     };
     // PyContextToken: tok_ctx 16, tok_var 24, tok_oldval 32, tok_used 40 (Include/internal/pycore_context.h).
     let token = read::user::<[u64; 4]>(hit.member(token, 16));
-    let Some((record, state)) = emit::begin(&mut hit, kind::UNBIND, Frames::With) else {
+    let Some((scratch, state)) = emit::begin(&mut hit, kind::UNBIND, Frames::With) else {
         return 0;
     };
     if let (Ok([context, of, _, used]), Some(state)) = (&token, &state)
@@ -155,25 +148,29 @@ pub fn context_reset(ctx: ProbeContext) -> u32 {
         vars::pass_over(hit.probe);
         return 0;
     }
-    record.head.object = var;
-    record.head.slot = slot as u8;
-    record.head.values = vars::values_of_event(&hit, false);
-    if record.head.values > 1 {
-        value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
-    }
-    match (&token, &state) {
-        (Ok([_, _, old, _]), Some(state)) => {
-            if *old == 0 {
-                value::unset(&mut record.values[VALUE_FOUND]);
-            } else {
-                path::describe(&hit, slot, *old, &mut record.values[VALUE_FOUND]);
-            }
-            vars::fill_request(&hit, state, &mut record.values);
-        }
-        _ => all_unreadable(record),
-    }
-    emit::send(&hit, record);
+    scratch.record.head.object = var;
+    scratch.record.head.slot = slot as u8;
+    let after = match (&token, &state) {
+        (Ok([_, _, 0, _]), Some(_)) => Some(Wanted::UNSET),
+        (Ok([_, _, old, _]), Some(_)) => Some(Wanted::object(*old)),
+        _ => None,
+    };
+    want(&hit, scratch, after);
+    emit::tell(&ctx, &hit);
     0
+}
+
+/// Wants the values of an event that changes what a slot holds; `after` is what it holds then, if that can be read.
+#[inline(always)]
+fn want(hit: &Hit, scratch: &mut Scratch, after: Option<Wanted>) {
+    scratch.record.head.values = vars::values_of_event(hit, false);
+    if let Some(after) = after {
+        scratch.ask.values[VALUE_FOUND] = after;
+        scratch.ask.values[VALUE_CALL_DEFAULT] = Wanted::UNSET;
+        vars::want_request(hit, &mut scratch.ask.values);
+    } else {
+        all_unreadable(&mut scratch.ask);
+    }
 }
 
 /// `tp_dealloc` of a Context. Its address is about to be reused.
@@ -207,7 +204,7 @@ pub fn context_free(ctx: ProbeContext) -> u32 {
 fn slot_of(hit: &Hit, found: Result<Watched, Unreadable>) -> Option<u32> {
     match found {
         Ok(Watched::Slot(slot)) => Some(slot),
-        Ok(Watched::No | Watched::Marker(_)) => {
+        Ok(Watched::No | Watched::New | Watched::Marker(_)) => {
             vars::pass_over(hit.probe);
             None
         }
@@ -226,8 +223,8 @@ fn lose(hit: &Hit) {
 }
 
 #[inline(always)]
-fn all_unreadable(record: &mut FullRecord) {
+fn all_unreadable(ask: &mut Ask) {
     for i in 0..SLOT_EVENT_VALUES {
-        value::unreadable(&mut record.values[i]);
+        ask.values[i] = Wanted::UNREADABLE;
     }
 }

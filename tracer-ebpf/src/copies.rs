@@ -9,18 +9,16 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_SLOTS,
     config::arguments,
-    record::{FullRecord, NO_SLOT, VALUE_CALL_DEFAULT, VALUE_FOUND, found, kind},
+    record::{VALUE_CALL_DEFAULT, VALUE_FOUND, kind},
     stats::Probe,
 };
 
 use crate::{
-    emit::{self, Frames, Wake},
-    path,
+    emit::{self, Frames},
+    maps::{Fill, Scratch, Wanted},
     queue::first_argument,
     read,
-    repeat::{Next, repeat},
     state::Hit,
-    value,
     vars::{self, Watched},
 };
 
@@ -50,60 +48,21 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
         emit::count_filtered(hit.probe);
         return 0;
     }
-    let Some((record, Some(state))) = emit::begin(&mut hit, kind::READ, Frames::With) else {
+    let Some((Scratch { record, ask, .. }, Some(_))) = emit::begin(&mut hit, kind::READ, Frames::With) else {
         return 0;
     };
-    // All at once, and then each as a record of its own, where it takes the place of the first.
     if all {
-        record.head.values = vars::fill_all(&hit, Some(&state), &mut record.values);
+        ask.fill = Fill::Each;
     } else {
         record.head.object = hit.target().slots[slot as usize & (MAX_SLOTS - 1)].var;
         record.head.slot = slot as u8;
         record.head.values = vars::values_of_event(&hit, false);
-        if record.head.values > 1 {
-            value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
-            vars::fill_request(&hit, &state, &mut record.values);
-        }
-        vars::fill(&hit, &state, slot, &mut record.values[VALUE_FOUND]);
+        ask.values[VALUE_FOUND] = Wanted::held(slot);
+        ask.values[VALUE_CALL_DEFAULT] = Wanted::UNSET;
+        vars::want_request(&hit, &mut ask.values);
     }
-    path::resolve(&hit, record);
-    let Some(wake) = emit::announce(&hit, record) else {
-        return 0;
-    };
-    if emit::read_back(&record.head.slot) != NO_SLOT {
-        emit::send_announced(&hit, record, wake);
-        return 0;
-    }
-    record.head.values = VALUE_FOUND as u8 + 1;
-    let mut telling = Telling {
-        hit: &hit,
-        record,
-        wake,
-    };
-    repeat(MAX_SLOTS as u32, &mut telling, tell_next);
+    emit::tell(&ctx, &hit);
     0
-}
-
-struct Telling<'a> {
-    hit: &'a Hit,
-    record: &'a mut FullRecord,
-    wake: Wake,
-}
-
-extern "C" fn tell_next(number: u32, telling: &mut Telling<'_>) -> Next {
-    let slot = number as usize & (MAX_SLOTS - 1);
-    let record = &mut *telling.record;
-    if slot != VALUE_FOUND {
-        record.values[VALUE_FOUND] = record.values[slot];
-    }
-    // Who lists a context does not ask for what is not in it.
-    let var = telling.hit.target().slots[slot].var;
-    if var != 0 && record.values[VALUE_FOUND].state != found::UNSET {
-        record.head.object = var;
-        record.head.slot = slot as u8;
-        emit::send_announced(telling.hit, record, telling.wake);
-    }
-    Next::More
 }
 
 /// Whether the context holds exactly what the current one does, and that is something: all empty contexts share one trie.

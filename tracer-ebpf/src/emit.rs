@@ -3,6 +3,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_ktime_get_ns, generated::bpf_ringbuf_output},
 };
@@ -10,13 +11,12 @@ use tracer_common::{
     MAX_SLOTS,
     config::{ScopeKey, Target},
     record::{FullRecord, NO_SLOT, RawValue, Record, flag},
-    stats::{Probe, ProbeStats},
+    stats::{Probe, ProbeStats, Stage},
 };
 
 use crate::{
-    atomic, code,
-    maps::{BLANK, EVENTS, SCOPES, SCRATCH, STACKS, STATS, Scratch, wake_at},
-    path, stack,
+    atomic,
+    maps::{BLANK, EVENTS, Fill, PROGRAMS, SCOPES, SCRATCH, STACKS, STATS, Scratch, wake_at},
     state::{Hit, NoState, State},
     zero::zero,
 };
@@ -31,21 +31,22 @@ pub enum Frames {
     Without,
 }
 
-/// Takes this thread's record and fills in what every record has.
+/// Takes this thread's record and fills in what every record has. The rest is asked for: [`tell`].
 #[inline(always)]
-pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut FullRecord, Option<State>)> {
+pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut Scratch, Option<State>)> {
     let Some(scratch) = scratch(hit.tid) else {
-        count(hit.probe, |s| &raw mut s.lost_map);
-        mark_lost(hit.target);
+        lose_for_want_of_room(hit);
         return None;
     };
-    let record = &mut scratch.record;
     // SAFETY: `MaybeUninit` has the layout of what it may hold, and is left holding it.
-    let place = unsafe { &mut *(&raw mut record.head).cast::<MaybeUninit<Record>>() };
+    let place = unsafe { &mut *(&raw mut scratch.record.head).cast::<MaybeUninit<Record>>() };
     let head = blank(place, kind, hit.tgid, hit.tid);
     head.lost = hit.target().lost;
-    let found = hit.state();
-    scratch.state = match found {
+    scratch.ask.probe = hit.probe;
+    scratch.ask.then = None;
+    scratch.ask.frames = frames == Frames::With;
+    scratch.ask.fill = Fill::Given;
+    scratch.state = match hit.state() {
         Ok(state) => [
             state.tstate,
             state.context,
@@ -64,26 +65,51 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
             [0; 5]
         }
     };
+    let state = state(scratch);
+    if let Some(state) = &state {
+        head.tstate = state.tstate;
+        head.scope = state.context;
+        if state.entered {
+            head.flags |= flag::ENTERED;
+        }
+    }
+    Some((scratch, state))
+}
+
+/// The state that was found when the record was begun.
+#[inline(always)]
+pub fn state(scratch: &Scratch) -> Option<State> {
     let [tstate, context, previous, vars, entered] = read_back(&scratch.state);
     // A thread that runs Python code has a thread state.
-    let state = (tstate != 0).then_some(State {
+    (tstate != 0).then_some(State {
         tstate,
         context,
         previous,
         vars,
         entered: entered != 0,
-    });
-    if tstate != 0 {
-        head.tstate = tstate;
-        head.scope = context;
-        if entered != 0 {
-            head.flags |= flag::ENTERED;
-        }
-        if frames == Frames::With {
-            stack::walk(hit, tstate, record);
-        }
-    }
-    Some((record, state))
+    })
+}
+
+/// Has the record completed and sent, by the program that does so for all. Nothing comes after it.
+#[inline(always)]
+pub fn tell<C: EbpfContext>(ctx: &C, hit: &Hit) {
+    go_on(ctx, hit, Stage::Tell);
+}
+
+/// Goes on with another program. Nothing comes after it.
+#[inline(always)]
+pub fn go_on<C: EbpfContext>(ctx: &C, hit: &Hit, stage: Stage) {
+    // SAFETY: nothing waits to be dropped.
+    unsafe { PROGRAMS.tail_call(ctx, stage as u32) };
+    // There were too many already: variables are forgotten faster than they are found out about.
+    lose_for_want_of_room(hit);
+}
+
+/// A map that the record needs is full.
+#[inline(always)]
+pub fn lose_for_want_of_room(hit: &Hit) {
+    count(hit.probe, |s| &raw mut s.lost_map);
+    mark_lost(hit.target);
 }
 
 /// Reads a field of a record that this program has written. Memory is all that the verifier forgets: it follows what comes next once,
@@ -92,38 +118,6 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut F
 pub fn read_back<T: Copy>(field: &T) -> T {
     // SAFETY: a reference can be read.
     unsafe { (&raw const *field).read_volatile() }
-}
-
-/// Sends a record with its values, after following the paths that lead on from them.
-#[inline(always)]
-pub fn send(hit: &Hit, record: &mut FullRecord) {
-    path::resolve(hit, record);
-    if let Some(wake) = announce(hit, record) {
-        send_announced(hit, record, wake);
-    }
-}
-
-/// Sends a record that has no stack.
-#[inline(always)]
-pub fn send_without_stack(hit: &Hit, record: &mut FullRecord) {
-    path::resolve(hit, record);
-    if keep_scope(hit, record) {
-        send_announced(hit, record, Wake::Later);
-    }
-}
-
-/// Tells, before a record is sent, what its reader has to know: code objects of its stack. None if it cannot be sent.
-#[inline(always)]
-pub fn announce(hit: &Hit, record: &FullRecord) -> Option<Wake> {
-    if !keep_scope(hit, record) {
-        return None;
-    }
-    Some(if record.head.frames > 0 && is_new_stack(&record.head) {
-        code::tell(hit, record.head.frames, &record.head.stack);
-        Wake::Now
-    } else {
-        Wake::Later
-    })
 }
 
 /// Sends a record that has no stack and no values that paths lead on from, and wakes the agent.
@@ -136,11 +130,10 @@ pub fn send_now(hit: &Hit, record: &mut FullRecord) {
 
 /// Sees to it that the end of a record's scope is told. If it cannot be, the record is lost.
 #[inline(always)]
-fn keep_scope(hit: &Hit, record: &FullRecord) -> bool {
+pub fn keep_scope(hit: &Hit, record: &FullRecord) -> bool {
     let kept = record.head.scope == 0 || remember_scope(hit.tgid, record.head.scope);
     if !kept {
-        count(hit.probe, |s| &raw mut s.lost_map);
-        mark_lost(hit.target);
+        lose_for_want_of_room(hit);
     }
     kept
 }
@@ -238,14 +231,15 @@ pub fn mark_lost(target: *mut Target) {
     unsafe { atomic::add(&raw mut (*target).lost) };
 }
 
+/// Where this thread puts its record together.
 #[inline(always)]
-fn scratch(tid: u32) -> Option<&'static mut Scratch> {
-    if SCRATCH.get_ptr_mut(tid).is_none() {
-        let blank = BLANK.get(0)?;
-        SCRATCH.insert(tid, blank, 0).ok()?;
-    }
+pub fn scratch(tid: u32) -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(tid).or_else(|| {
+        SCRATCH.insert(tid, BLANK.get(0)?, 0).ok()?;
+        SCRATCH.get_ptr_mut(tid)
+    })?;
     // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
-    SCRATCH.get_ptr_mut(tid).map(|p| unsafe { &mut *p })
+    Some(unsafe { &mut *scratch })
 }
 
 /// Notes that a record names this context, so that its end is told, too.
@@ -255,8 +249,9 @@ pub fn remember_scope(tgid: u32, scope: u64) -> bool {
     SCOPES.get_ptr(key).is_some() || SCOPES.insert(key, 1, 0).is_ok()
 }
 
+/// Whether the code objects of a record's stack may have to be told.
 #[inline(always)]
-fn is_new_stack(head: &Record) -> bool {
+pub fn is_new_stack(head: &Record) -> bool {
     let mut hash = u64::from(head.tgid);
     for frame in &head.stack {
         hash = (hash ^ frame.code ^ (u64::from(frame.instr) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -279,6 +274,15 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn count_hit(probe: Probe) {
     count(probe, |s| &raw mut s.hits);
+}
+
+/// Takes back a hit that is about to count once more.
+#[inline(always)]
+pub fn uncount_hit(probe: Probe) {
+    if let Some(stats) = STATS.get_ptr_mut(probe as u32) {
+        // SAFETY: the map's element lives for ever.
+        unsafe { (*stats).hits = (*stats).hits.wrapping_sub(1) };
+    }
 }
 
 #[inline(always)]

@@ -20,6 +20,8 @@ mod ids;
 #[cfg(target_arch = "bpf")]
 mod item;
 #[cfg(target_arch = "bpf")]
+mod look;
+#[cfg(target_arch = "bpf")]
 mod lookup;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -43,6 +45,8 @@ mod stack;
 mod state;
 #[cfg(target_arch = "bpf")]
 mod str;
+#[cfg(target_arch = "bpf")]
+mod tell;
 #[cfg(target_arch = "bpf")]
 mod thread;
 #[cfg(target_arch = "bpf")]

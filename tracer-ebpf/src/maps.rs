@@ -4,16 +4,16 @@ use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use tracer_common::{
-    MAX_IMAGES, MAX_POINTS, MAX_TARGETS,
+    MAX_IMAGES, MAX_POINTS, MAX_SLOTS, MAX_TARGETS,
     config::{
         CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
         WireKey, WireState,
     },
     record::{FullCode, FullRecord, FullWire},
-    stats::{PROBES, ProbeStats},
+    stats::{PROBES, Probe, ProbeStats, STAGES, Stage},
 };
 
 /// Records on their way to the agent, which sets the size.
@@ -75,7 +75,96 @@ pub struct Scratch {
     /// The state of the interpreter that it is about. Kept here and read back, so that the verifier forgets how it was found and
     /// follows what comes next once, not for every way there.
     pub state: [u64; 5],
+    /// What is still to be done for the record.
+    pub ask: Ask,
 }
+
+/// What the program that tells is asked to do.
+#[repr(C)]
+pub struct Ask {
+    /// Whose hit it is.
+    pub probe: Probe,
+    /// Where to go on when it has told.
+    pub then: Option<Stage>,
+    /// Whether the Python stack travels.
+    pub frames: bool,
+    /// Which values travel.
+    pub fill: Fill,
+    /// For a while, the object that is being described.
+    pub object: u64,
+    /// What a variable was found to be that is about to be told: its `var_hash` and its slot.
+    pub hash: u64,
+    pub slot: u32,
+    /// The values, where they are [`Fill::Given`].
+    pub values: [Wanted; MAX_SLOTS],
+}
+
+/// Which values travel with a record.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// As many of the wanted ones as the record says.
+    Given = 0,
+    /// What the context holds for each slot.
+    All = 1,
+    /// The same, each with a record of its own.
+    Each = 2,
+}
+
+/// A value that is wanted.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// Where it comes from.
+    pub source: Source,
+    /// The slot, or the object's address.
+    pub number: u64,
+}
+
+impl Wanted {
+    pub const UNSET: Self = Self {
+        source: Source::Unset,
+        number: 0,
+    };
+    pub const UNREADABLE: Self = Self {
+        source: Source::Unreadable,
+        number: 0,
+    };
+
+    #[inline(always)]
+    pub const fn held(slot: u32) -> Self {
+        Self {
+            source: Source::Held,
+            number: slot as u64,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn object(address: u64) -> Self {
+        Self {
+            source: Source::Object,
+            number: address,
+        }
+    }
+}
+
+/// Where a value comes from.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// There is none.
+    Unset = 0,
+    /// It could not be read.
+    Unreadable = 1,
+    /// What the context holds for a slot.
+    Held = 2,
+    /// An object that the record's slot holds, or is about to.
+    Object = 3,
+}
+
+/// Programs that others go on with: what all do alike is verified once.
+#[map]
+pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(STAGES, 0);
 
 /// Where each thread puts its record together. Per thread, not per CPU: a uprobe may be overtaken on its CPU.
 #[map]

@@ -15,10 +15,9 @@ use tracer_common::{
 use crate::{
     emit::{self, Frames},
     ids, item,
-    maps::{IMAGES, POINTS, TARGETS, inventory},
+    maps::{Fill, IMAGES, POINTS, Scratch, TARGETS, inventory},
     pool, read,
     state::{Hit, is_told_twice, lose_for_want_of_image},
-    vars,
 };
 
 /// `SimpleQueue.put(item)`, `put_nowait(item)`.
@@ -33,7 +32,7 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
         emit::mark_lost(hit.target);
         return 0;
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind::PUT, Frames::With) else {
+    let Some((Scratch { record, ask, .. }, _)) = emit::begin(&mut hit, kind::PUT, Frames::With) else {
         return 0;
     };
     record.head.queue = queue;
@@ -42,13 +41,11 @@ pub fn queue_put(ctx: ProbeContext) -> u32 {
         record.head.work = work::POOL_TUPLE;
     }
     if record.head.work == work::DATA {
-        if !inventory() {
-            record.head.frames = 0;
-        }
+        ask.frames = inventory();
     } else {
-        record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
+        ask.fill = Fill::All;
     }
-    emit::send(&hit, record);
+    emit::tell(&ctx, &hit);
     0
 }
 
@@ -59,12 +56,13 @@ pub fn queue_get(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let Some(queue) = ctx.arg::<u64>(0) else { return 0 };
-    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_BEGIN, Frames::Without) else {
+    let Some((Scratch { record, ask, .. }, _)) = emit::begin(&mut hit, kind::TAKE_BEGIN, Frames::Without)
+    else {
         return 0;
     };
     record.head.queue = queue;
-    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send_without_stack(&hit, record);
+    ask.fill = Fill::All;
+    emit::tell(&ctx, &hit);
     0
 }
 
@@ -106,12 +104,13 @@ pub fn queue_got(ctx: RetProbeContext) -> u32 {
         image,
         point,
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without) else {
+    let Some((Scratch { record, ask, .. }, _)) = emit::begin(&mut hit, kind::TAKE_END, Frames::Without)
+    else {
         return 0;
     };
     record.head.object = taken;
-    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send_without_stack(&hit, record);
+    ask.fill = Fill::All;
+    emit::tell(&ctx, &hit);
     0
 }
 

@@ -8,7 +8,7 @@ use tracer_common::{
 
 use crate::{
     emit, ids,
-    maps::{IMAGES, POINTS, TARGETS},
+    maps::{IMAGES, POINTS, SCRATCH, Scratch, TARGETS},
     own,
     read::{self, Unreadable},
     stack,
@@ -89,6 +89,28 @@ impl Hit {
             image,
             point,
         })
+    }
+
+    /// The same hit, where a program goes on with what another has begun in this thread's scratch.
+    #[inline(always)]
+    pub fn again(ctx: &ProbeContext) -> Option<(Self, &'static mut Scratch)> {
+        let (tgid, tid) = ids::current();
+        let target = TARGETS.get_ptr_mut(tgid)?;
+        // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
+        let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(tid)? };
+        // SAFETY: the context is the one that this program was called with.
+        let point = POINTS.get(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32)?;
+        // SAFETY: `target` comes from the map and lives as long as this program runs.
+        let image = IMAGES.get(unsafe { (*target).image })?;
+        let hit = Self {
+            tgid,
+            tid,
+            probe: scratch.ask.probe,
+            target,
+            image,
+            point,
+        };
+        Some((hit, scratch))
     }
 
     #[inline(always)]

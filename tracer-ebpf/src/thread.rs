@@ -12,10 +12,10 @@ use tracer_common::{
 use crate::{
     emit::{self, Frames, Wake},
     ids,
-    maps::{POINTS, TARGETS},
+    maps::{Fill, POINTS, Scratch, TARGETS, Wanted},
     queue::first_argument,
     state::{Hit, forget, is_new},
-    value, vars,
+    vars,
 };
 
 /// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
@@ -25,12 +25,13 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let callable = first_argument(&ctx, &hit).unwrap_or(0);
-    let Some((record, state)) = emit::begin(&mut hit, kind::THREAD_START, Frames::With) else {
+    let Some((Scratch { record, ask, .. }, _)) = emit::begin(&mut hit, kind::THREAD_START, Frames::With)
+    else {
         return 0;
     };
     record.head.callable = callable;
-    record.head.values = vars::fill_all(&hit, state.as_ref(), &mut record.values);
-    emit::send(&hit, record);
+    ask.fill = Fill::All;
+    emit::tell(&ctx, &hit);
     0
 }
 
@@ -40,18 +41,19 @@ pub fn random(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = Hit::new(&ctx, Probe::Random) else {
         return 0;
     };
-    let Some((record, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else {
+    let Some((Scratch { record, ask, .. }, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else {
         return 0;
     };
     record.head.values = SLOT_EVENT_VALUES as u8;
-    value::unset(&mut record.values[VALUE_REQUEST]);
-    value::unset(&mut record.values[VALUE_FOUND]);
-    value::unset(&mut record.values[VALUE_CALL_DEFAULT]);
-    match &state {
-        Some(state) => vars::fill_request(&hit, state, &mut record.values),
-        None => value::unreadable(&mut record.values[VALUE_REQUEST]),
+    ask.values[VALUE_FOUND] = Wanted::UNSET;
+    ask.values[VALUE_CALL_DEFAULT] = Wanted::UNSET;
+    ask.values[VALUE_REQUEST] = Wanted::UNSET;
+    if state.is_some() {
+        vars::want_request(&hit, &mut ask.values);
+    } else {
+        ask.values[VALUE_REQUEST] = Wanted::UNREADABLE;
     }
-    emit::send(&hit, record);
+    emit::tell(&ctx, &hit);
     0
 }
 

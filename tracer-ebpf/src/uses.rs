@@ -9,7 +9,7 @@ use tracer_common::{
 use crate::{
     atomic,
     emit::{self, Frames},
-    maps::{USES, count_uses},
+    maps::{Scratch, USES, count_uses},
     read::{self, Unreadable},
     state::Hit,
     value,
@@ -88,7 +88,7 @@ fn count(hit: &mut Hit, var: u64, bound: u64) -> Result<(), Unreadable> {
 /// Tells the agent, at once: it wants to read the type's name and the module while they are there.
 #[inline(always)]
 fn tell(hit: &mut Hit, var: u64, hash: u64, bound: u64) {
-    let Some((record, _)) = emit::begin(hit, kind::USED, Frames::Without) else {
+    let Some((Scratch { record, .. }, _)) = emit::begin(hit, kind::USED, Frames::Without) else {
         return;
     };
     record.head.object = var;

@@ -2,19 +2,19 @@
 //!
 //! A stream is let through from the first call on that begins like a message; from there on each of its calls is told, up to its end.
 
+use aya_ebpf::programs::ProbeContext;
 use tracer_common::{
     MAX_WIRE,
     config::{WireKey, WireState, target_flag, wire_flag},
-    record::{FullWire, WireHead, kind, wire},
+    record::{FullWire, WireHead, flag, kind, wire},
 };
 
 use crate::{
     emit::{self, Frames, Wake},
-    maps::{BLANK_WIRE, WIRE_SCRATCH, WIRES},
+    maps::{BLANK_WIRE, Fill, Scratch, WIRE_SCRATCH, WIRES},
     read,
     repeat::{Next, repeat},
     state::Hit,
-    vars,
 };
 
 /// Bytes that one message carries.
@@ -27,17 +27,6 @@ const PARTS_OF_REQUEST: u32 = 4;
 pub enum Way {
     In,
     Out,
-}
-
-/// What is known of who moves bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Whence {
-    /// Nothing that matters: they are received.
-    Nowhere,
-    /// A method of the interpreter was called.
-    Method,
-    /// A function of the C library was called, by a loop or by a callback of its.
-    Library,
 }
 
 /// Bytes in the target's memory.
@@ -66,25 +55,23 @@ pub fn wanted(hit: &Hit) -> bool {
     hit.target().flags & target_flag::WIRE != 0
 }
 
-/// A call moves these bytes, or is about to.
+/// A call moves these bytes, or is about to. Whether the context is to be told under which it does.
 #[inline(always)]
-pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes, whence: Whence) {
+pub fn moved(hit: &Hit, stream: WireKey, way: Way, bytes: Bytes) -> bool {
     if bytes.len == 0 {
-        return;
+        return false;
     }
     let start = start(bytes);
     let Some(state) = let_through(hit, stream, way, start) else {
         emit::count_filtered(hit.probe);
-        return;
+        return false;
     };
     // What a head that stands alone says is nobody's; its body comes with the next call.
-    if whence != Whence::Nowhere && !(start == Start::Response && ends_head(bytes)) {
-        tell_context(hit, whence);
-    }
+    let context = way == Way::Out && !(start == Start::Response && ends_head(bytes));
     let Some(full) = scratch(hit.tid) else {
         emit::count(hit.probe, |s| &raw mut s.lost_map);
         lose(state, way);
-        return;
+        return false;
     };
     let lost = if way == Way::Out {
         wire_flag::LOST_OUT
@@ -96,6 +83,9 @@ pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes, whence: Whe
     let mut flags = 0;
     if way == Way::Out {
         flags |= wire::OUT;
+    }
+    if context {
+        flags |= wire::CONTEXT;
     }
     if stream.tls != 0 {
         flags |= wire::TLS;
@@ -137,6 +127,7 @@ pub fn moved(hit: &mut Hit, stream: WireKey, way: Way, bytes: Bytes, whence: Whe
     if telling.failed {
         lose(state, way);
     }
+    context
 }
 
 /// A call on this stream sends what is not looked for.
@@ -230,20 +221,19 @@ fn lose(state: *mut WireState, way: Way) {
     unsafe { (*state).flags |= lost };
 }
 
-/// Tells under which context something is about to be sent.
+/// Tells under which context something is sent; by a function of the C library, that is by a loop or by a callback of its, or by a method
+/// of the interpreter. Nothing comes after it.
 #[inline(always)]
-fn tell_context(hit: &mut Hit, whence: Whence) {
-    let Some((record, state)) = emit::begin(hit, kind::SENDING, Frames::Without) else {
+pub fn tell_context(ctx: &ProbeContext, hit: &mut Hit, by_library: bool) {
+    let Some((Scratch { record, ask, .. }, state)) = emit::begin(hit, kind::SENDING, Frames::Without) else {
         return;
     };
-    if let Some(state) = &state {
-        // A loop sends from outside of every callback what it could not send before.
-        if whence == Whence::Library && !state.entered {
-            return;
-        }
-        record.head.values = vars::fill_all(hit, Some(state), &mut record.values);
+    // A loop sends from outside of every callback what it could not send before.
+    if by_library && state.is_some_and(|state| !state.entered) {
+        record.head.flags |= flag::UNREADABLE;
     }
-    emit::send_without_stack(hit, record);
+    ask.fill = Fill::All;
+    emit::tell(ctx, hit);
 }
 
 struct Telling<'a> {

@@ -17,7 +17,7 @@ use crate::{
     read::{self, Unreadable},
     repeat::{Next, repeat},
     state::{Hit, lose_for_want_of_image},
-    wire::{self, Bytes, Way, Whence},
+    wire::{self, Bytes, Way},
 };
 
 /// Parts of one call that are told.
@@ -34,27 +34,28 @@ pub fn wire_send(ctx: ProbeContext) -> u32 {
         return 0;
     };
     // What cannot be read is no stream that was told of, or its next call does not fit.
-    let _ = send(&ctx, &mut hit);
+    if send(&ctx, &hit).unwrap_or(false) {
+        wire::tell_context(&ctx, &mut hit, false);
+    }
     0
 }
 
 #[inline(always)]
-fn send(ctx: &ProbeContext, hit: &mut Hit) -> Result<(), Unreadable> {
+fn send(ctx: &ProbeContext, hit: &Hit) -> Result<bool, Unreadable> {
     let stream = stream(ctx, hit)?;
     let data = match hit.point.tap {
         tap::OBJECT | tap::TLS => argument(ctx, hit, 0)?,
         tap::DESCRIPTOR => argument(ctx, hit, 1)?,
         _ => {
             wire::untold(stream);
-            return Ok(());
+            return Ok(false);
         }
     };
     let Ok(bytes) = buffer(hit, data) else {
         wire::untold(stream);
-        return Ok(());
+        return Ok(false);
     };
-    wire::moved(hit, stream, Way::Out, bytes, Whence::Method);
-    Ok(())
+    Ok(wire::moved(hit, stream, Way::Out, bytes))
 }
 
 /// `write`, `writev`, `sendmsg` of the C library, called by what has a transport of its own.
@@ -69,13 +70,9 @@ pub fn wire_vector(ctx: ProbeContext) -> u32 {
     };
     let stream = of_descriptor(&hit, descriptor & 0xffff_ffff);
     if hit.point.tap == tap::C_SEND {
-        wire::moved(
-            &mut hit,
-            stream,
-            Way::Out,
-            Bytes { at, len: count },
-            Whence::Library,
-        );
+        if wire::moved(&hit, stream, Way::Out, Bytes { at, len: count }) {
+            wire::tell_context(&ctx, &mut hit, true);
+        }
         return 0;
     }
     let (vector, count) = if hit.point.tap == tap::C_MESSAGE {
@@ -95,20 +92,26 @@ pub fn wire_vector(ctx: ProbeContext) -> u32 {
         return 0;
     }
     let mut sending = Sending {
-        hit: &mut hit,
+        hit: &hit,
         stream,
         vector,
         count,
+        context: false,
     };
     repeat(MOST_PARTS, &mut sending, send_next);
+    if sending.context {
+        wire::tell_context(&ctx, &mut hit, true);
+    }
     0
 }
 
 struct Sending<'a> {
-    hit: &'a mut Hit,
+    hit: &'a Hit,
     stream: WireKey,
     vector: u64,
     count: u64,
+    /// The context is to be told.
+    context: bool,
 }
 
 /// Each part is told as a call of its own.
@@ -120,7 +123,7 @@ extern "C" fn send_next(number: u32, sending: &mut Sending<'_>) -> Next {
     match read::user::<[u64; 2]>(sending.vector + 16 * u64::from(number)) {
         Ok([at, len]) => {
             let (stream, bytes) = (sending.stream, Bytes { at, len });
-            wire::moved(sending.hit, stream, Way::Out, bytes, Whence::Library);
+            sending.context |= wire::moved(sending.hit, stream, Way::Out, bytes);
             Next::More
         }
         Err(Unreadable) => {
@@ -170,7 +173,7 @@ pub fn wire_received(ctx: RetProbeContext) -> u32 {
         lose_for_want_of_image(Probe::WireReceived, target);
         return 0;
     };
-    let mut hit = Hit {
+    let hit = Hit {
         tgid,
         tid,
         probe: Probe::WireReceived,
@@ -217,7 +220,7 @@ pub fn wire_received(ctx: RetProbeContext) -> u32 {
         Err(Unreadable)
     };
     if let Ok(bytes) = bytes {
-        wire::moved(&mut hit, stream, Way::In, bytes, Whence::Nowhere);
+        wire::moved(&hit, stream, Way::In, bytes);
     }
     0
 }

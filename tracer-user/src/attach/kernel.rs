@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use btf_rs::{Backend, Btf, Type};
+use btf_rs::{Backend, Btf, Member, Type};
 
 /// Where the kernel publishes its types.
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -57,47 +57,67 @@ impl KernelOffsets {
     pub fn read(namespace: Option<u32>) -> Result<Self, KernelError> {
         let btf = Btf::from_file_with_backend(Path::new(BTF), Backend::Mmap)
             .map_err(|e| KernelError::Btf(e.to_string()))?;
+        // Finding a struct means going through all types.
+        let task = Struct::find(&btf, "task_struct")?;
         let namespace = match namespace {
             None => NamespaceOffsets::default(),
-            Some(number) => NamespaceOffsets {
-                number,
-                thread_pid: member(&btf, "task_struct", "thread_pid")?,
-                group_leader: member(&btf, "task_struct", "group_leader")?,
-                level: member(&btf, "pid", "level")?,
-                numbers: member(&btf, "pid", "numbers")?,
-                inum: member(&btf, "pid_namespace", "ns")? + member(&btf, "ns_common", "inum")?,
-            },
+            Some(number) => {
+                let pid = Struct::find(&btf, "pid")?;
+                NamespaceOffsets {
+                    number,
+                    thread_pid: task.offset("thread_pid")?,
+                    group_leader: task.offset("group_leader")?,
+                    level: pid.offset("level")?,
+                    numbers: pid.offset("numbers")?,
+                    inum: Struct::find(&btf, "pid_namespace")?.offset("ns")?
+                        + Struct::find(&btf, "ns_common")?.offset("inum")?,
+                }
+            }
         };
         Ok(Self {
             namespace,
-            fsbase: member(&btf, "task_struct", "thread")? + member(&btf, "thread_struct", "fsbase")?,
-            pid: member(&btf, "task_struct", "pid")?,
-            tgid: member(&btf, "task_struct", "tgid")?,
-            signal: member(&btf, "task_struct", "signal")?,
-            live: member(&btf, "signal_struct", "live")?,
+            fsbase: task.offset("thread")? + Struct::find(&btf, "thread_struct")?.offset("fsbase")?,
+            pid: task.offset("pid")?,
+            tgid: task.offset("tgid")?,
+            signal: task.offset("signal")?,
+            live: Struct::find(&btf, "signal_struct")?.offset("live")?,
         })
     }
 }
 
-/// Offset of a struct's member, in bytes.
-fn member(btf: &Btf, name: &str, member: &str) -> Result<u32, KernelError> {
-    let missing = || KernelError::Missing(format!("{name}.{member}"));
-    let types = btf.resolve_types_by_name(name).map_err(|_| missing())?;
-    let members = types
-        .iter()
-        .find_map(|t| {
+/// A struct of the kernel.
+struct Struct<'a> {
+    btf: &'a Btf,
+    name: &'static str,
+    members: Vec<Member>,
+}
+
+impl<'a> Struct<'a> {
+    fn find(btf: &'a Btf, name: &'static str) -> Result<Self, KernelError> {
+        let missing = || KernelError::Missing(name.to_owned());
+        let types = btf.resolve_types_by_name(name).map_err(|_| missing())?;
+        let members = types.into_iter().find_map(|t| {
             if let Type::Struct(s) = t {
-                Some(&s.members)
+                Some(s.members)
             } else {
                 None
             }
+        });
+        Ok(Self {
+            btf,
+            name,
+            members: members.ok_or_else(missing)?,
         })
-        .ok_or_else(missing)?;
-    members
-        .iter()
-        .find(|m| btf.resolve_name(*m).is_ok_and(|n| n == member))
-        .map(|m| m.bit_offset() / 8)
-        .ok_or_else(missing)
+    }
+
+    /// Offset of a member, in bytes.
+    fn offset(&self, member: &str) -> Result<u32, KernelError> {
+        self.members
+            .iter()
+            .find(|m| self.btf.resolve_name(*m).is_ok_and(|n| n == member))
+            .map(|m| m.bit_offset() / 8)
+            .ok_or_else(|| KernelError::Missing(format!("{}.{member}", self.name)))
+    }
 }
 
 #[cfg(test)]

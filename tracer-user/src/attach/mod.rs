@@ -2,6 +2,7 @@
 
 pub mod kernel;
 mod links;
+mod load;
 pub mod namespace;
 pub mod object;
 pub mod programs;

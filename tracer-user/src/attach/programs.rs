@@ -1,7 +1,7 @@
 //! The kernel side, loaded: maps to configure it, programs to link, the ring to read from, counters to account for.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::File,
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
@@ -9,26 +9,27 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint, loaded_programs},
+    programs::loaded_programs,
 };
 use aya_log::EbpfLogger;
+use aya_obj::Object;
 use tracer_common::{
     config::{
         Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, WireKey, WireState,
         global,
     },
-    stats::{PROBES, Probe, ProbeStats},
+    stats::{PROBES, Probe, ProbeStats, Stage},
 };
 
 use super::{
     kernel::{KernelError, KernelOffsets},
     links::Links,
+    load,
     namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
-    sys::{LoadError, Multi, Offset, Program, Shared, UprobeBackend, When, load_types},
+    sys::{Kind, LoadError, Multi, Offset, Shared, UprobeBackend, When, open_tracepoint, set_program},
 };
 
 /// Why the kernel side could not be loaded, configured or linked.
@@ -45,7 +46,10 @@ pub enum AttachError {
     Namespace(#[from] NamespaceError),
     /// Maps could not be created.
     #[error("failed to create the BPF maps: {0}")]
-    Maps(#[source] Box<aya::EbpfError>),
+    Maps(#[source] MapError),
+    /// The programs' constants could not be set.
+    #[error("failed to set the constants of the BPF programs: {0}")]
+    Constants(#[source] io::Error),
     /// The object is not what this agent expects.
     #[error("the BPF object does not fit this agent: {0}")]
     Misfit(String),
@@ -55,6 +59,15 @@ pub enum AttachError {
     /// A uprobe program was refused.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A program could not be put where others go on with it.
+    #[error("failed to put program {program} where others go on with it: {error}")]
+    Stage {
+        /// The program.
+        program: &'static str,
+        /// The kernel's answer.
+        #[source]
+        error: io::Error,
+    },
     /// A tracepoint program was refused.
     #[error("failed to attach to tracepoint {name}: {error}")]
     Tracepoint {
@@ -62,7 +75,7 @@ pub enum AttachError {
         name: &'static str,
         /// The kernel's answer.
         #[source]
-        error: Box<ProgramError>,
+        error: io::Error,
     },
     /// A map refused an entry.
     #[error("failed to update BPF map {map}: {error}")]
@@ -93,7 +106,7 @@ impl AttachError {
             Self::Load(e) => Some(&e.error),
             Self::Link { error, .. } => Some(error),
             Self::Maps(e) => {
-                let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&**e);
+                let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
                 while let Some(error) = source {
                     if let Some(io) = error.downcast_ref::<io::Error>() {
                         return io.kind() == io::ErrorKind::PermissionDenied;
@@ -172,7 +185,11 @@ pub struct Options {
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Programs {
     links: Links,
-    uprobes: BTreeMap<Probe, OwnedFd>,
+    by_name: BTreeMap<&'static str, OwnedFd>,
+    /// As long as it is open, programs can go on with others.
+    #[expect(dead_code, reason = "it is kept open, no more")]
+    stages: MapData,
+    ring: Option<RingBuf<MapData>>,
     ids: BTreeMap<u32, Probe>,
     images: Array<MapData, Shared<Image>>,
     points: Array<MapData, Shared<Point>>,
@@ -184,7 +201,6 @@ pub struct Programs {
     uses: HashMap<MapData, Shared<UseKey>, Shared<Uses>>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    ebpf: Ebpf,
     run_times: RunTimes,
 }
 
@@ -192,83 +208,63 @@ impl Programs {
     /// Loads the object.
     pub fn load(object: &BpfObject, options: Options) -> Result<Self, AttachError> {
         let shown = namespace::shown()?;
-        // The loader reads the kernel's types, too, by itself.
-        let (offsets, mut loader) = thread::scope(|scope| {
+        let (offsets, parsed) = thread::scope(|scope| {
             let offsets = scope.spawn(|| KernelOffsets::read(shown));
-            let loader = EbpfLoader::new();
+            let parsed = Object::parse(object.bytes());
             let offsets = offsets
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (offsets, loader)
+            (offsets, parsed)
         });
-        let offsets = offsets?;
-        // A small ring is full before a large one would wake anybody.
-        let wake_at = WAKE_AT.min(options.ring_bytes / 4);
-        let (count_uses, inventory) = (u32::from(options.count_uses), u32::from(options.inventory));
+        let parsed = parsed.map_err(|error| AttachError::Misfit(error.to_string()))?;
         // What the programs say of themselves is for debugging only; below that level the verifier removes it.
         let log_level = if tracing::enabled!(tracing::Level::DEBUG) {
             LOG_DEBUG
         } else {
             LOG_NOTHING
         };
-        let mut ebpf = loader
-            .btf(None)
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .override_global(global::PATHS, &u32::from(options.paths), true)
-            .override_global(global::WAKE_AT, &wake_at, true)
-            .override_global(global::COUNT_USES, &count_uses, true)
-            .override_global(global::INVENTORY, &inventory, true)
-            .override_global(global::FSBASE_OFFSET, &offsets.fsbase, true)
-            .override_global(global::PID_OFFSET, &offsets.pid, true)
-            .override_global(global::TGID_OFFSET, &offsets.tgid, true)
-            .override_global(global::SIGNAL_OFFSET, &offsets.signal, true)
-            .override_global(global::LIVE_OFFSET, &offsets.live, true)
-            .override_global(global::NAMESPACE, &offsets.namespace.number, true)
-            .override_global(global::THREAD_PID_OFFSET, &offsets.namespace.thread_pid, true)
-            .override_global(global::GROUP_LEADER_OFFSET, &offsets.namespace.group_leader, true)
-            .override_global(global::PID_LEVEL_OFFSET, &offsets.namespace.level, true)
-            .override_global(global::PID_NUMBERS_OFFSET, &offsets.namespace.numbers, true)
-            .override_global(global::NAMESPACE_INUM_OFFSET, &offsets.namespace.inum, true)
-            .map_max_entries("EVENTS", options.ring_bytes)
-            .load(object.bytes())
-            .map_err(|e| AttachError::Maps(Box::new(e)))?;
-        let uprobes = load_uprobes(object, &ebpf, options)?;
-        for (probe, name) in TRACEPOINTS {
-            let program: &mut RawTracePoint = ebpf
-                .program_mut(probe.name())
-                .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?
-                .try_into()
-                .map_err(|_| AttachError::Misfit(format!("program {} has another type", probe.name())))?;
-            let attached = program.load().and_then(|()| program.attach(name));
-            attached.map_err(|error| AttachError::Tracepoint {
-                name,
-                error: Box::new(error),
+        let mut globals = globals(&offsets?, options);
+        globals.push((aya_log::LEVEL, vec![log_level]));
+        let mut loaded = load::load(parsed, &globals, options.ring_bytes, &wanted(options))?;
+        let stages = loaded.take_data("PROGRAMS")?;
+        for stage in Stage::ALL {
+            let program = loaded.program(stage.name())?.as_fd();
+            set_program(stages.fd().as_fd(), stage as u32, program).map_err(|error| AttachError::Stage {
+                program: stage.name(),
+                error,
             })?;
         }
+        let mut links = Links::default();
+        for (probe, name) in TRACEPOINTS {
+            let link = open_tracepoint(loaded.program(probe.name())?.as_fd(), name);
+            links.push(link.map_err(|error| AttachError::Tracepoint { name, error })?);
+        }
+        let ids = program_ids(&loaded.programs);
         let logger = if log_level == LOG_DEBUG {
-            EbpfLogger::init(&mut ebpf).ok()
+            // Whichever program says something.
+            let exec = ids.iter().find(|(_, probe)| **probe == Probe::Exec);
+            exec.and_then(|(id, _)| EbpfLogger::init_from_id_with_logger(*id, log::logger()).ok())
         } else {
             None
         };
-        let mut programs = Self {
+        Ok(Self {
+            links,
             logger,
-            links: Links::default(),
-            ids: BTreeMap::new(),
-            images: take(&mut ebpf, "IMAGES")?,
-            points: take(&mut ebpf, "POINTS")?,
-            names: take(&mut ebpf, "NAMES")?,
-            recipes: take(&mut ebpf, "RECIPES")?,
-            targets: take(&mut ebpf, "TARGETS")?,
-            scopes: take(&mut ebpf, "SCOPES")?,
-            wires: take(&mut ebpf, "WIRES")?,
-            uses: take(&mut ebpf, "USES")?,
-            stats: take(&mut ebpf, "STATS")?,
-            uprobes,
-            ebpf,
+            ids,
+            stages,
+            ring: Some(loaded.take(load::RING)?),
+            images: loaded.take("IMAGES")?,
+            points: loaded.take("POINTS")?,
+            names: loaded.take("NAMES")?,
+            recipes: loaded.take("RECIPES")?,
+            targets: loaded.take("TARGETS")?,
+            scopes: loaded.take("SCOPES")?,
+            wires: loaded.take("WIRES")?,
+            uses: loaded.take("USES")?,
+            stats: loaded.take("STATS")?,
+            by_name: loaded.programs,
             run_times: RunTimes::start(),
-        };
-        programs.ids = programs.program_ids();
-        Ok(programs)
+        })
     }
 
     /// Passes on what the programs have said of themselves since the last time.
@@ -280,7 +276,8 @@ impl Programs {
 
     /// The ring that records arrive in. It can be taken once.
     pub fn ring(&mut self) -> Result<RingBuf<MapData>, AttachError> {
-        take(&mut self.ebpf, "EVENTS")
+        let ring = self.ring.take();
+        ring.ok_or_else(|| AttachError::Misfit("the ring was taken before".to_owned()))
     }
 
     /// Describes an interpreter image.
@@ -379,8 +376,8 @@ impl Programs {
             .find(|(p, _)| *p == probe)
             .ok_or_else(|| AttachError::Misfit(format!("program {} is no uprobe", probe.name())))?;
         let program = self
-            .uprobes
-            .get(&probe)
+            .by_name
+            .get(probe.name())
             .ok_or_else(|| AttachError::Misfit(format!("program {} was not loaded", probe.name())))?;
         let link = Multi.link(program.as_fd(), file.as_fd(), points, when);
         let link = link.map_err(|error| AttachError::Link {
@@ -429,113 +426,55 @@ impl Programs {
         }
         totals
     }
-
-    /// Numbers of our programs in the kernel, to find their run times by.
-    fn program_ids(&self) -> BTreeMap<u32, Probe> {
-        let mut ids = BTreeMap::new();
-        for (probe, fd) in &self.uprobes {
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-            let id = info.ok().and_then(|text| {
-                text.lines()
-                    .find_map(|l| l.strip_prefix("prog_id:"))
-                    .and_then(|id| id.trim().parse().ok())
-            });
-            if let Some(id) = id {
-                ids.insert(id, *probe);
-            }
-        }
-        for (probe, _) in TRACEPOINTS {
-            if let Some(info) = self.ebpf.program(probe.name()).and_then(|p| p.info().ok()) {
-                ids.insert(info.id(), probe);
-            }
-        }
-        ids
-    }
 }
 
-fn take<M: TryFrom<aya::maps::Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, AttachError> {
-    let map = ebpf
-        .take_map(name)
-        .ok_or_else(|| AttachError::Misfit(format!("map {name} is missing")))?;
-    map.try_into()
-        .map_err(|_| AttachError::Misfit(format!("map {name} has another type")))
+/// The programs that are needed, and what they are called by. What the verifier takes longest for comes first.
+fn wanted(options: Options) -> Vec<(&'static str, Kind)> {
+    let uprobes = UPROBES.into_iter().map(|(probe, _)| probe);
+    let uprobes = uprobes.filter(|probe| options.random || *probe != Probe::Random);
+    let uprobes = uprobes.filter(|probe| options.wire || !probe.is_wire());
+    let names: Vec<&str> = Stage::ALL.into_iter().map(Stage::name).collect();
+    let more = uprobes.map(Probe::name).filter(|name| !names.contains(name));
+    let uprobes = names.iter().copied().chain(more).map(|name| (name, Kind::Uprobe));
+    let tracepoints = TRACEPOINTS
+        .into_iter()
+        .map(|(probe, _)| (probe.name(), Kind::Tracepoint));
+    uprobes.chain(tracepoints).collect()
 }
 
-/// Loads the uprobe programs with the attach type that `uprobe_multi` wants: aya creates the maps, and its object parser
-/// prepares the instructions against them.
-fn load_uprobes(
-    object: &BpfObject,
-    ebpf: &Ebpf,
-    options: Options,
-) -> Result<BTreeMap<Probe, OwnedFd>, AttachError> {
-    let misfit = |what: &dyn std::fmt::Display| AttachError::Misfit(what.to_string());
-    let mut parsed = aya_obj::Object::parse(object.bytes()).map_err(|e| misfit(&e))?;
-    let text: HashSet<usize> = parsed.functions.keys().map(|(section, _)| *section).collect();
-    let descriptors: BTreeMap<&str, i32> = ebpf
-        .maps()
-        .filter_map(|(name, map)| Some((name, descriptor(map)?)))
-        .collect();
-    let maps = parsed.maps.clone();
-    let located = maps
-        .iter()
-        .filter_map(|(name, map)| Some((name.as_str(), *descriptors.get(name.as_str())?, map)));
-    parsed.relocate_maps(located, &text).map_err(|e| misfit(&e))?;
-    parsed.relocate_calls(&text).map_err(|e| misfit(&e))?;
-    parsed.sanitize_functions(aya::features());
-    let types = types(&mut parsed)?;
-    let license = parsed.license.to_string_lossy().into_owned();
-    let (parsed, license, types) = (&parsed, license.as_str(), types.as_fd());
-    let load = |probe: Probe| {
-        let program = parsed
-            .programs
-            .get(probe.name())
-            .ok_or_else(|| AttachError::Misfit(format!("program {} is missing", probe.name())))?;
-        let function = &parsed.functions[&program.function_key()];
-        let loaded = Multi.load(Program {
-            name: probe.name(),
-            instructions: &function.instructions,
-            license,
-            types: Some((types, &function.func_info.func_info)),
-        })?;
-        Ok((probe, loaded))
+/// The constants that the object leaves open.
+fn globals(offsets: &KernelOffsets, options: Options) -> Vec<(&'static str, Vec<u8>)> {
+    let namespace = &offsets.namespace;
+    // A small ring is full before a large one would wake anybody.
+    let wake_at = WAKE_AT.min(options.ring_bytes / 4);
+    let numbers = [
+        (global::PATHS, u32::from(options.paths)),
+        (global::WAKE_AT, wake_at),
+        (global::COUNT_USES, u32::from(options.count_uses)),
+        (global::INVENTORY, u32::from(options.inventory)),
+        (global::FSBASE_OFFSET, offsets.fsbase),
+        (global::PID_OFFSET, offsets.pid),
+        (global::TGID_OFFSET, offsets.tgid),
+        (global::SIGNAL_OFFSET, offsets.signal),
+        (global::LIVE_OFFSET, offsets.live),
+        (global::NAMESPACE, namespace.number),
+        (global::THREAD_PID_OFFSET, namespace.thread_pid),
+        (global::GROUP_LEADER_OFFSET, namespace.group_leader),
+        (global::PID_LEVEL_OFFSET, namespace.level),
+        (global::PID_NUMBERS_OFFSET, namespace.numbers),
+        (global::NAMESPACE_INUM_OFFSET, namespace.inum),
+    ];
+    let bytes = numbers.map(|(name, number)| (name, number.to_ne_bytes().to_vec()));
+    bytes.into_iter().collect()
+}
+
+/// Numbers of our programs in the kernel, to find their run times by.
+fn program_ids(programs: &BTreeMap<&str, OwnedFd>) -> BTreeMap<u32, Probe> {
+    let id = |probe: Probe| {
+        let program = programs.get(probe.name())?;
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
+        let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"))?;
+        Some((id.trim().parse().ok()?, probe))
     };
-    // The verifier takes its time: every program is checked on a thread of its own.
-    thread::scope(|scope| {
-        let loading: Vec<_> = UPROBES
-            .into_iter()
-            .filter(|(probe, _)| options.random || *probe != Probe::Random)
-            .filter(|(probe, _)| options.wire || !probe.is_wire())
-            .map(|(probe, _)| scope.spawn(move || load(probe)))
-            .collect();
-        loading
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    })
-}
-
-/// The types of the programs' functions, as the kernel knows them.
-fn types(object: &mut aya_obj::Object) -> Result<OwnedFd, AttachError> {
-    let features = aya::features()
-        .btf()
-        .ok_or_else(|| AttachError::Misfit("the kernel takes no types".to_owned()))?;
-    let types = object
-        .fixup_and_sanitize_btf(features)
-        .map_err(|error| AttachError::Misfit(error.to_string()))?
-        .ok_or_else(|| AttachError::Misfit("it has no types".to_owned()))?;
-    load_types(&types.to_bytes()).map_err(AttachError::Types)
-}
-
-fn descriptor(map: &aya::maps::Map) -> Option<i32> {
-    use aya::maps::Map;
-    match map {
-        Map::Array(m) | Map::PerCpuArray(m) | Map::HashMap(m) | Map::LruHashMap(m) | Map::RingBuf(m) => {
-            Some(m.fd().as_fd().as_raw_fd())
-        }
-        _ => None,
-    }
+    Probe::ALL.into_iter().filter_map(id).collect()
 }

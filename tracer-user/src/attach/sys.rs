@@ -12,8 +12,7 @@ use std::{
 };
 
 use aya_obj::generated::{
-    BPF_F_SLEEPABLE, BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn,
-    bpf_prog_type,
+    BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_type,
 };
 use tracer_common::{
     config::{
@@ -72,6 +71,15 @@ pub struct Program<'a> {
     pub types: Option<(BorrowedFd<'a>, &'a [bpf_func_info])>,
 }
 
+/// What a program is called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Points in files.
+    Uprobe,
+    /// A tracepoint of the kernel.
+    Tracepoint,
+}
+
 /// How uprobe programs are loaded and linked. Another way than `uprobe_multi` would be another implementation.
 pub trait UprobeBackend {
     /// Loads a program.
@@ -109,19 +117,7 @@ const SHOWN: usize = 4000;
 
 impl UprobeBackend for Multi {
     fn load(&self, program: Program<'_>) -> Result<OwnedFd, LoadError> {
-        // The verifier is asked for its log only when it has refused: writing it is slow.
-        load(program, None).or_else(|_| {
-            let mut log = vec![0u8; LOG];
-            load(program, Some(&mut log)).map_err(|error| {
-                let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
-                let said = String::from_utf8_lossy(&log[end.saturating_sub(SHOWN)..end]);
-                tracing::debug!("of program {} the verifier said: {said}", program.name);
-                LoadError {
-                    program: program.name.to_owned(),
-                    error,
-                }
-            })
-        })
+        load_program(program, Kind::Uprobe)
     }
 
     fn link(
@@ -169,18 +165,85 @@ pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
 }
 
-fn load(program: Program<'_>, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {
+/// Puts a program where others find it to go on with.
+pub fn set_program(map: BorrowedFd<'_>, index: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    let program = program.as_raw_fd() as u32;
+    // SAFETY: the values of such a map are descriptors of this size.
+    unsafe { update(map, index, (&raw const program).cast()) }
+}
+
+/// Sets an element of an array.
+///
+/// # Safety
+/// `value` is valid for reading as many bytes as the map's values have.
+unsafe fn update(map: BorrowedFd<'_>, index: u32, value: *const u8) -> io::Result<()> {
+    let mut attr = zeroed();
+    // SAFETY: the union was zeroed, so that every field is initialised; the key outlives the call, the value is the caller's word.
+    outcome(unsafe {
+        let element = &mut attr.__bindgen_anon_2;
+        element.map_fd = map.as_raw_fd() as u32;
+        element.key = (&raw const index) as u64;
+        element.__bindgen_anon_1.value = value as u64;
+        bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr)
+    })
+    .map(drop)
+}
+
+/// Fills the map that holds a section of the object; a constant one takes nothing else from there on.
+pub fn fill_section(map: BorrowedFd<'_>, content: &[u8], constant: bool) -> io::Result<()> {
+    // SAFETY: the map's one value has the section's size; the aya-obj parser makes it so.
+    unsafe { update(map, 0, content.as_ptr().cast()) }?;
+    if constant {
+        let mut attr = zeroed();
+        attr.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+        // SAFETY: the command takes no pointer.
+        outcome(unsafe { bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr) })?;
+    }
+    Ok(())
+}
+
+/// Calls a program at a tracepoint, until the descriptor is closed.
+pub fn open_tracepoint(program: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let name = CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut attr = zeroed();
+    attr.raw_tracepoint.name = name.as_ptr() as u64;
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
+    bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+}
+
+/// Loads a program.
+pub fn load_program(program: Program<'_>, kind: Kind) -> Result<OwnedFd, LoadError> {
+    // The verifier is asked for its log only when it has refused: writing it is slow.
+    load(program, kind, None).or_else(|_| {
+        let mut log = vec![0u8; LOG];
+        load(program, kind, Some(&mut log)).map_err(|error| {
+            let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+            let said = String::from_utf8_lossy(&log[end.saturating_sub(SHOWN)..end]);
+            tracing::debug!("of program {} the verifier said: {said}", program.name);
+            LoadError {
+                program: program.name.to_owned(),
+                error,
+            }
+        })
+    })
+}
+
+fn load(program: Program<'_>, kind: Kind, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {
     let license = CString::new(program.license).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut attr = zeroed();
     // SAFETY: the union was zeroed, so that every field is initialised; the borrowed buffers outlive the call.
     unsafe {
         let load = &mut attr.__bindgen_anon_3;
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
-        load.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+        match kind {
+            Kind::Uprobe => {
+                load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+                load.expected_attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
+            }
+            Kind::Tracepoint => load.prog_type = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32,
+        }
         load.insns = program.instructions.as_ptr() as u64;
         load.insn_cnt = program.instructions.len() as u32;
         load.license = license.as_ptr() as u64;
-        load.prog_flags = BPF_F_SLEEPABLE;
         for (to, from) in load.prog_name.iter_mut().take(15).zip(program.name.bytes()) {
             *to = from as std::ffi::c_char;
         }
@@ -241,19 +304,32 @@ fn zeroed() -> bpf_attr {
     unsafe { std::mem::zeroed() }
 }
 
-fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads the union of this size; its pointers are valid by the callers' contract.
-    let code = unsafe {
+/// bpf(2).
+///
+/// # Safety
+/// The pointers in `attr` are valid for what the command does with them.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> libc::c_long {
+    // SAFETY: the kernel reads the union of this size; its pointers are the caller's word.
+    unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command as libc::c_long,
             std::ptr::from_mut(attr),
             size_of::<bpf_attr>(),
         )
-    };
+    }
+}
+
+fn outcome(code: libc::c_long) -> io::Result<libc::c_long> {
     if code < 0 {
         return Err(io::Error::last_os_error());
     }
+    Ok(code)
+}
+
+fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the pointers are valid by the callers' contract.
+    let code = outcome(unsafe { bpf(command, attr) })?;
     // SAFETY: all commands used here return a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(code as RawFd) })
 }

@@ -235,10 +235,10 @@ impl<O: Observer> Session<O> {
             let started = Instant::now();
             self.follower
                 .add_running(*pid, now, &mut self.events, &mut self.notices)?;
-            self.follower
-                .add_descendants(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
         }
+        self.follower
+            .add_descendants(pids, now, &mut self.events, &mut self.notices)?;
         tracing::debug!(files = self.follower.registry.parsed(), "parsed");
         self.digest();
         Ok(())

@@ -87,8 +87,8 @@ pub struct Frontend {
     sites: Sites,
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
-    /// Under which context each thread is about to send.
-    sending: HashMap<u32, Arc<Context>>,
+    /// What each thread sends, until its context is told.
+    sending: HashMap<u32, Vec<Event>>,
     /// Threads that take their work by hand.
     by_hand: HandWorkers,
     lost: u64,
@@ -216,17 +216,27 @@ impl Frontend {
     pub fn translate(&mut self, record: &Record, values: &[RawValue], out: &mut Vec<Event>) {
         self.lost_until(record.lost, record.time, out);
         let (time, tid) = (record.time, record.tid);
+        if record.kind != kind::SENDING {
+            // Its context was lost.
+            self.sent(tid, None, out);
+        }
         if record.flags & flag::OTHER_INTERPRETER != 0 {
             // Another interpreter of the process has queues, contexts and threads of its own: nothing of the main one's is missing.
             if !matches!(record.kind, kind::READ | kind::VAR) {
                 return;
             }
         } else if record.flags & flag::UNREADABLE != 0 && record.kind == kind::SENDING {
-            self.sending.remove(&record.tid);
+            self.sent(record.tid, None, out);
             return;
         } else if record.flags & flag::UNREADABLE != 0 && record.kind != kind::READ {
             // The record is here, only what it says is not known: the losses by reason count it as unreadable.
             out.push(self.event(time, tid, What::Gap { lost: 0 }));
+            return;
+        }
+        if record.kind == kind::SENDING {
+            let held = self.held(values);
+            let scope = Scope(record.scope);
+            self.sent(tid, Some(Arc::new(Context { scope, held })), out);
             return;
         }
         let what = self.what(record, values);
@@ -332,17 +342,8 @@ impl Frontend {
                 stack: self.stack(record),
             },
             kind::SCOPE_END => What::ScopeEnd { scope },
-            kind::SENDING => {
-                let context = Context {
-                    scope,
-                    held: self.held(values),
-                };
-                self.sending.insert(record.tid, Arc::new(context));
-                return None;
-            }
             kind::EXITED => {
                 self.queues.remove(&record.tid);
-                self.sending.remove(&record.tid);
                 self.by_hand.ended(record.tid);
                 What::End
             }

@@ -372,7 +372,10 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(code(ignored), 3);
-        assert_eq!(code(Ignored::default()), 128 + 2);
+        // Whoever runs the tests may ignore it, too.
+        if Ignored::now().0 & ignored.0 == 0 {
+            assert_eq!(code(Ignored::default()), 128 + 2);
+        }
     }
 
     #[test]

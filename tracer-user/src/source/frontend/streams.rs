@@ -1,12 +1,17 @@
 //! Bytes of streams, as the kernel side tells them.
 
+use std::sync::Arc;
+
 use tracer_common::record::{WireHead, kind, wire};
 
 use super::Frontend;
 use crate::{
     correlate::event::{Bytes, Event, Handle, What},
-    wire::chunk::{Direction, Transport},
+    wire::chunk::{Context, Direction, Transport},
 };
+
+/// Parts of one call that wait for its context.
+const MAX_SENDING: usize = 64;
 
 impl Frontend {
     /// Translates bytes of a stream, or its end.
@@ -32,11 +37,6 @@ impl Frontend {
         } else {
             Direction::In
         };
-        let context = if direction == Direction::Out {
-            self.sending.remove(&head.tid)
-        } else {
-            None
-        };
         let what = What::Wire(Box::new(Bytes {
             stream,
             direction,
@@ -45,8 +45,28 @@ impl Frontend {
             last: is(wire::LAST),
             lost_before: is(wire::LOST),
             bytes: bytes.into(),
-            context,
+            context: None,
         }));
-        out.push(self.event(head.time, head.tid, what));
+        let event = self.event(head.time, head.tid, what);
+        if !is(wire::CONTEXT) {
+            self.sent(head.tid, None, out);
+            out.push(event);
+            return;
+        }
+        let sending = self.sending.entry(head.tid).or_default();
+        sending.push(event);
+        if sending.len() >= MAX_SENDING {
+            self.sent(head.tid, None, out);
+        }
+    }
+
+    /// Under which context a thread sends what was told of it, if that is known.
+    pub(super) fn sent(&mut self, tid: u32, context: Option<Arc<Context>>, out: &mut Vec<Event>) {
+        for mut event in self.sending.remove(&tid).into_iter().flatten() {
+            if let What::Wire(bytes) = &mut event.what {
+                bytes.context.clone_from(&context);
+            }
+            out.push(event);
+        }
     }
 }

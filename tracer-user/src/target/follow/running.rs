@@ -101,19 +101,22 @@ impl Follower {
         Ok(())
     }
 
-    /// Attaches to what a process, which is followed, had started before. What cannot be traced is told; what runs no Python
+    /// Attaches to what processes, which are followed, had started before. What cannot be traced is told; what runs no Python
     /// may still start some.
     pub fn add_descendants(
         &mut self,
-        pid: u32,
+        pids: &[u32],
         clock: impl Fn() -> u64,
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) -> Result<(), FollowError> {
+        if pids.is_empty() {
+            return Ok(());
+        }
         let mut tried = BTreeSet::new();
         for _ in 0..MAX_ROUNDS {
             // Those that were born since are known to the kernel side: they are told of by a record.
-            let fresh: Vec<u32> = descendants(pid)
+            let fresh: Vec<u32> = descendants(pids)
                 .into_iter()
                 .filter(|pid| !self.follows(*pid) && self.registry.programs.target(*pid).is_none())
                 .filter(|pid| tried.insert(*pid))
