@@ -236,7 +236,8 @@ impl Frontend {
         if record.kind == kind::SENDING {
             let held = self.held(values);
             let scope = Scope(record.scope);
-            self.sent(tid, Some(Arc::new(Context { scope, held })), out);
+            let context = Arc::new(Context { scope, held });
+            self.sent(tid, Some(&context), out);
             return;
         }
         let what = self.what(record, values);

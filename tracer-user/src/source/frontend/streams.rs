@@ -61,10 +61,10 @@ impl Frontend {
     }
 
     /// Under which context a thread sends what was told of it, if that is known.
-    pub(super) fn sent(&mut self, tid: u32, context: Option<Arc<Context>>, out: &mut Vec<Event>) {
+    pub(super) fn sent(&mut self, tid: u32, context: Option<&Arc<Context>>, out: &mut Vec<Event>) {
         for mut event in self.sending.remove(&tid).into_iter().flatten() {
             if let What::Wire(bytes) = &mut event.what {
-                bytes.context.clone_from(&context);
+                bytes.context = context.cloned();
             }
             out.push(event);
         }
