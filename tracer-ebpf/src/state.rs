@@ -263,7 +263,8 @@ const MODULE_FILE: u32 = (1 << MODULE_BIAS) - 1;
 #[inline(always)]
 pub fn is_told_twice(target: &Target, point: &Point, bias: u64) -> bool {
     let module = emit::read_back(&target.module);
-    module >> MODULE_BIAS == bias && module as u32 & MODULE_FILE != point.file & MODULE_FILE
+    // What is linked to a fixed address has no bias.
+    module != 0 && module >> MODULE_BIAS == bias && module as u32 & MODULE_FILE != point.file & MODULE_FILE
 }
 
 /// Forgets what belonged to an earlier image or an earlier life of the interpreter.
