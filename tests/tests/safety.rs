@@ -92,9 +92,7 @@ fn gevent_survives() {
 #[test]
 fn correct_traffic_is_clean() {
     with("correct_traffic_is_clean", "pools", |setup| {
-        // Without a GIL, addresses are reused later, and the tracer's tables take longer to reach their bounds.
-        let seconds = if setup.interpreter.free_threaded { 50 } else { 15 };
-        let traffic = Traffic::run(setup, seconds);
+        let traffic = Traffic::run(setup, 15);
         assert!(
             traffic.outcome.number("reads", "own") > 1000,
             "{:?}",
