@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, skip};
+use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, once, skip};
 
 fn with(test: &str, requirements: &str, check: impl Fn(&Setup)) {
     on_main_interpreters(test, |setup| match setup.with_requirements(requirements) {
@@ -99,5 +99,14 @@ fn correct_traffic_is_clean() {
             traffic.outcome.summary
         );
         traffic.assert_clean();
+    });
+}
+
+#[test]
+fn correct_traffic_does_not_make_the_tracer_grow() {
+    let test = "correct_traffic_does_not_make_the_tracer_grow";
+    once(test, |setup| match setup.with_requirements("pools") {
+        Some(setup) => Traffic::run(&setup, 90).assert_steady(),
+        None => skip(test, "no packages of requirements/pools.txt"),
     });
 }

@@ -159,5 +159,6 @@ fn traffic(seconds: u64) -> Result<()> {
         traffic.late_kib,
     ))?;
     traffic.assert_clean();
+    traffic.assert_steady();
     Ok(())
 }
