@@ -1,8 +1,8 @@
 //! A target neither crashes nor behaves in another way because it is traced, and correct traffic stays clean.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
-use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, skip};
+use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, once, skip};
 
 fn with(test: &str, requirements: &str, check: impl Fn(&Setup)) {
     on_main_interpreters(test, |setup| match setup.with_requirements(requirements) {
@@ -92,12 +92,21 @@ fn gevent_survives() {
 #[test]
 fn correct_traffic_is_clean() {
     with("correct_traffic_is_clean", "pools", |setup| {
-        let traffic = Traffic::run(setup, 15);
+        let traffic = Traffic::run(setup, 15, Duration::from_millis(10));
         assert!(
             traffic.outcome.number("reads", "own") > 1000,
             "{:?}",
             traffic.outcome.summary
         );
         traffic.assert_clean();
+    });
+}
+
+#[test]
+fn correct_traffic_does_not_make_the_tracer_grow() {
+    let test = "correct_traffic_does_not_make_the_tracer_grow";
+    once(test, |setup| match setup.with_requirements("pools") {
+        Some(setup) => Traffic::run(&setup, 120, Duration::from_millis(1)).assert_steady(),
+        None => skip(test, "no packages of requirements/pools.txt"),
     });
 }

@@ -263,7 +263,7 @@ const MODULE_FILE: u32 = (1 << MODULE_BIAS) - 1;
 #[inline(always)]
 pub fn is_told_twice(target: &Target, point: &Point, bias: u64) -> bool {
     let module = emit::read_back(&target.module);
-    // Of none that is known; one that is built into an executable at a fixed address has no bias either.
+    // What is linked to a fixed address has no bias.
     module != 0 && module >> MODULE_BIAS == bias && module as u32 & MODULE_FILE != point.file & MODULE_FILE
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -141,6 +142,8 @@ fn one(mirror: &Mirror, origin: &Source, place: &Path) -> Result<()> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     logged(Command::new("make").arg(format!("-j{jobs}")))?;
     logged(Command::new("make").args(INSTALL))?;
+    // The name that every installation has.
+    symlink(format!("python3.{}t", origin.minor), place.join("bin/python3"))?;
     for folder in [apt, source, build] {
         fs::remove_dir_all(folder)?;
     }

@@ -1,6 +1,6 @@
 //! The long runs: what takes too long for every change.
 
-use std::{fmt::Write as _, fs, process::Command};
+use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 use bleedtrace_tests::{Regression, Setup, Traffic, installed};
@@ -143,7 +143,7 @@ fn traffic(seconds: u64) -> Result<()> {
             "correct traffic needs CPython 3.12 or 3.13 and the packages of tests/requirements/pools.txt"
         );
     };
-    let traffic = Traffic::run(&setup, seconds);
+    let traffic = Traffic::run(&setup, seconds, Duration::from_millis(10));
     let summary = &traffic.outcome.summary;
     note(&format!(
         "Correct traffic for {seconds} s, {}.\n\n\
@@ -159,5 +159,6 @@ fn traffic(seconds: u64) -> Result<()> {
         traffic.late_kib,
     ))?;
     traffic.assert_clean();
+    traffic.assert_steady();
     Ok(())
 }
