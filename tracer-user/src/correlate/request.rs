@@ -3,7 +3,7 @@
 use super::{
     event::Slot,
     fact::ReadResult,
-    finding::{Bind, Confidence, Hop, Read},
+    finding::{Bind, Confidence, Hop, Read, Source},
     hop::ScopeKey,
     table::Table,
     value::{Content, Value},
@@ -63,6 +63,8 @@ pub(super) struct IdentityRead {
     /// The item in which that one was submitted.
     pub(super) within: Option<u64>,
     pub(super) hop: Option<Hop>,
+    /// Of a foreign one: where the value comes from, and who bound it.
+    pub(super) source: Option<Source>,
     pub(super) bind: Option<Bind>,
     /// Number of the first event that it rests on.
     pub(super) seq: u64,

@@ -102,6 +102,16 @@ impl Text {
                 ),
             );
         }
+        if let Some(spawn) = &finding.spawn {
+            let before = spawn
+                .age_ns
+                .map_or_else(String::new, |age| format!(", {} before", duration(age)));
+            row("task of", place(spawn.site.as_ref()) + &before);
+            row(
+                "works for",
+                format!("the request that bound its own at {}", place(spawn.works_for.as_ref())),
+            );
+        }
         if let Some(bind) = &finding.bind {
             let item = bind
                 .item
@@ -269,6 +279,7 @@ impl Text {
         }
         let sites = [
             ("hop", first.hop.as_ref().map(|hop| hop.site.as_ref())),
+            ("made", first.spawn.as_ref().map(|spawn| spawn.site.as_ref())),
             ("bind", first.bind.as_ref().map(|bind| bind.site.as_ref())),
             ("read", first.read.as_ref().map(|read| read.site.as_ref())),
             ("task", first.task.as_ref().map(|task| task.site.as_ref())),
