@@ -9,7 +9,10 @@ fn is_exact(setup: &Setup, fixture: &str, arguments: &[&str], flag: &str) {
     let (outcome, truth) = trace.run(setup, fixture, arguments);
     outcome.assert_truth(&truth);
     let told = |name: &str| {
-        let of_tasks = outcome.findings.iter().filter(|finding| finding["source"] == "task");
+        let of_tasks = outcome
+            .findings
+            .iter()
+            .filter(|finding| finding["source"] == "task");
         of_tasks
             .map(|finding| finding["spawn"][name].clone())
             .collect::<Vec<_>>()
@@ -20,7 +23,9 @@ fn is_exact(setup: &Setup, fixture: &str, arguments: &[&str], flag: &str) {
 }
 
 fn way(test: &str, way: &str) {
-    on_every_interpreter(test, |setup| is_exact(setup, "session_task.py", &[way], "--tasks"));
+    on_every_interpreter(test, |setup| {
+        is_exact(setup, "session_task.py", &[way], "--tasks")
+    });
 }
 
 #[test]
@@ -40,7 +45,10 @@ fn a_request_that_waits_for_its_own_task_is_clean() {
 
 #[test]
 fn what_goes_on_after_its_request_is_clean_whatever_it_waits_for() {
-    way("what_goes_on_after_its_request_is_clean_whatever_it_waits_for", "later");
+    way(
+        "what_goes_on_after_its_request_is_clean_whatever_it_waits_for",
+        "later",
+    );
 }
 
 /// A session of three tenants on the official SDK.
@@ -53,7 +61,12 @@ fn session(test: &str, requirements: &str, flag: &str, arguments: &[&str]) {
 
 #[test]
 fn a_session_of_sdk_1_26_bleeds() {
-    session("a_session_of_sdk_1_26_bleeds", "mcp-1.26.0", "--tasks", &["30", "1"]);
+    session(
+        "a_session_of_sdk_1_26_bleeds",
+        "mcp-1.26.0",
+        "--tasks",
+        &["30", "1"],
+    );
 }
 
 #[test]

@@ -250,7 +250,11 @@ impl Lineage {
 
     /// The context of the task that was created last.
     pub(super) fn context(&mut self, now: Now, task: TaskKey, scope: ScopeKey) {
-        let Some(spawn) = self.spawning.remove(&now.carrier).filter(|spawn| spawn.task == task) else {
+        let Some(spawn) = self
+            .spawning
+            .remove(&now.carrier)
+            .filter(|spawn| spawn.task == task)
+        else {
             return;
         };
         let known = self.places.contains(&scope);
@@ -378,9 +382,7 @@ impl Lineage {
         if self.is_related(natural, works_for) {
             return Whose::Own;
         }
-        let bind = self.bound_by(natural, slot, found);
-        let over = self.requests.get(&natural).and_then(|request| request.over);
-        let (Some(bind), Some(over)) = (bind, over) else {
+        let Some((bind, Some(over))) = self.bound_by(natural, slot, found) else {
             return Whose::Own;
         };
         let comparable = theirs.is_some_and(|theirs| theirs.value.compare(found) == Sameness::Different);
@@ -455,7 +457,9 @@ impl Lineage {
     }
 
     fn is_over(&self, root: Root) -> bool {
-        self.requests.get(&root).is_none_or(|request| request.over.is_some())
+        self.requests
+            .get(&root)
+            .is_none_or(|request| request.over.is_some())
     }
 
     /// A request and those in whose tasks its own was created.
@@ -477,11 +481,12 @@ impl Lineage {
         })
     }
 
-    /// The bind with which a request bound this value.
-    fn bound_by(&self, root: Root, slot: Slot, value: &Value) -> Option<&Binding> {
+    /// The bind of this value by a request, or by one up the line, and when that one ended.
+    fn bound_by(&self, root: Root, slot: Slot, value: &Value) -> Option<(&Binding, Option<u64>)> {
         self.line(root).find_map(|(_, request)| {
             let bindings = request.bindings.get(&slot)?;
-            bindings.iter().rfind(|binding| binding.value.same(value))
+            let bind = bindings.iter().rfind(|binding| binding.value.same(value))?;
+            Some((bind, request.over))
         })
     }
 

@@ -109,7 +109,10 @@ impl Text {
             row("task of", place(spawn.site.as_ref()) + &before);
             row(
                 "works for",
-                format!("the request that bound its own at {}", place(spawn.works_for.as_ref())),
+                format!(
+                    "the request that bound its own at {}",
+                    place(spawn.works_for.as_ref())
+                ),
             );
         }
         if let Some(bind) = &finding.bind {

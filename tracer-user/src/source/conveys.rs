@@ -66,7 +66,10 @@ mod tests {
         let event = [("Event.set", LOCKS), ("Event.set", BACKEND)];
         let through = |function| by(&[event[0], event[1], (function, STREAMS), app]);
         assert_eq!(through("MemoryObjectSendStream.send_nowait"), Conveys::Gives);
-        assert_eq!(through("MemoryObjectReceiveStream.receive_nowait"), Conveys::Takes);
+        assert_eq!(
+            through("MemoryObjectReceiveStream.receive_nowait"),
+            Conveys::Takes
+        );
         assert_eq!(through("MemoryObjectSendStream.close"), Conveys::Nothing);
     }
 

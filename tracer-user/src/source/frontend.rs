@@ -27,8 +27,8 @@ use super::{
 use crate::{
     correlate::{
         event::{
-            Brings, ByHand, Carrier, Doing, Event, FutureKey, ItemKey, Primitive, QueueKey, Scope, Slot, Stack,
-            TargetId, TaskKey, What, Work,
+            Brings, ByHand, Carrier, Doing, Event, FutureKey, ItemKey, Primitive, QueueKey, Scope, Slot,
+            Stack, TargetId, TaskKey, What, Work,
         },
         value::{Content, Found, Held, Value},
     },

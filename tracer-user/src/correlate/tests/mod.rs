@@ -2,6 +2,7 @@
 
 mod inventory;
 mod ledger;
+mod lineage;
 mod pools;
 mod programs;
 mod properties;
