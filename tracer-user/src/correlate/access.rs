@@ -443,7 +443,11 @@ impl Target {
             let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
             let slot = self.slots.all().find(of_role);
             let request = request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
-            Some(self.requests.id(scope, request, identity))
+            let id = self.requests.id(scope, request, identity);
+            Some(match &self.lineage {
+                Some(lineage) => id.of_tasks(lineage.works_for(scope)),
+                None => id,
+            })
         }
     }
 

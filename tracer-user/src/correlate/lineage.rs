@@ -401,6 +401,19 @@ impl Lineage {
         }))
     }
 
+    /// The request that what happens in a scope happens for, and those in whose tasks that one's was created, the nearest first.
+    pub(super) fn works_for(&self, scope: ScopeKey) -> impl Iterator<Item = u64> {
+        let root = self.cause(scope);
+        let line = root.into_iter().flat_map(|root| self.line(root));
+        line.map(|(root, _)| root)
+    }
+
+    /// Number of the event with which the request of a scope first bound a slot.
+    pub(super) fn identified(&self, scope: ScopeKey, slot: Slot) -> Option<u64> {
+        let bindings = self.requests.get(&self.cause(scope)?)?.bindings.get(&slot)?;
+        bindings.first().map(|binding| binding.seq)
+    }
+
     /// Whether this is the first read that is told of a request and a slot.
     pub(super) fn first(&mut self, request: u64, slot: Slot) -> bool {
         let first = !self.told.contains(&(request, slot));
