@@ -24,7 +24,7 @@ fn is_exact(setup: &Setup, fixture: &str, arguments: &[&str], flag: &str) {
 
 fn way(test: &str, way: &str) {
     on_every_interpreter(test, |setup| {
-        is_exact(setup, "session_task.py", &[way], "--tasks")
+        is_exact(setup, "session_task.py", &[way], "--tasks");
     });
 }
 

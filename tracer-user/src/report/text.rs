@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    finding::{ExportedFinding, Party, Site},
+    finding::{ExportedFinding, Party, Site, Spawn},
     groups::{Group, Groups},
     summary::{Summary, Verdict},
     wrap::wrap,
@@ -103,17 +103,9 @@ impl Text {
             );
         }
         if let Some(spawn) = &finding.spawn {
-            let before = spawn
-                .age_ns
-                .map_or_else(String::new, |age| format!(", {} before", duration(age)));
-            row("task of", place(spawn.site.as_ref()) + &before);
-            row(
-                "works for",
-                format!(
-                    "the request that bound its own at {}",
-                    place(spawn.works_for.as_ref())
-                ),
-            );
+            row("task of", created(spawn));
+            let theirs = place(spawn.works_for.as_ref());
+            row("works for", format!("the request that bound its own at {theirs}"));
         }
         if let Some(bind) = &finding.bind {
             let item = bind
@@ -323,6 +315,12 @@ fn kind_style(kind: Kind) -> Style {
 
 fn place(site: Option<&Site>) -> String {
     site.map_or_else(|| "(place not known)".to_owned(), ToString::to_string)
+}
+
+/// Where and when a task was created.
+fn created(spawn: &Spawn) -> String {
+    let age = spawn.age_ns.map(|age| format!(", {} before", duration(age)));
+    place(spawn.site.as_ref()) + &age.unwrap_or_default()
 }
 
 /// What a finding is about.

@@ -2,6 +2,7 @@
 
 mod steps;
 mod streams;
+mod tasks;
 mod watched;
 
 use std::{
@@ -19,7 +20,6 @@ use tracer_common::{
 
 use super::{
     by_hand::HandWorkers,
-    conveys::conveys,
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, restores_context, started},
     sites::Sites,
@@ -27,8 +27,8 @@ use super::{
 use crate::{
     correlate::{
         event::{
-            Brings, ByHand, Carrier, Doing, Event, FutureKey, ItemKey, Primitive, QueueKey, Scope, Slot,
-            Stack, TargetId, TaskKey, What, Work,
+            Brings, ByHand, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack,
+            TargetId, What, Work,
         },
         value::{Content, Found, Held, Value},
     },
@@ -344,24 +344,9 @@ impl Frontend {
                 stack: self.stack(record),
             },
             kind::SCOPE_END => What::ScopeEnd { scope },
-            kind::TASK_SPAWNED => What::Spawn {
-                task: TaskKey(record.object),
-                scope,
-                stack: self.stack(record),
-            },
-            kind::TASK_CONTEXT => What::TaskScope {
-                task: TaskKey(record.object),
-                scope: Scope(record.brings),
-            },
-            kind::FUTURE_SET => What::Complete {
-                future: FutureKey(record.object),
-                scope,
-                conveys: conveys(&*self.stack(record)),
-            },
-            kind::TASK_WOKEN => What::Wake {
-                future: FutureKey(record.object),
-                scope,
-            },
+            kind::TASK_SPAWNED | kind::TASK_CONTEXT | kind::FUTURE_SET | kind::TASK_WOKEN => {
+                return self.of_task(record);
+            }
             kind::EXITED => {
                 self.queues.remove(&record.tid);
                 self.by_hand.ended(record.tid);
