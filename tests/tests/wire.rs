@@ -7,7 +7,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use bleedtrace_tests::{Outcome, Setup, Trace, on_every_interpreter, on_main_interpreters, skip};
+use bleedtrace_tests::{
+    EMPTY_CONTEXTS, Outcome, Program, Setup, Trace, on_every_interpreter, on_main_interpreters, skip,
+};
 
 /// What a server counted, by the names that the summary has for it.
 type Counted = BTreeMap<String, u64>;
@@ -153,6 +155,64 @@ fn handles_in_the_result_over_asyncio() {
 #[test]
 fn handles_below_the_result_over_asyncio() {
     is_exact("handles_below_the_result_over_asyncio", "asyncio", "nested");
+}
+
+/// What the inventory says of tasks: how many came about with this attribution, and how polls of them ended.
+fn lives(setup: &Setup, arguments: &[&str]) -> (Counted, Counted) {
+    let file = std::env::temp_dir().join(format!("bleedtrace-lives-{}", std::process::id()));
+    let mut command = Command::new(&setup.bleedtrace);
+    command
+        .env(EMPTY_CONTEXTS.0, EMPTY_CONTEXTS.1)
+        .args([
+            "hops",
+            "--identity",
+            "tenant",
+            "--wire",
+            "--format",
+            "json",
+            "--output",
+        ])
+        .arg(&file)
+        .arg("--")
+        .arg(&setup.interpreter.python)
+        .arg(setup.fixture("wire.py"))
+        .args(arguments);
+    let ended = Program::start(&mut command).end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let counted = serde_json::from_str(ended.stdout.lines().last().unwrap_or_default());
+    let text = fs::read_to_string(&file).expect("it was written");
+    fs::remove_file(&file).expect("it is ours");
+    let mut told = Counted::new();
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        if line["type"] == "task" {
+            let attribution = line["life"]["attribution"].as_str().expect("a name").to_owned();
+            let read = &line["life"]["read"]["result"];
+            match attribution.as_str() {
+                "attributed" => assert_eq!(read, "own"),
+                "unattributed" => assert_eq!(read, "empty"),
+                "misattributed" => {
+                    assert_eq!(read, "foreign");
+                    assert_eq!(line["life"]["hop"]["primitive"], "submit");
+                }
+                _ => assert!(read.is_null(), "{line}"),
+            }
+            *told.entry(attribution).or_default() += line["count"].as_u64().expect("a number");
+            for (outcome, count) in line["polls"].as_object().expect("outcomes") {
+                *told.entry(outcome.clone()).or_default() += count.as_u64().expect("a number");
+            }
+        }
+    }
+    (told, counted.expect("the server counts"))
+}
+
+#[test]
+fn the_lives_of_tasks_are_drawn() {
+    on_main_interpreters("the_lives_of_tasks_are_drawn", |setup| {
+        let (told, counted) = lives(setup, &["asyncio", "flat", "5"]);
+        assert!(counted["misattributed"] > 0 && counted["foreign_served"] > 0);
+        assert_eq!(told, counted);
+    });
 }
 
 #[test]

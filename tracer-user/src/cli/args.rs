@@ -148,6 +148,12 @@ pub struct HopsArgs {
     /// Variables to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
+    /// Read what the processes receive and send: how the tasks of MCP come about, and who asks for them.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
+    pub wire: Option<bool>,
+    /// Follow asyncio tasks. Comes with --wire.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
+    pub tasks: Option<bool>,
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,

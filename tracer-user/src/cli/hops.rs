@@ -12,7 +12,7 @@ use super::{
     args::{Color, HopsArgs},
     error::{Error, exit},
     output::Output,
-    requirements::check_machine,
+    requirements::{check_machine, privacy},
     session::{Observer, Reached, Session, Wants, at_attach},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         fact::{Fact, FactKind},
     },
     report::{
-        hops::{HopLine, Hops},
+        hops::{HopLine, Hops, TaskLine},
         hops_text,
         privacy::clean,
     },
@@ -31,11 +31,13 @@ use crate::{
 /// Runs the command.
 pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
     args.target.check("hops")?;
-    let config = args.watch.resolve(Some(false), Some(false))?;
+    let config = args.watch.resolve(args.wire, args.tasks)?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
+    let privacy = privacy(&config)?;
     let wants = Wants {
         inventory: true,
+        wire: Some(privacy.derived_key(b"wire")),
         ..Wants::default()
     };
     let inventory = Inventory {
@@ -49,7 +51,7 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
     };
     let session = Session::open(config, wants, &args.target, inventory)?;
     let (seen, _) = session.run(&args.target)?;
-    let lines = seen.hops.lines();
+    let (lines, tasks) = (seen.hops.lines(), seen.hops.tasks());
     let summary = Summary {
         kind: "summary",
         sites: lines.len(),
@@ -61,7 +63,7 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
         lost: seen.lost + seen.hops.overflow(),
     };
     seen.output
-        .list(|| text(&lines, &summary), &json(&lines, &summary))?;
+        .list(|| text(&lines, &tasks, &summary), &json(&lines, &tasks, &summary))?;
     seen.reached.or_error()?;
     Ok(exit::CLEAN)
 }
@@ -146,19 +148,23 @@ struct Summary {
 #[serde(untagged)]
 enum Line<'a> {
     Hop(&'a HopLine),
+    Task(&'a TaskLine),
     Summary(&'a Summary),
 }
 
-fn json<'a>(lines: &'a [HopLine], summary: &'a Summary) -> Vec<Line<'a>> {
+fn json<'a>(lines: &'a [HopLine], tasks: &'a [TaskLine], summary: &'a Summary) -> Vec<Line<'a>> {
     lines
         .iter()
         .map(Line::Hop)
+        .chain(tasks.iter().map(Line::Task))
         .chain([Line::Summary(summary)])
         .collect()
 }
 
-fn text(lines: &[HopLine], summary: &Summary) -> String {
-    let mut text: String = lines.iter().map(|line| hops_text::block(line) + "\n").collect();
+fn text(lines: &[HopLine], tasks: &[TaskLine], summary: &Summary) -> String {
+    let sites = lines.iter().map(|line| hops_text::block(line) + "\n");
+    let tasks = tasks.iter().map(|line| hops_text::tasks(line) + "\n");
+    let mut text: String = sites.chain(tasks).collect();
     let watched: Vec<&str> = summary.watched.iter().map(String::as_str).collect();
     let watched = if watched.is_empty() {
         let in_use: Vec<&str> = summary.in_use.iter().map(String::as_str).collect();

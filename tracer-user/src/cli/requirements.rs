@@ -5,6 +5,8 @@ use std::path::Path;
 use super::error::Error;
 use crate::{
     attach::{kernel::BTF, namespace, programs::AttachError},
+    config::Config,
+    report::privacy::Privacy,
     target::process::Process,
 };
 
@@ -69,4 +71,18 @@ pub fn ring_bytes() -> Result<u32, Error> {
                 "give a power of two between 4096 and 1073741824, in bytes",
             )
         })
+}
+
+/// How values leave the agent.
+pub fn privacy(config: &Config) -> Result<Privacy, Error> {
+    match &config.key_file {
+        Some(path) => Privacy::from_key_file(config.reveal, path),
+        None => Privacy::random(config.reveal),
+    }
+    .map_err(|error| {
+        Error::usage(
+            error.to_string(),
+            "give a readable file of at least 16 random bytes as key_file",
+        )
+    })
 }

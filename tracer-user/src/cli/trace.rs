@@ -9,11 +9,10 @@ use super::{
     args::{Color, TraceArgs},
     error::Error,
     output::{self, Output},
-    requirements::check_machine,
+    requirements::{check_machine, privacy},
     session::{self, FOLLOW_HINT, Observer, Session, Wants},
 };
 use crate::{
-    config::Config,
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
@@ -231,20 +230,6 @@ impl Report {
         let fail_on = args.fail_on.as_ref().map(|kinds| kinds.iter().copied().collect());
         Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
     }
-}
-
-/// How values leave the agent.
-fn privacy(config: &Config) -> Result<Privacy, Error> {
-    match &config.key_file {
-        Some(path) => Privacy::from_key_file(config.reveal, path),
-        None => Privacy::random(config.reveal),
-    }
-    .map_err(|error| {
-        Error::usage(
-            error.to_string(),
-            "give a readable file of at least 16 random bytes as key_file",
-        )
-    })
 }
 
 fn listen_error(error: &ListenError) -> Error {

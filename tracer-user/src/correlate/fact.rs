@@ -4,6 +4,7 @@ use super::{
     event::{Primitive, Site, Slot, TargetId},
     finding::{Finding, names},
     ledger::PollOutcome,
+    life::Life,
 };
 use crate::wire::reason::Reason;
 
@@ -143,6 +144,26 @@ pub enum FactKind {
     Gap(u64),
     /// Of an inventory: what happened to what was handed over at a site.
     Hop(Box<HopFact>),
+    /// Of an inventory: what happened to a task.
+    Life(Box<LifeFact>),
+}
+
+/// Something that happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifeFact {
+    /// How it came about.
+    pub life: Life,
+    /// What.
+    pub what: LifeWhat,
+}
+
+/// What happened to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeWhat {
+    /// It was minted.
+    Minted,
+    /// Somebody asked for it.
+    Polled(PollOutcome),
 }
 
 /// Something that happened to what was handed over at a site.

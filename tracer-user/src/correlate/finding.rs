@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     event::{Carrier, Primitive, Site, Slot, Stack, TargetId},
     ledger::Party,
+    life::Life,
     value::Value,
 };
 use crate::wire::secret::Fingerprint;
@@ -192,6 +193,8 @@ pub struct Poll {
     pub owner: Party,
     /// Who asked for it.
     pub poller: Party,
+    /// How the task came about, if that was seen.
+    pub life: Option<Arc<Life>>,
 }
 
 /// One finding.

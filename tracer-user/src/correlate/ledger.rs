@@ -1,9 +1,12 @@
 //! Whose a task's handle is: who got it, who asked for it later, and what each of them was told (rules 12 and 15).
 
+use std::sync::Arc;
+
 use super::{
     event::{Carrier, TargetId},
     fact::{Attribution, ReadResult},
     finding::{Confidence, Kind, names},
+    life::Life,
     table::Table,
     value::{Sameness, Value},
 };
@@ -27,6 +30,8 @@ pub struct Realm(pub u32);
 pub struct Told {
     /// How the request's last identity read before it was judged; none if it read none.
     pub last_read: Option<(ReadResult, Confidence)>,
+    /// How the task that the response mints came about.
+    pub life: Option<Box<Life>>,
     /// The identity that the context held. None if it may be another request's: that would make two principals look like one.
     pub identity: Option<Value>,
 }
@@ -81,6 +86,8 @@ pub struct TaskFinding {
     pub owner: Party,
     /// Who asked for it.
     pub poller: Option<Party>,
+    /// How it came about, if that was seen.
+    pub life: Option<Arc<Life>>,
 }
 
 /// What follows from a response.
@@ -94,6 +101,8 @@ pub enum TaskFact {
         outcome: PollOutcome,
         /// Whether it could be told if that is right.
         judged: bool,
+        /// How the task came about, if that was seen.
+        life: Option<Arc<Life>>,
     },
     /// A finding.
     Finding(Box<TaskFinding>),
@@ -104,6 +113,7 @@ pub enum TaskFact {
 #[derive(Debug)]
 struct Task {
     owner: Party,
+    life: Option<Arc<Life>>,
     /// Milliseconds that it is kept, if that was said.
     ttl: Option<u64>,
     /// Its handle was given to somebody else, too: nobody can say whose it is.
@@ -165,10 +175,11 @@ impl TaskLedger {
             credential: request.and_then(|request| request.credential),
             identity: told.identity,
         };
+        let life = told.life;
         let method = request.and_then(|request| request.method);
         match &response.outcome {
             Outcome::Minted { task, ttl, .. } => {
-                self.mint(realm, *task, *ttl, party, told.last_read, out);
+                self.mint(realm, *task, *ttl, party, (told.last_read, life), out);
             }
             Outcome::State { task } => {
                 self.served(realm, &[*task], party, method, Confidence::Confirmed, out);
@@ -198,7 +209,7 @@ impl TaskLedger {
         id: Fingerprint,
         ttl: Option<u64>,
         owner: Party,
-        last_read: Option<(ReadResult, Confidence)>,
+        (last_read, life): (Option<(ReadResult, Confidence)>, Option<Box<Life>>),
         out: &mut Vec<TaskFact>,
     ) {
         // A response that answers nothing tells again what was told before: a call that could not send all of it is made again.
@@ -212,6 +223,7 @@ impl TaskLedger {
             Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => (Attribution::Unknown, None),
         };
         out.push(TaskFact::Minted(attribution));
+        let life = life.map(|life| Arc::new(Life { attribution, ..*life }));
         if let (Some(kind), Some((_, confidence))) = (kind, last_read) {
             out.push(TaskFact::Finding(Box::new(TaskFinding {
                 kind,
@@ -219,6 +231,7 @@ impl TaskLedger {
                 task: id,
                 owner: owner.clone(),
                 poller: None,
+                life: life.clone(),
             })));
         }
         let former = self.tasks.remove(&(realm, id));
@@ -229,6 +242,7 @@ impl TaskLedger {
             },
             _ => Task {
                 owner,
+                life,
                 ttl,
                 contested: false,
                 cancelled: false,
@@ -253,32 +267,39 @@ impl TaskLedger {
     ) {
         let mut judged = false;
         let mut foreign = None;
+        let mut life = None;
         for id in ids {
             let Some(task) = self.tasks.get_mut(&(realm, *id)) else {
                 continue;
             };
             let whose = task.whose(&poller);
             judged |= whose != Whose::Unknown;
+            life = life.or_else(|| task.life.clone());
             task.cancelled |= method == Some(Method::CancelTask);
             if let Whose::Foreign(confidence) = whose
                 && foreign.is_none()
             {
+                life.clone_from(&task.life);
                 foreign = Some((*id, confidence.min_of(evidence), task.owner.clone()));
             }
         }
+        let polled = |outcome, life| TaskFact::Polled {
+            outcome,
+            judged,
+            life,
+        };
         let Some((task, confidence, owner)) = foreign else {
-            let outcome = PollOutcome::Served;
-            out.push(TaskFact::Polled { outcome, judged });
+            out.push(polled(PollOutcome::Served, life));
             return;
         };
-        let outcome = PollOutcome::ForeignServed;
-        out.push(TaskFact::Polled { outcome, judged });
+        out.push(polled(PollOutcome::ForeignServed, life.clone()));
         out.push(TaskFact::Finding(Box::new(TaskFinding {
             kind: Kind::ForeignPoll,
             confidence,
             task,
             owner,
             poller: Some(poller),
+            life,
         })));
     }
 
@@ -297,22 +318,25 @@ impl TaskLedger {
         let known = id.and_then(|id| Some((id, self.tasks.get(&(realm, id))?)));
         let whose = known.map_or(Whose::Unknown, |(_, task)| task.whose(&poller));
         let judged = whose != Whose::Unknown;
+        let life = known.and_then(|(_, task)| task.life.clone());
+        let polled = |outcome, life| TaskFact::Polled {
+            outcome,
+            judged,
+            life,
+        };
         match (known, whose) {
             (Some((id, task)), Whose::Owner(confidence)) if !task.may_be_gone(poller.time) => {
-                let outcome = PollOutcome::OwnerRefused;
-                out.push(TaskFact::Polled { outcome, judged });
+                out.push(polled(PollOutcome::OwnerRefused, life.clone()));
                 out.push(TaskFact::Finding(Box::new(TaskFinding {
                     kind: Kind::OwnerRefused,
                     confidence,
                     task: id,
                     owner: task.owner.clone(),
                     poller: Some(poller),
+                    life,
                 })));
             }
-            _ => {
-                let outcome = PollOutcome::Refused;
-                out.push(TaskFact::Polled { outcome, judged });
-            }
+            _ => out.push(polled(PollOutcome::Refused, life)),
         }
     }
 }

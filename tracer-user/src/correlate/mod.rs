@@ -15,6 +15,7 @@ mod hop;
 mod inventory;
 mod item;
 pub mod ledger;
+pub mod life;
 mod lineage;
 mod reporter;
 mod request;

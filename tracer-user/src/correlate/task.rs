@@ -6,6 +6,7 @@ use super::{
     event::{Carrier, Frame, Named, Scope, Site, Stack},
     fact::{Attribution, FactKind, ReadResult},
     finding::{Evidence, Finding, Kind, Mint},
+    life::Life,
     reporter::{Now, Out, Scene},
     request::{IdentityRead, RequestKey},
     table::Table,
@@ -368,6 +369,7 @@ fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&I
         Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => Attribution::Unknown,
     };
     out.say(FactKind::Mint(attribution));
+    Life::new(scene, read, event.site.as_ref(), attribution).minted(out);
     let kind = match attribution {
         Attribution::Unattributed => Kind::UnattributedTask,
         Attribution::Misattributed => Kind::MisattributedTask,

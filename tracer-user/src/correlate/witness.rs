@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     carrier::CarrierState,
     event::{Bytes, Carrier, Event, Handle, Role, TargetId, What},
-    fact::{FactKind, ReadResult, Table},
+    fact::{Attribution, FactKind, ReadResult, Table},
     finding::{Kind, Mint, Poll},
     hop::ScopeKey,
     item::{Verdict, judge},
     ledger::{Realm, TaskFact, TaskFinding, TaskLedger, Told},
+    life::Life,
     reporter::{Now, Out},
     request::IdentityRead,
     slots::held,
@@ -135,8 +136,17 @@ impl Target {
         for fact in said {
             match fact {
                 TaskFact::Minted(_) if known => {}
-                TaskFact::Minted(attribution) => out.say(FactKind::Mint(attribution)),
-                TaskFact::Polled { outcome, .. } => out.say(FactKind::Poll(outcome)),
+                TaskFact::Minted(attribution) => {
+                    out.say(FactKind::Mint(attribution));
+                    let read = before.read.as_ref();
+                    Life::new(scene!(self, out), read, None, attribution).minted(out);
+                }
+                TaskFact::Polled { outcome, life, .. } => {
+                    out.say(FactKind::Poll(outcome));
+                    if let Some(life) = life {
+                        life.polled(out, outcome);
+                    }
+                }
                 TaskFact::Evicted(entries) => out.say(FactKind::Evicted(Table::Tasks, entries)),
                 TaskFact::Finding(finding) => self.task_finding(now, *finding, &before, known, out),
             }
@@ -174,7 +184,9 @@ impl Target {
         self.keep(now.carrier, me, out);
         // A thread that may or may not be part of the request has read later: nobody can say yet.
         let read = before.read.as_ref().filter(|_| before.undecided.is_none());
+        let life = minted.map(|_| Life::new(scene!(self, out), read, None, Attribution::Unknown));
         let told = Told {
+            life: life.map(Box::new),
             last_read: read.map(|read| (read.result, read.confidence)),
             identity,
         };
@@ -272,6 +284,7 @@ impl Target {
                     handle: found.task,
                     owner: found.owner,
                     poller,
+                    life: found.life,
                 }));
                 finding
             }

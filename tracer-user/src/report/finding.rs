@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{
     clock::Clock,
     explain,
+    life::Life,
     privacy::{Privacy, Rendered, clean},
 };
 use crate::correlate::{
@@ -132,6 +133,9 @@ pub struct Task {
     /// Of a poll: who asked for the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poller: Option<Party>,
+    /// Of a poll: how the task came about, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<Life>,
 }
 
 /// Somebody who got a task's handle, or asked for the task.
@@ -273,6 +277,7 @@ impl ExportedFinding {
                     handle: mint.handle.map(|handle| handle.to_string()),
                     owner: None,
                     poller: None,
+                    life: None,
                 }),
                 (None, Some(poll)) => Some(Task {
                     site: None,
@@ -280,6 +285,7 @@ impl ExportedFinding {
                     handle: Some(poll.handle.to_string()),
                     owner: Some(party(&poll.owner, finding.time, privacy)),
                     poller: Some(party(&poll.poller, finding.time, privacy)),
+                    life: poll.life.as_deref().map(Life::from),
                 }),
                 (None, None) => None,
             },

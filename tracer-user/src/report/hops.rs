@@ -8,11 +8,13 @@ use std::{
 
 use serde::Serialize;
 
-use super::{finding::Site, privacy::clean};
+use super::{finding::Site, life::Life, privacy::clean};
 use crate::correlate::{
     event::{self, Primitive},
-    fact::{Carried, FactKind, HopFact, HopWhat, Place, ReadResult},
+    fact::{Carried, FactKind, HopFact, HopWhat, LifeWhat, Place, ReadResult},
     finding::{Finding, Kind, names},
+    ledger::PollOutcome,
+    life,
 };
 
 /// Sites that are kept. A program has a few dozen; one that makes code as it runs must not fill our memory.
@@ -89,10 +91,33 @@ struct Row {
     findings: BTreeMap<Kind, u64>,
 }
 
+/// What became of tasks that came about in one way.
+#[derive(Clone, Debug, Default)]
+struct Tasks {
+    minted: u64,
+    polls: BTreeMap<PollOutcome, u64>,
+}
+
+/// A way in which tasks come about, as it leaves the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskLine {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The service.
+    pub service: String,
+    /// The way.
+    pub life: Life,
+    /// Tasks that came about so.
+    pub count: u64,
+    /// Requests for them, by how these were answered.
+    pub polls: BTreeMap<&'static str, u64>,
+}
+
 /// All sites.
 #[derive(Clone, Debug, Default)]
 pub struct Hops {
     rows: BTreeMap<Key, Row>,
+    tasks: BTreeMap<(Arc<str>, life::Life), Tasks>,
     /// What happened at sites beyond those that are kept.
     overflow: u64,
 }
@@ -160,6 +185,18 @@ impl Hops {
                 }
             }
             FactKind::Finding(finding) => self.finding(service, finding),
+            FactKind::Life(fact) => {
+                let key = (Arc::clone(service), fact.life.clone());
+                if self.tasks.len() >= MAX_SITES && !self.tasks.contains_key(&key) {
+                    self.overflow += 1;
+                    return;
+                }
+                let tasks = self.tasks.entry(key).or_default();
+                match fact.what {
+                    LifeWhat::Minted => tasks.minted += 1,
+                    LifeWhat::Polled(outcome) => *tasks.polls.entry(outcome).or_default() += 1,
+                }
+            }
             _ => {}
         }
     }
@@ -192,6 +229,24 @@ impl Hops {
     /// What happened at sites beyond those that are kept.
     pub const fn overflow(&self) -> u64 {
         self.overflow
+    }
+
+    /// One line for each way in which tasks come about, the most usual first.
+    pub fn tasks(&self) -> Vec<TaskLine> {
+        let line = |((service, life), tasks): (&(Arc<str>, life::Life), &Tasks)| TaskLine {
+            kind: "task",
+            service: clean(service),
+            life: Life::from(life),
+            count: tasks.minted,
+            polls: tasks
+                .polls
+                .iter()
+                .map(|(outcome, count)| (outcome.name(), *count))
+                .collect(),
+        };
+        let mut lines: Vec<_> = self.tasks.iter().map(line).collect();
+        lines.sort_by_key(|line| Reverse(line.count));
+        lines
     }
 
     /// One line for each site, the most dangerous first, then by how often it hands over.

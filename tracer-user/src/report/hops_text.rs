@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::hops::HopLine;
+use super::hops::{HopLine, TaskLine};
 
 /// A paragraph about a site.
 pub fn block(line: &HopLine) -> String {
@@ -43,6 +43,19 @@ pub fn block(line: &HopLine) -> String {
         line.danger.to_uppercase(),
         line.service,
     )
+}
+
+/// A paragraph about a way in which tasks come about.
+pub fn tasks(line: &TaskLine) -> String {
+    let plural = if line.count == 1 { "" } else { "s" };
+    let mut text = format!("{} task{plural}, in {}\n  request\n", line.count, line.service);
+    for step in line.life.steps() {
+        let _ = writeln!(text, "  \u{2192} {step}");
+    }
+    if !line.polls.is_empty() {
+        let _ = writeln!(text, "  \u{2192} polls: {}", counts(&line.polls));
+    }
+    text
 }
 
 fn counts(counts: &BTreeMap<&'static str, u64>) -> String {

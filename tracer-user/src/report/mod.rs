@@ -8,6 +8,7 @@ pub mod hops;
 pub mod hops_text;
 pub mod http;
 pub mod json;
+pub mod life;
 pub mod metrics;
 pub mod privacy;
 pub mod processes;

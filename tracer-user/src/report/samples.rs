@@ -9,8 +9,10 @@ use super::{
 };
 use crate::correlate::{
     event::{self, Carrier, Frame, Primitive, Slot, Stack, TargetId},
+    fact::{Attribution, ReadResult},
     finding::{Bind, Confidence, Evidence, Finding, Hop, Kind, Mint, Poll, Read, Source},
     ledger::Party,
+    life::{LastRead, Life},
     value::{Content, Prefix, Value},
 };
 use crate::wire::secret::{Credential, Hasher, Tag};
@@ -152,6 +154,16 @@ fn poll(kind: Kind) -> Poll {
         handle: hasher.hash(Tag::Task, &[b"t-17"]),
         owner: party("acme", 100_000_000),
         poller: party(poller, 123_456_000),
+        life: Some(Arc::new(Life {
+            hop: Some((Primitive::RunInExecutor, Some(site("Proxy.handle", 40)))),
+            read: Some(LastRead {
+                variable: "tenant".into(),
+                result: ReadResult::Empty,
+                site: Some(site("authorize", 22)),
+            }),
+            mint: None,
+            attribution: Attribution::Unattributed,
+        })),
     }
 }
 

@@ -274,7 +274,8 @@ impl Tally {
             | FactKind::Squatting(_)
             | FactKind::Entries(..)
             | FactKind::Evicted(..)
-            | FactKind::Hop(_) => {}
+            | FactKind::Hop(_)
+            | FactKind::Life(_) => {}
         }
     }
 

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::{
     finding::{ExportedFinding, Party, Site, Spawn},
     groups::{Group, Groups},
+    life,
     summary::{Summary, Verdict},
     wrap::wrap,
 };
@@ -142,6 +143,13 @@ impl Text {
                 if let Some(party) = party {
                     row(label, who(party));
                 }
+            }
+        }
+        let life = life::drawn(finding);
+        if let Some((first, steps)) = life.split_first() {
+            row("life", first.clone());
+            for step in steps {
+                row("", step.clone());
             }
         }
         row("sure", sure(finding));

@@ -43,6 +43,7 @@ fn told(identity: &str) -> Told {
     Told {
         last_read: Some((ReadResult::Own, Confidence::Confirmed)),
         identity: Some(text(identity)),
+        life: None,
     }
 }
 
@@ -137,7 +138,7 @@ impl World {
         self.facts
             .iter()
             .filter_map(|fact| match fact {
-                TaskFact::Polled { outcome, judged } => Some((*outcome, *judged)),
+                TaskFact::Polled { outcome, judged, .. } => Some((*outcome, *judged)),
                 _ => None,
             })
             .collect()
@@ -167,6 +168,7 @@ fn a_mint_is_judged_by_the_last_read_before_it() {
         let told = Told {
             last_read: read.map(|read| (read, confirmed)),
             identity: None,
+            life: None,
         };
         world.mint("t", jwt("acme", 1), told);
         assert_eq!(world.facts[0], TaskFact::Minted(attribution));

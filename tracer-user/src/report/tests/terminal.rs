@@ -162,6 +162,10 @@ fn an_unattributed_task() {
       hop       Proxy.handle (/srv/proxy.py:40) by run_in_executor from thread 4242, waited 120.0 µs
       read      authorize (/srv/proxy.py:22)
       task      TaskStore.create (/srv/proxy.py:51), announced as "t-17"
+      life      request
+                ├ run_in_executor at Proxy.handle (/srv/proxy.py:40)
+                ├ read tenant: nothing at authorize (/srv/proxy.py:22)
+                └ mint at TaskStore.create (/srv/proxy.py:51), for nobody
       sure      confirmed, read from the process's memory
       fix       refuse to create a task without an owner, and take tenant from the request itself; where
                 it is set or read in a worker, hand the work over with its context at Proxy.handle
@@ -185,6 +189,10 @@ fn a_misattributed_task() {
       bind      work (/srv/proxy.py:12) by item 3 on thread 4250, 1.2 s before
       read      authorize (/srv/proxy.py:22)
       task      TaskStore.create (/srv/proxy.py:51), announced as "t-17"
+      life      request of "globex"
+                ├ run_in_executor at Proxy.handle (/srv/proxy.py:40)
+                ├ read tenant: somebody else's at authorize (/srv/proxy.py:22)
+                └ mint at TaskStore.create (/srv/proxy.py:51), for somebody else
       sure      confirmed, read from the process's memory
       fix       take the owner from the request itself, not from what a worker thread happens to hold;
                 hand the work over with its context at Proxy.handle (/srv/proxy.py:40):
@@ -203,6 +211,11 @@ fn a_foreign_poll() {
       task      seen on the wire, handle #5c70d13b5c7148ec
       owner     credential #acbaea507f8d954c, identity "acme", answered on thread 4250 23.5 ms before
       asked     credential #5eff7a70a3dd9d88, identity "globex", answered on thread 4250
+      life      request of "acme"
+                ├ run_in_executor at Proxy.handle (/srv/proxy.py:40)
+                ├ read tenant: nothing at authorize (/srv/proxy.py:22)
+                ├ mint, for nobody
+                └ poll of "globex": shown
       sure      confirmed, read on the wire
       fix       store the owner with the task when it is minted, refuse to mint without one, and compare
                 it with who asks before anything of the task is shown.
@@ -219,6 +232,11 @@ fn an_owner_who_was_refused() {
       task      seen on the wire, handle #5c70d13b5c7148ec
       owner     credential #acbaea507f8d954c, identity "acme", answered on thread 4250 23.5 ms before
       asked     credential #acbaea507f8d954c, identity "acme", answered on thread 4250
+      life      request of "acme"
+                ├ run_in_executor at Proxy.handle (/srv/proxy.py:40)
+                ├ read tenant: nothing at authorize (/srv/proxy.py:22)
+                ├ mint, for nobody
+                └ poll of "acme": refused
       sure      confirmed, read on the wire
       fix       look at what the task was minted with: the owner belongs to the request that asks for
                 the task, not to the thread that stores it; and all processes of a service need one

@@ -309,7 +309,8 @@ fn correct_servers_give_no_finding() {
                 fact,
                 TaskFact::Polled {
                     outcome: PollOutcome::Served,
-                    judged: true
+                    judged: true,
+                    ..
                 }
             )
         });
