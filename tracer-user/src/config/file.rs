@@ -77,11 +77,11 @@ impl FileConfig {
     }
 }
 
-const WATCH: [&str; 6] = ["identity", "request", "digest", "empty", "mint", "wire"];
-const SERVICE: [&str; 8] = [
-    "match", "name", "identity", "request", "digest", "empty", "mint", "wire",
+const WATCH: [&str; 7] = ["identity", "request", "digest", "empty", "mint", "policy", "wire"];
+const SERVICE: [&str; 9] = [
+    "match", "name", "identity", "request", "digest", "empty", "mint", "policy", "wire",
 ];
-const NOT_YET: [&str; 2] = ["policy", "tier"];
+const NOT_YET: [&str; 1] = ["tier"];
 
 fn service(number: usize, table: Table) -> Result<ServiceRule, ConfigError> {
     let mut keys = Keys::new("[[service]]", table, &SERVICE, &NOT_YET)?;
@@ -116,6 +116,7 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
         digest: variables("digest")?,
         empties: empties(keys)?,
         mint: keys.texts("mint")?,
+        policy: keys.texts("policy")?,
         wire: keys.boolean("wire")?,
         defaults: false,
     })

@@ -46,6 +46,8 @@ pub struct Watch {
     pub empties: Vec<Empty>,
     /// Globs over the qualified names of functions that mint task handles.
     pub mint: Vec<String>,
+    /// Globs over the qualified names of functions that decide what somebody may do.
+    pub policy: Vec<String>,
     /// Read what the process receives and sends.
     pub wire: Option<bool>,
     /// Nothing was configured: the well-known names are watched.
@@ -96,6 +98,9 @@ impl Watch {
         if !over.mint.is_empty() {
             self.mint.clone_from(&over.mint);
         }
+        if !over.policy.is_empty() {
+            self.policy.clone_from(&over.policy);
+        }
         self.wire = over.wire.or(self.wire);
         self
     }
@@ -106,12 +111,15 @@ impl Watch {
             self = Self {
                 empties: self.empties,
                 mint: self.mint,
+                policy: self.policy,
                 wire: self.wire,
                 ..Self::well_known()
             };
         }
-        if self.mint.iter().any(|pattern| pattern.trim().is_empty()) {
-            return Err(ConfigError::EmptyPattern);
+        for (patterns, purpose) in [(&self.mint, "mints"), (&self.policy, "checks a policy")] {
+            if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
+                return Err(ConfigError::EmptyPattern(purpose));
+            }
         }
         let all: Vec<_> = self.variables().collect();
         for (at, (role, variable)) in all.iter().enumerate() {
@@ -245,6 +253,11 @@ impl Config {
                     file.watch.mint.clone()
                 } else {
                     base.mint
+                },
+                policy: if base.policy.is_empty() {
+                    file.watch.policy.clone()
+                } else {
+                    base.policy
                 },
                 wire: base.wire.or(file.watch.wire),
                 ..base

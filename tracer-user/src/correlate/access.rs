@@ -6,15 +6,16 @@ use super::{
     black_hole,
     bleed::{self, ForeignRead},
     carrier::{BindRecord, CarrierState},
+    drift::Missed,
     event::{Carrier, Named, Role, Scope, Slot, Stack, What},
     fact::{FactKind, HopWhat, Place, ReadResult},
-    finding::{Confidence, Evidence, Kind, Read},
+    finding::{Confidence, Evidence, Kind, Mint, Read},
     hop::ScopeKey,
     inventory,
     item::{Verdict, Where, judge},
     reporter::{Now, Out, told},
     request::{IdentityRead, RequestId},
-    target::{Target, say, say_findings, scene},
+    target::{Target, say, scene},
     task::{Before, MintEvent},
     value::{Found, Value},
 };
@@ -30,7 +31,7 @@ pub(super) struct Here<'a> {
 }
 
 impl Here<'_> {
-    const fn key(&self, carrier: Carrier) -> ScopeKey {
+    pub(super) const fn key(&self, carrier: Carrier) -> ScopeKey {
         ScopeKey::new(self.scope, carrier)
     }
 }
@@ -173,7 +174,7 @@ impl Target {
             let findings = self
                 .returns
                 .missed(scene, now, (key, asked.slot), reader, asked.found, &read);
-            say_findings(out, findings);
+            self.say_lost(out, findings);
         }
         let mut judged = IdentityRead {
             result: ReadResult::Unjudged,
@@ -192,9 +193,18 @@ impl Target {
         self.judge_read(me, now, asked, here, &mut judged, out);
         out.say(FactKind::Read(asked.slot, judged.result));
         inventory::tell(me, out, HopWhat::Read(asked.slot, judged.result));
+        if self.slots.role(asked.slot) == Some(Role::Digest) {
+            self.digest_read(me, now, asked.slot, (here, &judged), out);
+        }
         if self.slots.role(asked.slot) == Some(Role::Identity) {
+            if judged.result == ReadResult::Empty {
+                self.empty_read(me, now, here, &judged, out);
+            }
             let identity = asked.value().filter(|_| !asked.nothing);
             let request = self.request(me, key, here.request, identity.as_ref());
+            if let (Some(id), Some(mint)) = (&request, minted_under(here.stack)) {
+                self.task_was_minted(me, id, (now, &mint, None), out);
+            }
             let minting = (here.scope, request.as_ref().map(RequestId::shared));
             self.mintings.read(scene!(self, out), out, now, minting, &judged);
             match (request, &mut me.undecided) {
@@ -204,6 +214,31 @@ impl Target {
                 }
                 (None, _) => self.requests.read_unplaced(now.seq),
             }
+        }
+    }
+
+    /// A digest was read: to be verified, or to see whether it is there.
+    fn digest_read(
+        &mut self,
+        me: &CarrierState,
+        now: Now,
+        slot: Slot,
+        (here, judged): (Here<'_>, &IdentityRead),
+        out: &mut Out<'_>,
+    ) {
+        let id = self.request(me, here.key(now.carrier), here.request, None);
+        match judged.result {
+            ReadResult::Own => self.verified(me, Some(slot), id),
+            ReadResult::Empty => {
+                let missed = Missed {
+                    now,
+                    found: judged.found.clone(),
+                    read: judged.read.clone(),
+                    evidence: Evidence::Observed,
+                };
+                self.not_verified(me, (Some(slot), id), missed, out);
+            }
+            ReadResult::Foreign | ReadResult::Unreadable | ReadResult::Unjudged => {}
         }
     }
 
@@ -330,6 +365,7 @@ impl Target {
         };
         let bound = self.slots.bound(slot, value).is_some();
         if let Some(value) = self.slots.bound(slot, value) {
+            self.checks.bound(here.key(now.carrier), slot);
             let binder = me.item.as_ref().map(|item| item.number);
             self.returns
                 .came_back((here.key(now.carrier), slot), binder, value);
@@ -345,6 +381,17 @@ impl Target {
         } else if let Some(value) = self.slots.bound(slot, value) {
             self.bound_by_request(slot, value);
             self.outside_bind(slot, here.key(now.carrier), value);
+        }
+        if self.slots.role(slot) == Some(Role::Digest)
+            && !matches!(value, Found::Unreadable | Found::Unresolved)
+        {
+            let id = self.request(me, here.key(now.carrier), here.request, None);
+            if bound {
+                self.pinned(me, (Some(slot), id), record.clone(), Evidence::Observed);
+            } else {
+                self.unpinned(me, Some(slot));
+                self.verified(me, Some(slot), id);
+            }
         }
         let in_base = place.map_or(!here.entered, |place| place == Where::Base);
         if in_base
@@ -372,6 +419,9 @@ impl Target {
         restored: &Found,
     ) {
         let place = me.item.as_mut().map(|item| item.place(scope, entered));
+        if self.slots.role(slot) == Some(Role::Digest) && self.slots.bound(slot, restored).is_none() {
+            self.unpinned(me, Some(slot));
+        }
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             self.returns.unbound(item, slot, place, scope, restored);
             item.forgot |= matches!(restored, Found::Unreadable | Found::Unresolved);
@@ -382,7 +432,7 @@ impl Target {
     }
 
     /// The request that something belongs to (rule 9); none if that cannot be known.
-    fn request(
+    pub(super) fn request(
         &mut self,
         me: &CarrierState,
         scope: ScopeKey,
@@ -436,6 +486,10 @@ impl Target {
 
     pub(super) fn random(&mut self, me: &CarrierState, now: Now, here: Here<'_>, out: &mut Out<'_>) {
         let before = self.last_read(me, here.key(now.carrier), here.request);
+        let id = self.request(me, here.key(now.carrier), here.request, None);
+        if let (Some(id), Some(mint)) = (id, minted_under(here.stack)) {
+            self.task_was_minted(me, &id, (now, &mint, None), out);
+        }
         self.mintings
             .drawn(scene!(self, out), out, now, here.scope, here.stack, before);
     }
@@ -468,4 +522,14 @@ impl Target {
         };
         self.mintings.judge(scene!(self, out), out, event);
     }
+}
+
+/// The mint that somebody is at, as far as the stack shows.
+fn minted_under(stack: &Stack) -> Option<Mint> {
+    let frame = stack.outermost(Named::Mint)?;
+    Some(Mint {
+        site: Some(frame.site.clone()),
+        announced: None,
+        handle: None,
+    })
 }

@@ -120,6 +120,35 @@ pub struct Site {
 pub enum Named {
     /// It mints task handles.
     Mint,
+    /// It decides what somebody may do.
+    Policy,
+}
+
+/// All that a function is configured to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    mint: bool,
+    policy: bool,
+}
+
+impl Names {
+    /// The same, and this.
+    #[must_use]
+    pub const fn and(mut self, named: Named) -> Self {
+        match named {
+            Named::Mint => self.mint = true,
+            Named::Policy => self.policy = true,
+        }
+        self
+    }
+
+    /// Whether it is configured as that.
+    pub const fn is(self, named: Named) -> bool {
+        match named {
+            Named::Mint => self.mint,
+            Named::Policy => self.policy,
+        }
+    }
 }
 
 /// One frame of a stack.
@@ -128,7 +157,7 @@ pub struct Frame {
     /// Where it stands.
     pub site: Site,
     /// What its function is configured to be.
-    pub named: Option<Named>,
+    pub named: Names,
     /// Address of the activation: tells two activations of one function apart while both are alive.
     pub activation: u64,
     /// Offset of the instruction in the function's bytecode.
@@ -156,7 +185,7 @@ impl Stack {
 
     /// The outermost frame whose function is configured as `named`.
     pub fn outermost(&self, named: Named) -> Option<&Frame> {
-        self.frames.iter().rev().find(|f| f.named == Some(named))
+        self.frames.iter().rev().find(|f| f.named.is(named))
     }
 }
 

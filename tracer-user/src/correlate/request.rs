@@ -199,15 +199,28 @@ impl Requests {
         if !matches!(id.exact, RequestKey::Scope(..)) {
             return exact;
         }
-        let own = id.object.as_ref().filter(|key| {
+        let copied = self.own_object(id).and_then(|key| self.last_reads.get(key));
+        exact.into_iter().chain(copied).max_by_key(|read| read.seq)
+    }
+
+    /// The object that says who a request is for, if no other request has the same.
+    fn own_object<'a>(&self, id: &'a RequestId) -> Option<&'a RequestKey> {
+        id.object.as_ref().filter(|key| {
             let RequestKey::Object(object, born) = key else {
                 return false;
             };
             let owner = self.owners.get(object);
             !self.owners_forgotten && owner.is_some_and(|owner| !owner.shared && owner.born == *born)
-        });
-        let copied = own.and_then(|key| self.last_reads.get(key));
-        exact.into_iter().chain(copied).max_by_key(|read| read.seq)
+        })
+    }
+
+    /// All that a request goes by and no other one, the first of which is known in the most of its contexts.
+    pub(super) fn names(&self, id: &RequestId) -> Vec<RequestKey> {
+        let object = match id.exact {
+            RequestKey::Scope(..) => self.own_object(id),
+            _ => None,
+        };
+        object.into_iter().chain([&id.exact]).cloned().collect()
     }
 
     /// An identity was read on behalf of a request that is not known.

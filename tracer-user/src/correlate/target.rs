@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     black_hole::Returns,
     carrier::{CarrierState, Undecided},
+    check::Checks,
+    drift::Drifts,
     event::{Carrier, Event, ItemKey, Scope, Slot, What},
     fact::{FactKind, Table as Which},
     finding::Finding,
@@ -54,6 +56,8 @@ pub(super) struct Target {
     pub(super) returns: Returns,
     pub(super) requests: Requests,
     pub(super) mintings: Mintings,
+    pub(super) checks: Checks,
+    pub(super) drifts: Drifts,
     pub(super) undecided: BTreeSet<Carrier>,
     /// Number of its last item.
     items: u64,
@@ -104,6 +108,8 @@ impl Target {
             returns: Returns::new(bounds.returns),
             requests: Requests::new(bounds.requests, from_start),
             mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
+            checks: Checks::new(bounds.requests),
+            drifts: Drifts::new(bounds.requests),
             undecided: BTreeSet::new(),
             items: 0,
             seq: 0,
@@ -154,6 +160,7 @@ impl Target {
                 self.end_context(*scope, out);
                 let key = ScopeKey::new(*scope, now.carrier);
                 self.returns.end_scope(key);
+                self.checks.end_scope(key);
                 self.requests.end_scope(key);
                 // A thread frees its base before it ends; by then another context may be at that address.
                 let item = self
@@ -292,6 +299,8 @@ impl Target {
         self.mintings.lose(out);
         self.requests.clear();
         self.returns.clear();
+        self.checks.clear();
+        self.drifts.clear();
         // A take, the end of its item and a submit at the same address may all be among the lost.
         self.submits.clear();
         self.batches.clear();
@@ -334,7 +343,8 @@ impl Target {
             decide(&mut me, &mut self.requests, out);
             if let Some(item) = &me.item {
                 let findings = self.returns.cut_short(scene!(self, out), item);
-                say_findings(out, findings);
+                self.say_lost(out, findings);
+                self.pins_kept(item, out);
                 self.cover(item, out);
             }
             self.squat_gauge(&mut me, false, out);

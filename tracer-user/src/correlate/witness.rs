@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     carrier::CarrierState,
+    drift::TaskName,
     event::{Bytes, Event, Handle, Role, TargetId, What},
     fact::{FactKind, ReadResult, Table},
     finding::{Kind, Mint, Poll},
@@ -11,7 +12,7 @@ use super::{
     item::{Verdict, judge},
     ledger::{Realm, TaskFact, TaskFinding, TaskLedger, Told},
     reporter::{Now, Out},
-    request::IdentityRead,
+    request::{IdentityRead, RequestId},
     slots::held,
     target::{Target, scene},
     task::{Before, finding_of},
@@ -120,11 +121,10 @@ impl Target {
             seq: self.seq,
             carrier: response.moment.thread,
         };
-        let minted = matches!(response.outcome, Outcome::Minted { .. });
         let (told, before) = match &response.moment.context {
             Some(context) => {
-                let since = response.request.as_ref().map_or(0, |request| request.moment.time);
-                self.told(now, context, minted.then_some(since), out)
+                let since = response.request.as_ref().map(|request| request.moment.time);
+                self.told(now, context, since, &response.outcome, out)
             }
             None => <(Told, Before)>::default(),
         };
@@ -143,13 +143,14 @@ impl Target {
         }
     }
 
-    /// What the context under which a response was written says of its request; of one that minted, also what was read before it,
-    /// if that was since the request came.
+    /// What the context under which a response was written says of its request, which came `since`, if that was seen; of one that
+    /// minted, also what was read before it, if that was since the request came.
     fn told(
         &mut self,
         now: Now,
         context: &Context,
-        minted: Option<u64>,
+        since: Option<u64>,
+        outcome: &Outcome,
         out: &mut Out<'_>,
     ) -> (Told, Before) {
         let Some(mut me) = self.carriers.remove(&now.carrier) else {
@@ -157,15 +158,24 @@ impl Target {
         };
         let identity = self.whose(&mut me, context);
         let mut before = Before::default();
-        if let Some(since) = minted {
-            let key = ScopeKey::new(context.scope, now.carrier);
+        let key = ScopeKey::new(context.scope, now.carrier);
+        if let Some(since) = since {
+            self.answered(&mut me, key, since, out);
+            let request = self.slot_of(Role::Request, context).cloned();
+            if let Some(id) = self.request(&me, key, request.as_ref(), None) {
+                self.shown_or_minted(&me, &id, (now, outcome, since), out);
+            }
+        }
+        if matches!(outcome, Outcome::Minted { .. }) {
             let request = self.slot_of(Role::Request, context).cloned();
             if me.item.is_none() && identity.is_some() {
                 // A context that was copied from the request's has its identity, too.
                 self.requests.id(key, request.as_ref(), identity.as_ref());
             }
             before = self.last_read(&me, key, request.as_ref());
-            let strange = |read: &IdentityRead| read.time < since || self.is_of_another(&me, context, read);
+            let strange = |read: &IdentityRead| {
+                read.time < since.unwrap_or(0) || self.is_of_another(&me, context, read)
+            };
             before.read.take_if(|read| strange(read));
             before.undecided.take_if(|(_, read)| strange(read));
         }
@@ -177,6 +187,30 @@ impl Target {
             identity,
         };
         (told, before)
+    }
+
+    /// A response gives a task's handle, or shows its state: what was pinned for it should be verified.
+    fn shown_or_minted(
+        &mut self,
+        me: &CarrierState,
+        id: &RequestId,
+        (now, outcome, since): (Now, &Outcome, u64),
+        out: &mut Out<'_>,
+    ) {
+        match outcome {
+            Outcome::Minted { task, .. } => {
+                let mint = Mint {
+                    site: None,
+                    announced: None,
+                    handle: Some(*task),
+                };
+                self.task_was_minted(me, id, (now, &mint, Some(TaskName::Handle(*task))), out);
+            }
+            Outcome::State { task } => {
+                self.task_was_shown(me, id, (&TaskName::Handle(*task), since), out);
+            }
+            _ => {}
+        }
     }
 
     /// Whether a read decides nothing about the response that is written in this context, although it goes by the same request.

@@ -119,6 +119,9 @@ impl Text {
         if let Some(read) = &finding.read {
             row("read", place(read.site.as_ref()));
         }
+        if let Some(policy) = &finding.policy {
+            row("policy", place(Some(policy)));
+        }
         if let Some(task) = &finding.task {
             let announced = task
                 .announced
@@ -345,6 +348,7 @@ fn sure(finding: &ExportedFinding) -> String {
     };
     let doubt = match (finding.kind, finding.confidence, &finding.expected) {
         (Kind::Bleed, "suspected", None) => "; its request had no identity to compare with",
+        (Kind::DriftBlindness, "suspected", _) => "; what the task was created with was not seen",
         (Kind::Bleed, "suspected", Some(_)) => "; objects of this type can only be compared by address",
         _ => "",
     };

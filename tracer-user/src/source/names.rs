@@ -12,7 +12,7 @@ use wildmatch::WildMatch;
 use crate::{
     config::{Watch, selector::VarSelector},
     correlate::{
-        event::{Named, Role},
+        event::{Named, Names, Role},
         settings::EmptyValue,
     },
 };
@@ -53,7 +53,7 @@ pub struct NameSet {
     pub defaults: bool,
     /// Whether what these processes receive and send is read.
     pub wire: bool,
-    mints: Vec<(WildMatch, WildMatch)>,
+    functions: Vec<(Named, WildMatch, WildMatch)>,
 }
 
 impl NameSet {
@@ -98,17 +98,18 @@ impl NameSet {
                 }
             }
         }
-        let mints = watch
-            .mint
-            .iter()
-            .map(|p| (WildMatch::new(p), WildMatch::new(&format!("*.{p}"))))
+        let mints = watch.mint.iter().map(|pattern| (Named::Mint, pattern));
+        let policies = watch.policy.iter().map(|pattern| (Named::Policy, pattern));
+        let functions = mints
+            .chain(policies)
+            .map(|(named, p)| (named, WildMatch::new(p), WildMatch::new(&format!("*.{p}"))))
             .collect();
         Self {
             number,
             names,
             defaults: watch.defaults,
             wire: watch.wire.unwrap_or(false),
-            mints,
+            functions,
         }
     }
 
@@ -148,20 +149,20 @@ impl NameSet {
 
     /// Whether ids that are drawn matter: only then `os.urandom` is probed.
     pub fn names_mints(&self) -> bool {
-        !self.mints.is_empty()
+        self.functions.iter().any(|(named, ..)| *named == Named::Mint)
     }
 
     /// What a function is configured to be. Patterns are globs over `module.qualname`; the module is known by its file.
-    pub fn named(&self, file: &str, qualname: &str) -> Option<Named> {
-        if self.mints.is_empty() {
-            return None;
+    pub fn named(&self, file: &str, qualname: &str) -> Names {
+        if self.functions.is_empty() {
+            return Names::default();
         }
         let name = format!("{}.{qualname}", dotted(file));
-        let hit = self
-            .mints
+        let hits = self
+            .functions
             .iter()
-            .any(|(whole, tail)| whole.matches(&name) || tail.matches(&name));
-        hit.then_some(Named::Mint)
+            .filter(|(_, whole, tail)| whole.matches(&name) || tail.matches(&name));
+        hits.fold(Names::default(), |names, (named, ..)| names.and(*named))
     }
 }
 
@@ -232,7 +233,7 @@ mod tests {
         ] {
             assert_eq!(
                 set(&[pattern]).named(file, "TaskStore.create_task"),
-                Some(Named::Mint),
+                Names::default().and(Named::Mint),
                 "{pattern}"
             );
         }
@@ -244,10 +245,36 @@ mod tests {
         ] {
             assert_eq!(
                 set(&[pattern]).named(file, "TaskStore.create_task"),
-                None,
+                Names::default(),
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn a_function_can_mint_and_check() {
+        let watch = Watch {
+            mint: vec!["*.create*".to_owned()],
+            policy: vec!["*.create_task".to_owned(), "*Engine.check".to_owned()],
+            ..Watch::default()
+        };
+        let set = NameSet::new(0, &watch);
+        let named = |qualname| set.named("/srv/app.py", qualname);
+        let both = Names::default().and(Named::Mint).and(Named::Policy);
+        assert_eq!(named("Store.create_task"), both);
+        assert_eq!(named("PolicyEngine.check"), Names::default().and(Named::Policy));
+        assert_eq!(named("Store.delete"), Names::default());
+        assert!(
+            set.names_mints()
+                && !NameSet::new(
+                    0,
+                    &Watch {
+                        mint: Vec::new(),
+                        ..watch
+                    }
+                )
+                .names_mints()
+        );
     }
 
     #[test]

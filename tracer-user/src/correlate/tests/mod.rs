@@ -1,5 +1,7 @@
 //! The engine's tests: programs with their verdicts, the rules one by one, and properties.
 
+mod checks;
+mod drift;
 mod inventory;
 mod ledger;
 mod pools;

@@ -312,7 +312,9 @@ impl Metrics {
             | Kind::UnattributedTask
             | Kind::MisattributedTask
             | Kind::ForeignPoll
-            | Kind::OwnerRefused => return,
+            | Kind::OwnerRefused
+            | Kind::DriftBlindness
+            | Kind::EmptyCheck => return,
         };
         self.black_holes
             .with_label_values(&[service, slot, direction.name()])
