@@ -16,7 +16,7 @@ use super::{
     reporter::{Now, Out, told},
     request::{IdentityRead, RequestId},
     target::{Target, say, scene},
-    task::{Before, MintEvent},
+    task::Before,
     value::{Found, Value},
 };
 
@@ -133,21 +133,22 @@ impl Target {
                 self.look(now, *scope, stack, out);
                 self.random(me, now, here, out);
             }
-            What::TaskMinted {
+            What::Announced {
                 scope,
                 request,
-                payload,
+                entered,
+                said,
                 stack,
             } => {
                 let here = Here {
                     scope: *scope,
-                    entered: false,
+                    entered: *entered,
                     request: request.as_ref(),
                     stack,
                 };
                 self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
-                self.task_minted(me, now, here, payload, out);
+                self.announced(me, now, here, said, out);
             }
             _ => {}
         }
@@ -366,6 +367,9 @@ impl Target {
         let bound = self.slots.bound(slot, value).is_some();
         if let Some(value) = self.slots.bound(slot, value) {
             self.checks.bound(here.key(now.carrier), slot);
+            if self.slots.role(slot) == Some(Role::Identity) {
+                self.announced.bound(slot, value);
+            }
             let binder = me.item.as_ref().map(|item| item.number);
             self.returns
                 .came_back((here.key(now.carrier), slot), binder, value);
@@ -380,7 +384,7 @@ impl Target {
             }
         } else if let Some(value) = self.slots.bound(slot, value) {
             self.bound_by_request(slot, value);
-            self.outside_bind(slot, here.key(now.carrier), value);
+            self.outside_bind(slot, here.key(now.carrier), here.request, value);
         }
         if self.slots.role(slot) == Some(Role::Digest)
             && !matches!(value, Found::Unreadable | Found::Unresolved)
@@ -403,12 +407,13 @@ impl Target {
     }
 
     /// A request says whom it is for.
-    fn outside_bind(&mut self, slot: Slot, scope: ScopeKey, value: &Value) {
+    fn outside_bind(&mut self, slot: Slot, scope: ScopeKey, request: Option<&Value>, value: &Value) {
         if self.slots.role(slot) != Some(Role::Identity) {
             return;
         }
         self.requests.bound(scope, value.root);
-        self.requests.id(scope, None, Some(value));
+        let id = self.requests.id(scope, request, Some(value));
+        self.requests.says(&id, slot, value);
     }
 
     pub(super) fn unbind(
@@ -494,33 +499,25 @@ impl Target {
             .drawn(scene!(self, out), out, now, here.scope, here.stack, before);
     }
 
-    pub(super) fn task_minted(
+    /// Whom a request is for, as it has read last, or bound.
+    pub(super) fn identity_of(
         &mut self,
         me: &CarrierState,
-        now: Now,
-        here: Here<'_>,
-        payload: &Found,
-        out: &mut Out<'_>,
-    ) {
-        let before = self.last_read(me, here.key(now.carrier), here.request);
-        let site = here
-            .stack
-            .outermost(Named::Mint)
-            .map(|f| &f.site)
-            .or_else(|| here.stack.site())
-            .cloned();
-        let announced = match payload {
-            Found::Value(value) => Some(value.clone()),
-            Found::Unset | Found::Unreadable | Found::Unresolved => None,
-        };
-        let event = MintEvent {
-            now,
-            site,
-            announced,
-            evidence: Evidence::Claimed,
-            before,
-        };
-        self.mintings.judge(scene!(self, out), out, event);
+        scope: ScopeKey,
+        request: Option<&Value>,
+    ) -> Option<(Slot, Value)> {
+        let read = self.last_read(me, scope, request).read;
+        let own = read.and_then(|read| {
+            let own = match read.result {
+                ReadResult::Own => read.found,
+                _ => read.expected,
+            };
+            Some((read.slot, own?))
+        });
+        own.or_else(|| {
+            let id = self.request(me, scope, request, None)?;
+            self.requests.identity(&id)
+        })
     }
 }
 

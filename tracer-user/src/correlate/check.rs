@@ -68,6 +68,11 @@ impl Checks {
         self.lost.remove(&(scope, slot));
     }
 
+    /// Whether what a worker bound for this scope did not come back to it.
+    pub(super) fn has_lost(&self, scope: ScopeKey, slot: Slot) -> bool {
+        self.lost.contains(&(scope, slot))
+    }
+
     fn waiting_in(&self, scope: ScopeKey) -> Vec<(ScopeKey, Option<Slot>)> {
         self.waiting
             .keys_between(&(scope, None), &(scope, Some(Slot(u8::MAX))))

@@ -267,6 +267,16 @@ impl Target {
         }
     }
 
+    /// The program says that it found nothing to verify a task with.
+    pub(super) fn task_not_verified(&mut self, name: &TaskName, missed: &Missed, out: &mut Out<'_>) {
+        for key in self.drifts.tasks.get(name).cloned().unwrap_or_default() {
+            if let Some(pin) = self.drifts.pins.get_mut(&key) {
+                pin.missed.get_or_insert_with(|| missed.clone());
+                self.drift(&key, out);
+            }
+        }
+    }
+
     /// Reports a pin when it is known to have been missed.
     fn drift(&mut self, key: &Key, out: &mut Out<'_>) {
         let Some(pin) = self.drifts.pins.get_mut(key) else {

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::value::{Found, Held};
+use super::{
+    announcement::Announcement,
+    value::{Found, Held},
+};
 use crate::wire::chunk::{Context, Direction, Transport};
 
 /// A traced process, numbered by the agent; never reused within a run.
@@ -446,14 +449,16 @@ pub enum What {
         /// Where.
         stack: Arc<Stack>,
     },
-    /// The program announced that it minted a task.
-    TaskMinted {
+    /// The program announced something about a task or a check.
+    Announced {
         /// The current scope.
         scope: Scope,
         /// The value of the `request` slot.
         request: Option<super::value::Value>,
-        /// What it said: the task's id, and perhaps its owner after a `|`.
-        payload: Found,
+        /// Whether the scope was entered through `Context.run`.
+        entered: bool,
+        /// What it said.
+        said: Announcement,
         /// Where.
         stack: Arc<Stack>,
     },

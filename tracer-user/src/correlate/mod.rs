@@ -1,6 +1,8 @@
 //! The engine: events in, facts out. Pure and deterministic; time comes from the events.
 
 mod access;
+mod announced;
+pub mod announcement;
 mod black_hole;
 mod bleed;
 mod carrier;

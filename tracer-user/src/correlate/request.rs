@@ -111,6 +111,8 @@ pub(super) struct Requests {
     objects: Table<ScopeKey, u64>,
     /// Who bound it.
     owners: Table<u64, Owner>,
+    /// Whom each says that it is for.
+    identities: Table<RequestKey, (Slot, Value)>,
     /// Some owners were dropped: what looks like one request's object may be another's, too.
     owners_forgotten: bool,
     /// Number of the last identity read that may belong to any request.
@@ -127,6 +129,7 @@ impl Requests {
             born: 0,
             objects: Table::new(bound),
             owners: Table::new(bound),
+            identities: Table::new(bound),
             owners_forgotten: !complete,
             unplaced: 0,
         }
@@ -175,6 +178,19 @@ impl Requests {
         self.born += 1;
         self.births_forgotten |= self.births.insert(scope, self.born).is_some();
         self.born
+    }
+
+    /// A request says whom it is for.
+    pub(super) fn says(&mut self, id: &RequestId, slot: Slot, value: &Value) {
+        for name in self.names(id) {
+            self.identities.insert(name, (slot, value.clone()));
+        }
+    }
+
+    /// Whom a request has said that it is for.
+    pub(super) fn identity(&self, id: &RequestId) -> Option<(Slot, Value)> {
+        let mut names = self.names(id).into_iter();
+        names.find_map(|name| self.identities.get(&name).cloned())
     }
 
     /// An identity was read on behalf of a request.
@@ -268,6 +284,7 @@ impl Requests {
         self.last_reads.clear();
         self.births.clear();
         self.objects.clear();
+        self.identities.clear();
         self.owners.clear();
         self.owners_forgotten = true;
     }

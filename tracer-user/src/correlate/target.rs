@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    announced::Announced,
     black_hole::Returns,
     carrier::{CarrierState, Undecided},
     check::Checks,
@@ -57,6 +58,7 @@ pub(super) struct Target {
     pub(super) requests: Requests,
     pub(super) mintings: Mintings,
     pub(super) checks: Checks,
+    pub(super) announced: Announced,
     pub(super) drifts: Drifts,
     pub(super) undecided: BTreeSet<Carrier>,
     /// Number of its last item.
@@ -109,6 +111,7 @@ impl Target {
             requests: Requests::new(bounds.requests, from_start),
             mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
             checks: Checks::new(bounds.requests),
+            announced: Announced::new(bounds.requests),
             drifts: Drifts::new(bounds.requests),
             undecided: BTreeSet::new(),
             items: 0,
@@ -222,7 +225,7 @@ impl Target {
             | What::Bind { .. }
             | What::Unbind { .. }
             | What::Random { .. }
-            | What::TaskMinted { .. } => self.access(&mut me, now, what, out),
+            | What::Announced { .. } => self.access(&mut me, now, what, out),
             What::Wire(bytes) => {
                 if let Some(context) = &bytes.context {
                     self.enter(&mut me, now, context.scope, out);

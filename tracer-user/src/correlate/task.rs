@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    event::{Carrier, Frame, Named, Scope, Site, Stack},
+    event::{Carrier, Frame, Named, Scope, Site, Slot, Stack},
     fact::{Attribution, FactKind, ReadResult},
-    finding::{Evidence, Finding, Kind, Mint},
+    finding::{Confidence, Evidence, Finding, Kind, Mint},
     reporter::{Now, Out, Scene},
     request::{IdentityRead, RequestKey},
     table::Table,
-    value::Value,
+    value::{Sameness, Value},
 };
 
 /// Activations of minting functions that are waited for; beyond, the first one is judged early.
@@ -61,8 +61,23 @@ pub(super) struct MintEvent {
     pub(super) now: Now,
     pub(super) site: Option<Site>,
     pub(super) announced: Option<Value>,
+    /// Whose the program says that it is.
+    pub(super) owner: Option<Owner>,
     pub(super) evidence: Evidence,
     pub(super) before: Before,
+}
+
+/// Whose a task is, as the program says.
+#[derive(Debug)]
+pub(super) enum Owner {
+    Nobody,
+    Somebody {
+        value: Value,
+        /// Variables whose values this is one of: only there another one is somebody else.
+        goes_by: Vec<Slot>,
+        /// Whom the request is for, as far as that is known.
+        asks: Option<(Slot, Value)>,
+    },
 }
 
 /// Mints that are not judged yet.
@@ -353,6 +368,7 @@ impl Draw {
             now: self.now,
             site: self.site,
             announced: None,
+            owner: None,
             evidence: Evidence::Observed,
             before,
         }
@@ -361,11 +377,15 @@ impl Draw {
 
 /// Judges one mint by the read that decides.
 fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&IdentityRead>) {
-    let attribution = match read.map(|r| r.result) {
-        Some(ReadResult::Own) => Attribution::Attributed,
-        Some(ReadResult::Empty) => Attribution::Unattributed,
-        Some(ReadResult::Foreign) => Attribution::Misattributed,
-        Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => Attribution::Unknown,
+    let attribution = match &event.owner {
+        Some(Owner::Nobody) => Attribution::Unattributed,
+        Some(Owner::Somebody { value, goes_by, asks }) => claimed(value, goes_by, asks.as_ref(), read),
+        None => match read.map(|r| r.result) {
+            Some(ReadResult::Own) => Attribution::Attributed,
+            Some(ReadResult::Empty) => Attribution::Unattributed,
+            Some(ReadResult::Foreign) => Attribution::Misattributed,
+            Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => Attribution::Unknown,
+        },
     };
     out.say(FactKind::Mint(attribution));
     let kind = match attribution {
@@ -373,15 +393,50 @@ fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&I
         Attribution::Misattributed => Kind::MisattributedTask,
         Attribution::Attributed | Attribution::Unknown => return,
     };
-    let Some(read) = read else { return };
     let mint = Mint {
         site: event.site.clone(),
         announced: event.announced.clone(),
         handle: None,
     };
-    let mut finding = finding_of(scene, kind, event.now, read, mint);
+    let mut finding = match (read, &event.owner) {
+        (Some(read), _) => finding_of(scene, kind, event.now, read, mint),
+        (None, Some(_)) => Finding {
+            mint: Some(mint),
+            ..scene.finding_of_none(kind, event.now, event.now.seq)
+        },
+        (None, None) => return,
+    };
     finding.evidence = event.evidence;
+    match &event.owner {
+        None => {}
+        Some(Owner::Nobody) => finding.found = None,
+        Some(Owner::Somebody { value, asks, .. }) => {
+            finding.confidence = Confidence::Confirmed;
+            finding.expected = asks.as_ref().map(|(_, own)| own.clone());
+            finding.found = Some(value.clone());
+        }
+    }
     out.say(FactKind::Finding(Box::new(finding)));
+}
+
+/// What an owner that the program names says, compared with whom the request is for and what it has read.
+fn claimed(
+    owner: &Value,
+    goes_by: &[Slot],
+    asks: Option<&(Slot, Value)>,
+    read: Option<&IdentityRead>,
+) -> Attribution {
+    let own = asks.map(|(slot, own)| (slot, own.compare(owner)));
+    let foreign = read.filter(|read| read.result == ReadResult::Foreign);
+    let took = foreign.and_then(|read| read.found.as_ref());
+    match own {
+        Some((_, Sameness::Same)) => Attribution::Attributed,
+        _ if took.is_some_and(|found| found.same(owner)) => Attribution::Misattributed,
+        Some((slot, Sameness::Different)) if goes_by.contains(slot) => Attribution::Misattributed,
+        // It goes by another name than what the variables hold.
+        _ if read.is_some_and(|read| read.result == ReadResult::Own) => Attribution::Attributed,
+        _ => Attribution::Unknown,
+    }
 }
 
 /// The finding that a mint is, by the read that decides.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Engine, Settings,
+    announcement::Announcement,
     event::{
         Brings, Carrier, Doing, Event, Frame, ItemKey, Named, Names, Primitive, QueueKey, Role, Scope, Site,
         Slot, Stack, TargetId, What, Work,
@@ -348,6 +349,22 @@ impl World {
                 stack,
             },
         )
+    }
+
+    pub(super) fn announce(&mut self, carrier: u32, said: Announcement) {
+        let (scope, entered) = self.current(carrier);
+        let request = self.holds(carrier, REQUEST);
+        let stack = at("announces");
+        self.emit(
+            carrier,
+            What::Announced {
+                scope,
+                entered,
+                request,
+                said,
+                stack,
+            },
+        );
     }
 
     pub(super) fn random(&mut self, carrier: u32, stack: Arc<Stack>) {

@@ -65,6 +65,9 @@ pub fn sentence(finding: &ExportedFinding) -> String {
                 handed_over(finding)
             )
         }
+        Kind::ForeignPoll if finding.task.as_ref().is_some_and(|task| task.owner.is_none()) => {
+            format!("the program said that it showed a task to {found}{task}, although it is {expected}'s.")
+        }
         Kind::ForeignPoll => format!(
             "the state of {} was shown to {}, although its handle had been given to {}.",
             handle(finding),

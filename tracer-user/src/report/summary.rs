@@ -156,7 +156,9 @@ pub struct Summary {
     pub binds: BTreeMap<&'static str, u64>,
     /// Minted tasks by attribution.
     pub tasks: BTreeMap<&'static str, u64>,
-    /// Polls by outcome; none while the wire is not watched.
+    /// What the program announced, by whether it was understood.
+    pub announced: BTreeMap<&'static str, u64>,
+    /// Polls by outcome; none while the wire is not watched, and none was announced.
     pub polls: Option<BTreeMap<&'static str, u64>>,
     /// Bytes of the wire that gave no facts, by reason; none while the wire is not watched.
     pub unparsed: Option<BTreeMap<&'static str, u64>>,

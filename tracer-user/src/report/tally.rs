@@ -14,7 +14,7 @@ use super::{
 };
 use crate::correlate::{
     event::{Primitive, Slot, TargetId},
-    fact::{Attribution, Fact, FactKind, Place, ReadResult, Table},
+    fact::{Attribution, Fact, FactKind, Heard, Place, ReadResult, Table},
     finding::Kind,
     ledger::PollOutcome,
 };
@@ -44,6 +44,7 @@ pub struct Tally {
     tasks: BTreeMap<Attribution, u64>,
     /// Whether what targets receive and send is read.
     wire: bool,
+    announced: BTreeMap<Heard, u64>,
     polls: BTreeMap<PollOutcome, u64>,
     unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
@@ -254,6 +255,7 @@ impl Tally {
             }
             FactKind::Data => *self.hops.entry(Primitive::Unknown).or_default() += 1,
             FactKind::Mint(attribution) => *self.tasks.entry(*attribution).or_default() += 1,
+            FactKind::Announced(heard) => *self.announced.entry(*heard).or_default() += 1,
             FactKind::Poll(outcome) => *self.polls.entry(*outcome).or_default() += 1,
             FactKind::Unparsed(reason) => *self.unparsed.entry(*reason).or_default() += 1,
             FactKind::Gap(lost) => {
@@ -310,8 +312,8 @@ impl Tally {
             reads: counts(ReadResult::ALL, ReadResult::name, &self.reads),
             binds: counts(Place::ALL, Place::name, &self.binds),
             tasks: counts(Attribution::ALL, Attribution::name, &self.tasks),
-            polls: self
-                .wire
+            announced: counts(Heard::ALL, Heard::name, &self.announced),
+            polls: (self.wire || !self.polls.is_empty())
                 .then(|| counts(PollOutcome::ALL, PollOutcome::name, &self.polls)),
             unparsed: self
                 .wire

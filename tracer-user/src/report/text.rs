@@ -184,6 +184,9 @@ impl Text {
         row("reads", counts(&summary.reads));
         row("binds", counts(&summary.binds));
         row("tasks", counts(&summary.tasks));
+        if summary.announced.values().any(|count| *count > 0) {
+            row("announced", counts(&summary.announced));
+        }
         if let Some(polls) = &summary.polls {
             row("polls", counts(polls));
         }

@@ -18,6 +18,7 @@ use tracer_common::{
 };
 
 use super::{
+    announce::announcement,
     by_hand::HandWorkers,
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, restores_context, started},
@@ -336,10 +337,14 @@ impl Frontend {
                     stack,
                 }
             }
-            kind::MARK => What::TaskMinted {
+            kind::MARK => What::Announced {
                 scope,
+                entered,
                 request: self.optional(values, VALUE_REQUEST),
-                payload: self.found(values.get(VALUE_FOUND)?),
+                said: {
+                    let payload = self.found(values.get(VALUE_FOUND)?);
+                    announcement(record.slot, &payload, values)
+                },
                 stack: self.stack(record),
             },
             kind::SCOPE_END => What::ScopeEnd { scope },

@@ -18,8 +18,12 @@ use crate::{
 };
 
 /// Variables by which a program announces facts, and one that tells what anyio does.
-pub const RESERVED: [(&str, u8); 2] = [
+pub const RESERVED: [(&str, u8); 6] = [
     ("bleedtrace.task_minted", marker::TASK_MINTED),
+    ("bleedtrace.task_served", marker::TASK_SERVED),
+    ("bleedtrace.policy_check", marker::POLICY_CHECK),
+    ("bleedtrace.digest_pinned", marker::DIGEST_PINNED),
+    ("bleedtrace.digest_verified", marker::DIGEST_VERIFIED),
     ("current_async_library_cvar", marker::CONTEXT_HANDED),
 ];
 

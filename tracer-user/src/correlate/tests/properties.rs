@@ -7,6 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use super::simulator::{Simulator, Step, Truth};
 use crate::correlate::{
     Settings,
+    announcement::{Announcement, Said},
     event::{
         Brings, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Role, Scope, Slot, TargetId, What, Work,
     },
@@ -116,6 +117,33 @@ proptest! {
         let facts = judge(&events, Settings::default());
         prop_assert_eq!(facts, judge(&events, Settings::default()));
     }
+}
+
+fn announcement() -> impl Strategy<Value = Announcement> {
+    let party = || {
+        prop_oneof![
+            Just(Said::Nothing),
+            Just(Said::Empty),
+            Just(Said::Is(text("acme")))
+        ]
+    };
+    prop_oneof![
+        party().prop_map(|owner| Announcement::TaskMinted {
+            task: text("t"),
+            owner
+        }),
+        party().prop_map(|principal| Announcement::TaskServed {
+            task: text("t"),
+            principal
+        }),
+        party().prop_map(|principal| Announcement::PolicyCheck { principal }),
+        party().prop_map(|digest| Announcement::DigestPinned { digest }),
+        party().prop_map(|digest| Announcement::DigestVerified {
+            digest,
+            task: Some(text("t"))
+        }),
+        Just(Announcement::Malformed),
+    ]
 }
 
 fn found() -> impl Strategy<Value = Found> {
@@ -252,11 +280,14 @@ fn access() -> impl Strategy<Value = What> {
             request: Some(text("r")),
             stack
         }),
-        (scope(), found(), stack()).prop_map(|(scope, payload, stack)| What::TaskMinted {
-            scope,
-            request: None,
-            payload,
-            stack
+        (scope(), any::<bool>(), announcement(), stack()).prop_map(|(scope, entered, said, stack)| {
+            What::Announced {
+                scope,
+                entered,
+                request: None,
+                said,
+                stack,
+            }
         }),
     ]
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     correlate::{
+        announcement::{Announcement, Said},
         engine::Engine,
         event::{Bytes, Handle, TargetId, What, Work},
         fact::{Attribution, Fact, FactKind},
@@ -11,7 +12,6 @@ use crate::{
         ledger::PollOutcome,
         settings::Settings,
         testing::{DIGEST, LOOP, REQUEST, TENANT, World, at, checking, minting, none, text},
-        value::Found,
     },
     wire::{
         chunk::{Context, Direction, Transport},
@@ -322,16 +322,11 @@ fn the_wire_may_be_the_first_to_know() {
     w.request();
     w.read(LOOP, "middleware");
     w.minted(LOOP, 1, "t");
-    let scope = w.scope(LOOP);
-    w.emit(
-        LOOP,
-        What::TaskMinted {
-            scope,
-            request: None,
-            payload: Found::Value(text("t")),
-            stack: minting(6, 0),
-        },
-    );
+    let said = Announcement::TaskMinted {
+        task: text("t"),
+        owner: Said::Nothing,
+    };
+    w.announce(LOOP, said);
     assert_eq!(w.mints(), [Attribution::Unattributed]);
     assert_eq!(w.kinds(), [Kind::UnattributedTask]);
 }
