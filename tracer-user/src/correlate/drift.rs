@@ -56,6 +56,8 @@ pub(super) struct Missed {
 #[derive(Debug)]
 pub(super) struct Drifts {
     pins: Table<Key, Pin>,
+    /// By the identity objects of requests that pinned something, which their contexts share: what each of them goes by itself.
+    shared: Table<RequestKey, RequestKey>,
     /// The last verifications of requests, if they found nothing.
     missed: Table<Key, Missed>,
     /// What was pinned when a task was minted.
@@ -66,6 +68,7 @@ impl Drifts {
     pub(super) fn new(bound: usize) -> Self {
         Self {
             pins: Table::new(bound),
+            shared: Table::new(bound),
             missed: Table::new(bound),
             tasks: Table::new(bound),
         }
@@ -73,6 +76,7 @@ impl Drifts {
 
     pub(super) fn clear(&mut self) {
         self.pins.clear();
+        self.shared.clear();
         self.missed.clear();
         self.tasks.clear();
     }
@@ -109,8 +113,12 @@ impl Target {
     }
 
     fn keys(&self, id: &RequestId, level: Option<u64>, slot: Option<Slot>) -> Vec<Key> {
-        let names = self.requests.names(id);
-        names.into_iter().map(|name| (name, level, slot)).collect()
+        let object = self.requests.own_object(id);
+        let shared = object.and_then(|object| self.drifts.shared.get(object));
+        let names = [&id.exact]
+            .into_iter()
+            .chain(shared.filter(|name| **name != id.exact));
+        names.map(|name| (name.clone(), level, slot)).collect()
     }
 
     /// What an item pinned, if it did.
@@ -136,6 +144,10 @@ impl Target {
         let (Some(key), Some(hop)) = (self.keys_of(item, slot).into_iter().next(), &item.hop) else {
             return;
         };
+        let object = hop.request.as_ref().and_then(|id| self.requests.own_object(id));
+        if let Some(object) = object {
+            self.drifts.shared.insert(object.clone(), key.0.clone());
+        }
         let pin = Pin {
             bind,
             item: item.number,

@@ -220,7 +220,7 @@ impl Requests {
     }
 
     /// The object that says who a request is for, if no other request has the same.
-    fn own_object<'a>(&self, id: &'a RequestId) -> Option<&'a RequestKey> {
+    pub(super) fn own_object<'a>(&self, id: &'a RequestId) -> Option<&'a RequestKey> {
         id.object.as_ref().filter(|key| {
             let RequestKey::Object(object, born) = key else {
                 return false;
@@ -230,8 +230,8 @@ impl Requests {
         })
     }
 
-    /// All that a request goes by and no other one, the first of which is known in the most of its contexts.
-    pub(super) fn names(&self, id: &RequestId) -> Vec<RequestKey> {
+    /// All that a request goes by and no other one.
+    fn names(&self, id: &RequestId) -> Vec<RequestKey> {
         let object = match id.exact {
             RequestKey::Scope(..) => self.own_object(id),
             _ => None,

@@ -45,6 +45,7 @@ pub struct Tally {
     /// Whether what targets receive and send is read.
     wire: bool,
     announced: BTreeMap<Heard, u64>,
+    out_of_sight: BTreeSet<String>,
     polls: BTreeMap<PollOutcome, u64>,
     unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
@@ -115,6 +116,11 @@ impl Tally {
         if let Some(target) = self.targets.get_mut(&id) {
             target.found = Some(found);
         }
+    }
+
+    /// Patterns of functions under which nothing was seen to happen so far.
+    pub fn out_of_sight(&mut self, patterns: BTreeSet<String>) {
+        self.out_of_sight = patterns;
     }
 
     /// A target ended.
@@ -312,6 +318,7 @@ impl Tally {
             reads: counts(ReadResult::ALL, ReadResult::name, &self.reads),
             binds: counts(Place::ALL, Place::name, &self.binds),
             tasks: counts(Attribution::ALL, Attribution::name, &self.tasks),
+            out_of_sight: self.out_of_sight.iter().map(|pattern| clean(pattern)).collect(),
             announced: counts(Heard::ALL, Heard::name, &self.announced),
             polls: (self.wire || !self.polls.is_empty())
                 .then(|| counts(PollOutcome::ALL, PollOutcome::name, &self.polls)),

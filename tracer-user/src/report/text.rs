@@ -184,6 +184,10 @@ impl Text {
         row("reads", counts(&summary.reads));
         row("binds", counts(&summary.binds));
         row("tasks", counts(&summary.tasks));
+        if !summary.out_of_sight.is_empty() {
+            let why = "not called, or no watched variable is read and no id is drawn under them: nothing is known of what they do";
+            row("unseen", format!("{}: {why}", summary.out_of_sight.join(", ")));
+        }
         if summary.announced.values().any(|count| *count > 0) {
             row("announced", counts(&summary.announced));
         }

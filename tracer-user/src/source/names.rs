@@ -1,6 +1,9 @@
 //! What is watched: names as the kernel side compares them, and functions as the engine knows them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tracer_common::{
     MAX_NAME, MAX_STEPS,
@@ -12,7 +15,7 @@ use wildmatch::WildMatch;
 use crate::{
     config::{Watch, selector::VarSelector},
     correlate::{
-        event::{Named, Names, Role},
+        event::{Named, Names, Role, Site},
         settings::EmptyValue,
     },
 };
@@ -57,7 +60,36 @@ pub struct NameSet {
     pub defaults: bool,
     /// Whether what these processes receive and send is read.
     pub wire: bool,
-    functions: Vec<(Named, WildMatch, WildMatch)>,
+    functions: Vec<Functions>,
+    /// Whether some process is watched by it.
+    used: AtomicBool,
+}
+
+/// Functions that are configured by a pattern.
+#[derive(Debug)]
+struct Functions {
+    named: Named,
+    pattern: String,
+    whole: WildMatch,
+    tail: WildMatch,
+    /// Whether something was seen to happen under one of them.
+    seen: AtomicBool,
+}
+
+impl Functions {
+    fn new(named: Named, pattern: &str) -> Self {
+        Self {
+            named,
+            pattern: pattern.to_owned(),
+            whole: WildMatch::new(pattern),
+            tail: WildMatch::new(&format!("*.{pattern}")),
+            seen: AtomicBool::new(false),
+        }
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        self.whole.matches(name) || self.tail.matches(name)
+    }
 }
 
 impl NameSet {
@@ -106,7 +138,7 @@ impl NameSet {
         let policies = watch.policy.iter().map(|pattern| (Named::Policy, pattern));
         let functions = mints
             .chain(policies)
-            .map(|(named, p)| (named, WildMatch::new(p), WildMatch::new(&format!("*.{p}"))))
+            .map(|(named, pattern)| Functions::new(named, pattern))
             .collect();
         Self {
             number,
@@ -114,6 +146,7 @@ impl NameSet {
             defaults: watch.defaults,
             wire: watch.wire.unwrap_or(false),
             functions,
+            used: AtomicBool::new(false),
         }
     }
 
@@ -153,7 +186,9 @@ impl NameSet {
 
     /// Whether ids that are drawn matter: only then `os.urandom` is probed.
     pub fn names_mints(&self) -> bool {
-        self.functions.iter().any(|(named, ..)| *named == Named::Mint)
+        self.functions
+            .iter()
+            .any(|functions| functions.named == Named::Mint)
     }
 
     /// What a function is configured to be. Patterns are globs over `module.qualname`; the module is known by its file.
@@ -162,11 +197,39 @@ impl NameSet {
             return Names::default();
         }
         let name = format!("{}.{qualname}", dotted(file));
-        let hits = self
+        let hits = self.functions.iter().filter(|functions| functions.matches(&name));
+        hits.fold(Names::default(), |names, functions| names.and(functions.named))
+    }
+
+    /// A process is watched by it.
+    pub fn is_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Something was seen to happen under a function that is configured so.
+    pub fn saw(&self, named: Named, function: &Site) {
+        let unseen =
+            |functions: &&Functions| functions.named == named && !functions.seen.load(Ordering::Relaxed);
+        let mut unseen = self.functions.iter().filter(unseen).peekable();
+        if unseen.peek().is_none() {
+            return;
+        }
+        let name = format!("{}.{}", dotted(&function.file), function.function);
+        for functions in unseen.filter(|functions| functions.matches(&name)) {
+            functions.seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Patterns of functions under which nothing was seen to happen, though there was a process to see it in.
+    pub fn out_of_sight(&self) -> impl Iterator<Item = &str> {
+        let used = self.used.load(Ordering::Relaxed);
+        let unseen = self
             .functions
             .iter()
-            .filter(|(_, whole, tail)| whole.matches(&name) || tail.matches(&name));
-        hits.fold(Names::default(), |names, (named, ..)| names.and(*named))
+            .filter(|functions| !functions.seen.load(Ordering::Relaxed));
+        unseen
+            .filter(move |_| used)
+            .map(|functions| functions.pattern.as_str())
     }
 }
 
@@ -279,6 +342,23 @@ mod tests {
                 )
                 .names_mints()
         );
+    }
+
+    #[test]
+    fn patterns_under_which_nothing_happens_are_out_of_sight() {
+        let set = set(&["*.create*", "*.open"]);
+        assert_eq!(set.out_of_sight().count(), 0, "there is no process");
+        set.is_used();
+        assert_eq!(set.out_of_sight().collect::<Vec<_>>(), ["*.create*", "*.open"]);
+        let site = Site {
+            function: Arc::from("Store.create_task"),
+            file: Arc::from("/srv/app.py"),
+            line: 1,
+        };
+        set.saw(Named::Policy, &site);
+        assert_eq!(set.out_of_sight().count(), 2, "it is no policy");
+        set.saw(Named::Mint, &site);
+        assert_eq!(set.out_of_sight().collect::<Vec<_>>(), ["*.open"]);
     }
 
     #[test]

@@ -199,6 +199,28 @@ fn a_request_is_followed_into_what_it_created() {
 }
 
 #[test]
+fn requests_of_one_tenant_are_told_apart() {
+    // They share the object that says who they are for, which shows with the second one only.
+    let mut w = pool();
+    let scopes: Vec<_> = (0..3).map(|_| w.copy_context(LOOP)).collect();
+    for scope in &scopes {
+        w.enter(LOOP, *scope);
+        w.bind(LOOP, TENANT, object(64), "middleware");
+        w.read(LOOP, "handler");
+        pins_in_worker(&mut w);
+        w.leave(LOOP);
+    }
+    for (scope, offset) in scopes.iter().zip(1..) {
+        w.enter(LOOP, *scope);
+        verifies(&mut w, LOOP);
+        w.random(LOOP, minting(8 * offset, 2));
+        w.leave(LOOP);
+    }
+    let drifts: Vec<_> = (0..3).map(|_| drift().confirmed()).collect();
+    expect_drift(&w, &drifts);
+}
+
+#[test]
 fn requests_that_one_thread_accepts_are_told_apart() {
     // Each is worked on in a thread of its own, and hands over from there.
     for same in [true, false] {
