@@ -206,17 +206,20 @@ impl Target {
             && minted
                 .as_ref()
                 .is_some_and(|minted| self.compare(&minted.owner, &asks) == Sameness::Different);
-        out.say(FactKind::Poll(if foreign {
-            PollOutcome::ForeignServed
-        } else {
-            PollOutcome::Served
-        }));
+        // What the wire shows is told by the wire.
+        if !self.seen_on_wire {
+            out.say(FactKind::Poll(if foreign {
+                PollOutcome::ForeignServed
+            } else {
+                PollOutcome::Served
+            }));
+        }
         let Some(minted) = minted else { return };
         if let Some(id) = self.request(me, here.key(now.carrier), here.request, None) {
             let name = TaskName::Said(name_of(task));
             self.task_was_shown(me, &id, (&name, minted.time), out);
         }
-        if !foreign {
+        if !foreign || self.seen_on_wire {
             return;
         }
         let value = |party: Party| party.said.or_else(|| party.known.map(|(_, value)| value));

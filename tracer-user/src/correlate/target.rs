@@ -59,6 +59,8 @@ pub(super) struct Target {
     pub(super) mintings: Mintings,
     pub(super) checks: Checks,
     pub(super) announced: Announced,
+    /// What is announced now is seen on the wire, too.
+    pub(super) seen_on_wire: bool,
     pub(super) drifts: Drifts,
     pub(super) undecided: BTreeSet<Carrier>,
     /// Number of its last item.
@@ -112,6 +114,7 @@ impl Target {
             mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
             checks: Checks::new(bounds.requests),
             announced: Announced::new(bounds.requests),
+            seen_on_wire: false,
             drifts: Drifts::new(bounds.requests),
             undecided: BTreeSet::new(),
             items: 0,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    announcement::Announcement,
     carrier::CarrierState,
     drift::TaskName,
     event::{Bytes, Event, Handle, Role, TargetId, What},
@@ -16,19 +17,21 @@ use super::{
     slots::held,
     target::{Target, scene},
     task::{Before, finding_of},
-    value::{Found, Value},
+    value::{Content, Found, Value},
 };
 use crate::wire::{
     Wire,
     chunk::{Chunk, Context, StreamKey},
     fact::{Bounded, Fact, Outcome, Response, Side},
     rules::Rules,
+    secret::{Hasher, Tag},
 };
 
 /// Reads what targets receive and send.
 pub(super) struct Witness {
     wire: Wire,
     ledger: TaskLedger,
+    hasher: Hasher,
     services: BTreeMap<Arc<str>, Realm>,
     realms: BTreeMap<TargetId, Realm>,
     said: Vec<Fact>,
@@ -37,6 +40,7 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
+            hasher: rules.hasher.clone(),
             wire: Wire::new(rules),
             ledger: TaskLedger::default(),
             services: BTreeMap::new(),
@@ -57,6 +61,22 @@ impl Witness {
         self.wire.exit(target, &mut self.said);
         self.said.clear();
         self.realms.remove(&target);
+    }
+
+    /// Whether the program announces that it shows a task whose handle it has given over the wire: then the wire shows that, too.
+    pub(super) fn sees(&self, event: &Event) -> bool {
+        let (What::Announced { said, .. }, Some(realm)) = (&event.what, self.realms.get(&event.target))
+        else {
+            return false;
+        };
+        let Announcement::TaskServed { task, .. } = said else {
+            return false;
+        };
+        let Content::Str(name) = &task.content else {
+            return false;
+        };
+        let handle = self.hasher.hash(Tag::Task, &[name.shown.as_bytes()]);
+        self.ledger.knows(*realm, handle)
     }
 
     /// Reads an event of the wire.

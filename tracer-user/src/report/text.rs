@@ -323,10 +323,11 @@ fn place(site: Option<&Site>) -> String {
 
 /// What a finding is about.
 fn subject(finding: &ExportedFinding) -> &str {
-    if finding.slot.is_empty() {
-        "a task"
-    } else {
-        &finding.slot
+    match finding.kind {
+        _ if !finding.slot.is_empty() => &finding.slot,
+        Kind::EmptyCheck => "a policy",
+        Kind::DriftBlindness => "a digest",
+        _ => "a task",
     }
 }
 

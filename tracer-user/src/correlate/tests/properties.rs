@@ -14,7 +14,7 @@ use crate::correlate::{
     fact::{FactKind, Table},
     finding::Finding,
     settings::Bounds,
-    testing::{LOOP, at, findings, judge, minting, none, object, said, text},
+    testing::{LOOP, at, checking, findings, judge, minting, none, object, said, text},
     value::{Found, Held},
 };
 
@@ -173,6 +173,7 @@ fn stack() -> impl Strategy<Value = Arc<crate::correlate::event::Stack>> {
         Just(Arc::default()),
         Just(at("f")),
         (0_u64..3, 0_u64..4).prop_map(|(activation, offset)| minting(activation, offset)),
+        Just(checking()),
     ]
 }
 

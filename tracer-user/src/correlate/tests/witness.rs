@@ -502,3 +502,29 @@ fn a_digest_pinned_in_a_worker_is_missing_when_the_task_is_polled() {
     assert_eq!(polled_with(Some(false), true), []);
     assert_eq!(polled_with(None, true), []);
 }
+
+#[test]
+fn a_poll_that_is_announced_and_seen_on_the_wire_is_one() {
+    let mut w = World::new();
+    w.called(1, "a");
+    w.request();
+    w.minted(LOOP, 1, "task-1");
+    w.leave(LOOP);
+    for task in ["task-1", "task-2"] {
+        w.asked(2, "a", "tasks/get", &format!(r#"{{"taskId":"{task}"}}"#));
+        w.request();
+        let said = Announcement::TaskServed {
+            task: text(task),
+            principal: Said::Nothing,
+        };
+        w.announce(LOOP, said);
+        if task == "task-1" {
+            let state =
+                format!(r#""result":{{"resultType":"complete","taskId":"{task}","status":"working"}}"#);
+            w.answered(LOOP, 2, &state);
+        }
+        w.leave(LOOP);
+    }
+    // The second one is of a store that the wire does not show.
+    assert_eq!(w.polls(), [PollOutcome::Served, PollOutcome::Served]);
+}

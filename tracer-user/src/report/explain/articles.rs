@@ -245,7 +245,7 @@ async def handle(request):
     remedy: "Deny, and log, when there is nobody. Then see to it that the identity gets there: hand work over with its context, or \
              pass the principal as an argument.",
     not_reported: "A check at start-up, in a health check, in a scheduler, or anywhere else where it is not known that there is a request: \
-                   watch the variable that holds the request's id (--request), and it is known. A read more than 8 frames below the policy.",
+                   watch the variable that holds the request's id (--request), and it is known. A read more than 8 frames below the policy, or in a task or worker that the policy starts.",
 };
 
 impl Article {
