@@ -77,9 +77,11 @@ impl FileConfig {
     }
 }
 
-const WATCH: [&str; 7] = ["identity", "request", "digest", "empty", "mint", "policy", "wire"];
-const SERVICE: [&str; 9] = [
-    "match", "name", "identity", "request", "digest", "empty", "mint", "policy", "wire",
+const WATCH: [&str; 8] = [
+    "identity", "request", "digest", "empty", "mint", "policy", "wire", "tasks",
+];
+const SERVICE: [&str; 10] = [
+    "match", "name", "identity", "request", "digest", "empty", "mint", "policy", "wire", "tasks",
 ];
 const NOT_YET: [&str; 1] = ["tier"];
 
@@ -118,6 +120,7 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
         mint: keys.texts("mint")?,
         policy: keys.texts("policy")?,
         wire: keys.boolean("wire")?,
+        tasks: keys.boolean("tasks")?,
         defaults: false,
     })
 }

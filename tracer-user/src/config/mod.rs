@@ -50,6 +50,8 @@ pub struct Watch {
     pub policy: Vec<String>,
     /// Read what the process receives and sends.
     pub wire: Option<bool>,
+    /// Follow their asyncio tasks, if that is said; else where the wire is read.
+    pub tasks: Option<bool>,
     /// Nothing was configured: the well-known names are watched.
     pub defaults: bool,
 }
@@ -102,6 +104,7 @@ impl Watch {
             self.policy.clone_from(&over.policy);
         }
         self.wire = over.wire.or(self.wire);
+        self.tasks = over.tasks.or(self.tasks);
         self
     }
 
@@ -113,6 +116,7 @@ impl Watch {
                 mint: self.mint,
                 policy: self.policy,
                 wire: self.wire,
+                tasks: self.tasks,
                 ..Self::well_known()
             };
         }
@@ -260,6 +264,7 @@ impl Config {
                     base.policy
                 },
                 wire: base.wire.or(file.watch.wire),
+                tasks: base.tasks.or(file.watch.tasks),
                 ..base
             };
             services.push(ServiceRule {

@@ -14,7 +14,7 @@ use super::{
     hop::{HopValue, ScopeKey},
     item::{Item, Verdict, judge},
     reporter::{Now, Out},
-    request::{IdentityRead, RequestKey},
+    request::{IdentityRead, RequestId, RequestKey},
     table::Table,
     target::{Target, say, scene},
     value::Found,
@@ -29,6 +29,8 @@ pub(super) struct Checks {
     lost: Table<(ScopeKey, Slot), Finding>,
     /// The last check in a scope of which it is not known that it is inside a request.
     waiting: Table<(ScopeKey, Option<Slot>), Waiting>,
+    /// Where the last of these is of a request that tasks work for.
+    of_task: Table<RequestKey, ScopeKey>,
 }
 
 #[derive(Debug)]
@@ -45,12 +47,14 @@ impl Checks {
             reported: Table::new(bound),
             lost: Table::new(bound),
             waiting: Table::new(bound),
+            of_task: Table::new(bound),
         }
     }
 
     pub(super) fn clear(&mut self) {
         self.lost.clear();
         self.waiting.clear();
+        self.of_task.clear();
     }
 
     pub(super) fn end_scope(&mut self, scope: ScopeKey) {
@@ -138,11 +142,16 @@ impl Target {
             tell_lost(&mut finding, lost);
         }
         let inside = inside || lost.is_some() || self.names_request(me, here);
-        let request = match &me.item {
+        let id = match &me.item {
             Some(_) => None,
-            None => self.request(me, scope, here.request, None).map(|id| id.exact),
+            None => self.request(me, scope, here.request, None),
         };
+        let task = id.as_ref().and_then(|id| id.task()).cloned();
+        let request = id.map(|id| id.exact);
         if !inside {
+            if let Some(task) = task {
+                self.checks.of_task.insert(task, scope);
+            }
             let item = me.item.as_ref().map(|item| item.number);
             let waiting = Waiting {
                 request,
@@ -208,10 +217,20 @@ impl Target {
         }
     }
 
-    /// A response was written in this scope: what was checked there since its request came was checked for that one.
-    pub(super) fn answered(&mut self, me: &mut CarrierState, scope: ScopeKey, since: u64, out: &mut Out<'_>) {
+    /// A response was written in this scope, or for a request that the same task works for: what was checked there since its request
+    /// came was checked for that one.
+    pub(super) fn answered(
+        &mut self,
+        me: &mut CarrierState,
+        (scope, id): (ScopeKey, &RequestId),
+        since: u64,
+        out: &mut Out<'_>,
+    ) {
         let item = me.item.as_ref().map(|item| item.number);
-        for key in self.checks.waiting_in(scope) {
+        let other = id.task().and_then(|task| self.checks.of_task.get(task)).copied();
+        let scopes = [scope].into_iter().chain(other.filter(|other| *other != scope));
+        let keys: Vec<_> = scopes.flat_map(|scope| self.checks.waiting_in(scope)).collect();
+        for key in keys {
             let is_its = |w: &Waiting| w.finding.time >= since && w.item == item;
             if !self.checks.waiting.get(&key).is_some_and(is_its) {
                 continue;

@@ -56,7 +56,7 @@ pub(super) struct Missed {
 #[derive(Debug)]
 pub(super) struct Drifts {
     pins: Table<Key, Pin>,
-    /// By the identity objects of requests that pinned something, which their contexts share: what each of them goes by itself.
+    /// By what contexts of a request that pinned something share (its identity object, whom its tasks work for): what it goes by itself.
     shared: Table<RequestKey, RequestKey>,
     /// The last verifications of requests, if they found nothing.
     missed: Table<Key, Missed>,
@@ -113,8 +113,8 @@ impl Target {
     }
 
     fn keys(&self, id: &RequestId, level: Option<u64>, slot: Option<Slot>) -> Vec<Key> {
-        let object = self.requests.own_object(id);
-        let shared = object.and_then(|object| self.drifts.shared.get(object));
+        let mut also = self.requests.own_object(id).into_iter().chain(id.task());
+        let shared = also.find_map(|name| self.drifts.shared.get(name));
         let names = [&id.exact]
             .into_iter()
             .chain(shared.filter(|name| **name != id.exact));
@@ -144,9 +144,10 @@ impl Target {
         let (Some(key), Some(hop)) = (self.keys_of(item, slot).into_iter().next(), &item.hop) else {
             return;
         };
-        let object = hop.request.as_ref().and_then(|id| self.requests.own_object(id));
-        if let Some(object) = object {
-            self.drifts.shared.insert(object.clone(), key.0.clone());
+        if let Some(id) = &hop.request {
+            for name in self.requests.own_object(id).into_iter().chain(id.task()) {
+                self.drifts.shared.insert(name.clone(), key.0.clone());
+            }
         }
         let pin = Pin {
             bind,

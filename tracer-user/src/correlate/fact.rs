@@ -87,6 +87,8 @@ pub enum Table {
     OpenRequests,
     /// Tasks.
     Tasks,
+    /// Scopes of asyncio tasks.
+    Scopes,
 }
 
 names!(ReadResult { Own => "own", Foreign => "foreign", Empty => "empty", Unreadable => "unreadable", Unjudged => "unjudged" });
@@ -100,7 +102,8 @@ names!(Attribution {
 });
 names!(Heard { Understood => "understood", Malformed => "malformed" });
 names!(Table { Submits => "submits", Carriers => "carriers", Returns => "returns", Requests => "requests",
-    Streams => "streams", OpenRequests => "open_requests", Tasks => "tasks" });
+    Streams => "streams", OpenRequests => "open_requests", Tasks => "tasks",
+    Scopes => "scopes" });
 
 /// One fact about one target.
 #[derive(Clone, Debug, PartialEq)]

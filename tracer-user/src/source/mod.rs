@@ -2,6 +2,7 @@
 
 mod announce;
 mod by_hand;
+mod conveys;
 pub mod frontend;
 pub mod names;
 mod primitive;

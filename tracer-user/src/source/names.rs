@@ -60,6 +60,8 @@ pub struct NameSet {
     pub defaults: bool,
     /// Whether what these processes receive and send is read.
     pub wire: bool,
+    /// Their asyncio tasks are followed.
+    pub tasks: bool,
     functions: Vec<Functions>,
     /// Whether some process is watched by it.
     used: AtomicBool,
@@ -145,6 +147,7 @@ impl NameSet {
             names,
             defaults: watch.defaults,
             wire: watch.wire.unwrap_or(false),
+            tasks: watch.tasks.or(watch.wire).unwrap_or(false),
             functions,
             used: AtomicBool::new(false),
         }

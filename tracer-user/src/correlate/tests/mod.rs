@@ -5,6 +5,7 @@ mod checks;
 mod drift;
 mod inventory;
 mod ledger;
+mod lineage;
 mod pools;
 mod programs;
 mod properties;
