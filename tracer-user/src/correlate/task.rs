@@ -398,25 +398,45 @@ fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&I
         announced: event.announced.clone(),
         handle: None,
     };
-    let mut finding = match (read, &event.owner) {
-        (Some(read), _) => finding_of(scene, kind, event.now, read, mint),
-        (None, Some(_)) => Finding {
-            mint: Some(mint),
-            ..scene.finding_of_none(kind, event.now, event.now.seq)
-        },
+    let foreign = read.filter(|read| read.result == ReadResult::Foreign);
+    let mut finding = match (&event.owner, read) {
+        (None, Some(read)) => finding_of(scene, kind, event.now, read, mint),
         (None, None) => return,
+        (Some(owner), _) => said_by_program(scene, kind, event.now, owner, foreign, mint),
     };
     finding.evidence = event.evidence;
-    match &event.owner {
-        None => {}
-        Some(Owner::Nobody) => finding.found = None,
-        Some(Owner::Somebody { value, asks, .. }) => {
-            finding.confidence = Confidence::Confirmed;
-            finding.expected = asks.as_ref().map(|(_, own)| own.clone());
-            finding.found = Some(value.clone());
-        }
-    }
     out.say(FactKind::Finding(Box::new(finding)));
+}
+
+/// The finding that an owner is whom the program names.
+fn said_by_program(
+    scene: Scene<'_>,
+    kind: Kind,
+    now: Now,
+    owner: &Owner,
+    foreign: Option<&IdentityRead>,
+    mint: Mint,
+) -> Finding {
+    let none = scene.finding_of_none(kind, now, now.seq);
+    let mut finding = match owner {
+        Owner::Nobody => none,
+        Owner::Somebody { value, asks, .. } => {
+            let took = foreign.filter(|read| read.found.as_ref().is_some_and(|found| found.same(value)));
+            let found = match (took, asks) {
+                (Some(read), _) => finding_of(scene, kind, now, read, mint.clone()),
+                (None, Some((slot, _))) => scene.finding(kind, now, *slot, now.seq),
+                (None, None) => none,
+            };
+            Finding {
+                confidence: Confidence::Confirmed,
+                expected: asks.as_ref().map(|(_, own)| own.clone()),
+                found: Some(value.clone()),
+                ..found
+            }
+        }
+    };
+    finding.mint = Some(mint);
+    finding
 }
 
 /// What an owner that the program names says, compared with whom the request is for and what it has read.

@@ -53,6 +53,12 @@ pub fn sentence(finding: &ExportedFinding) -> String {
             binder(finding),
             handed_over(finding)
         ),
+        Kind::UnattributedTask if finding.read.is_none() => {
+            format!("a task was created{task} for nobody: the program itself says that it has no owner.")
+        }
+        Kind::MisattributedTask if finding.read.is_none() => format!(
+            "a task was created{task} for somebody else: the program says that it is {found}'s, but its request is {expected}'s."
+        ),
         Kind::UnattributedTask => format!(
             "a task was created{task} for nobody: the last read of {slot} in its request{read} had found nothing{}.",
             handed_over(finding)
@@ -169,6 +175,9 @@ pub fn fix(finding: &ExportedFinding) -> String {
             "return the value from the work and bind {slot} in the request that awaits it{hop}: what a worker binds \
              never comes back."
         ),
+        (Kind::UnattributedTask | Kind::MisattributedTask, _) if finding.read.is_none() => {
+            "refuse to create a task without an owner, and take the owner from the request that creates it.".to_owned()
+        }
         (Kind::UnattributedTask, _) => format!(
             "refuse to create a task without an owner, and take {slot} from the request itself; where it is set or \
              read in a worker, hand the work over with its context{hop}: {along}."

@@ -6,7 +6,7 @@ use crate::{
     correlate::{
         event::{Primitive, Slot, TargetId},
         fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult},
-        finding::{Confidence, Kind, Source, Spawn},
+        finding::{Confidence, Evidence, Kind, Source, Spawn},
         value::{Content, Prefix},
     },
     report::{explain, samples, tally::Tally, text::Text},
@@ -265,6 +265,39 @@ fn a_check_for_nobody() {
                 hand the work over with its context at Proxy.handle (/srv/proxy.py:40):
                 asyncio.to_thread(f) or executor.submit(contextvars.copy_context().run, f).
     "#);
+}
+
+#[test]
+fn what_a_program_announces_is_told_as_such() {
+    let said = |kind, slot: bool| {
+        let mut finding = samples::finding(kind);
+        (finding.evidence, finding.read, finding.hop) = (Evidence::Claimed, None, None);
+        if !slot {
+            (finding.slot, finding.slot_name) = (None, "".into());
+        }
+        if kind == Kind::ForeignPoll {
+            finding.mint = samples::finding(Kind::UnattributedTask).mint;
+            (finding.expected, finding.found) = (Some(samples::text("acme")), Some(samples::text("globex")));
+            finding.poll = None;
+        }
+        let exported = samples::export(&finding, true);
+        assert_eq!(exported.evidence, "claimed");
+        exported.explain
+    };
+    assert_eq!(
+        said(Kind::UnattributedTask, false),
+        "a task was created at TaskStore.create (/srv/proxy.py:51) for nobody: the program itself says that it has no owner."
+    );
+    assert_eq!(
+        said(Kind::MisattributedTask, true),
+        "a task was created at TaskStore.create (/srv/proxy.py:51) for somebody else: the program says that it is \"acme\"'s, but \
+         its request is \"globex\"'s."
+    );
+    assert_eq!(
+        said(Kind::ForeignPoll, false),
+        "the program said that it showed a task to \"globex\" at TaskStore.create (/srv/proxy.py:51), although it is \"acme\"'s."
+    );
+    assert!(said(Kind::EmptyCheck, false).contains("it asked for a principal inside a request"));
 }
 
 #[test]
