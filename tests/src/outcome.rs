@@ -49,6 +49,16 @@ fn facts(kind: &str) -> &'static [&'static str] {
         "black_hole_return" => &["confidence", "expected", "primitive", "hop", "bind", "read"],
         "unattributed_task" => &["task"],
         "misattributed_task" => &["found", "task"],
+        "drift_blindness" => &["confidence", "expected", "primitive", "hop", "bind", "read"],
+        "empty_check" => &[
+            "confidence",
+            "expected",
+            "primitive",
+            "hop",
+            "bind",
+            "read",
+            "policy",
+        ],
         "foreign_poll" | "owner_refused" => &["confidence"],
         other => panic!("unknown kind {other}"),
     }
@@ -62,6 +72,7 @@ fn fact(finding: &Finding, name: &str) -> Value {
         "primitive" => of("hop", "primitive"),
         "hop" | "bind" | "read" => of(name, "site").map(|site| place(&site)),
         "task" => of("task", "site").and_then(|site| site.get("function").cloned()),
+        "policy" => of("policy", "function"),
         _ => finding.get(name).cloned(),
     };
     value.unwrap_or(Value::Null)

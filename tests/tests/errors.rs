@@ -183,6 +183,13 @@ fn doctor_says_whether_a_process_will_do() {
             "{found}"
         );
         assert_eq!(row(&rows, "_queue module").0, "ok");
+        let (outcome, found) = row(&rows, "functions (--mint, --policy)");
+        let qualified = setup.minor() >= 11;
+        assert_eq!(
+            (outcome == "ok", found.contains("by qualified name")),
+            (qualified, qualified),
+            "{found}"
+        );
         for probe in ["context_get", "queue_put", "queue_got", "thread_start"] {
             let (_, found) = row(&rows, probe);
             assert!(

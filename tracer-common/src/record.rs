@@ -27,7 +27,8 @@ pub mod kind {
     pub const THREAD_START: u16 = 8;
     /// `os.urandom`: value 2 as for [`READ`], the others unset.
     pub const RANDOM: u16 = 9;
-    /// A reserved variable (`bleedtrace.*`) was set: `slot` is its [`super::marker`], value 0 the payload.
+    /// A reserved variable (`bleedtrace.*`) was set: `slot` is its [`super::marker`], value 0 the payload, value 2 as for [`READ`]; of a
+    /// `str` that is longer the others, from [`super::VALUE_REST`] on, are what follows, each with as many bytes as there is room for.
     pub const MARK: u16 = 10;
     /// A context object whose address appeared in an earlier record is being freed: `scope`.
     pub const SCOPE_END: u16 = 11;
@@ -106,6 +107,14 @@ pub mod marker {
     pub const TASK_MINTED: u8 = 16;
     /// sniffio's variable: anyio sets it to `None` in each context that it copies for a worker thread.
     pub const CONTEXT_HANDED: u8 = 17;
+    /// `bleedtrace.task_served`.
+    pub const TASK_SERVED: u8 = 18;
+    /// `bleedtrace.policy_check`.
+    pub const POLICY_CHECK: u8 = 19;
+    /// `bleedtrace.digest_pinned`.
+    pub const DIGEST_PINNED: u8 = 20;
+    /// `bleedtrace.digest_verified`.
+    pub const DIGEST_VERIFIED: u8 = 21;
 }
 
 /// [`Record::slot`] when the record is about no slot.
@@ -371,6 +380,8 @@ pub const VALUE_CALL_DEFAULT: usize = 1;
 pub const VALUE_REQUEST: usize = 2;
 /// Values that travel at most with a READ, BIND or UNBIND.
 pub const SLOT_EVENT_VALUES: usize = 3;
+/// Index of the first value of a MARK that holds more of its payload.
+pub const VALUE_REST: usize = SLOT_EVENT_VALUES;
 
 const _: () = {
     assert!(size_of::<RawFrame>() == 16);

@@ -4,8 +4,12 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
+    MAX_SLOTS,
     config::ScopeKey,
-    record::{NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind, marker},
+    record::{
+        NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, VALUE_REST, flag, kind,
+        marker,
+    },
     stats::{Probe, Stage},
 };
 
@@ -102,10 +106,26 @@ pub fn context_set(ctx: ProbeContext) -> u32 {
         }
     } else {
         scratch.record.head.object = var;
+        let announces = kind == kind::MARK && state.is_some();
         want(&hit, scratch, state.map(|_| Wanted::object(new)));
+        if announces {
+            want_all_of(scratch, new);
+        }
     }
     emit::tell(&ctx, &hit);
     0
+}
+
+/// Wants as much of a payload as a record can hold.
+#[inline(always)]
+fn want_all_of(scratch: &mut Scratch, payload: u64) {
+    if scratch.record.head.values as usize <= VALUE_REQUEST {
+        scratch.ask.values[VALUE_REQUEST] = Wanted::UNSET;
+    }
+    for number in VALUE_REST..MAX_SLOTS {
+        scratch.ask.values[number] = Wanted::rest(payload);
+    }
+    scratch.record.head.values = MAX_SLOTS as u8;
 }
 
 /// A context was copied for a worker, and has just been entered for the first time, by whoever copied it.

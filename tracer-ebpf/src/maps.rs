@@ -146,6 +146,14 @@ impl Wanted {
             number: address,
         }
     }
+
+    #[inline(always)]
+    pub const fn rest(address: u64) -> Self {
+        Self {
+            source: Source::Rest,
+            number: address,
+        }
+    }
 }
 
 /// Where a value comes from.
@@ -160,6 +168,8 @@ pub enum Source {
     Held = 2,
     /// An object that the record's slot holds, or is about to.
     Object = 3,
+    /// More of a `str` that did not fit into the first value, by where among the others this one stands.
+    Rest = 4,
 }
 
 /// Programs that others go on with: what all do alike is verified once.

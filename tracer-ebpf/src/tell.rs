@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_SLOTS,
-    record::{FullRecord, RawValue, VALUE_FOUND, found},
+    record::{FullRecord, RawValue, VALUE_FOUND, VALUE_REST, found},
 };
 
 use crate::{
@@ -99,6 +99,11 @@ extern "C" fn fill_next(number: u32, filling: &mut Filling<'_>) -> Next {
         }
         Source::Unreadable => {
             value::unreadable(into);
+            return Next::More;
+        }
+        Source::Rest => {
+            let values = (number as u64).wrapping_sub(VALUE_REST as u64) + 1;
+            value::rest(hit, argument, values, into);
             return Next::More;
         }
         Source::Object => ask.object = argument,

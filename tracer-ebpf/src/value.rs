@@ -93,6 +93,34 @@ fn fill(hit: &Hit, object: u64, value: &mut RawValue) -> Result<(), Unreadable> 
     Ok(())
 }
 
+/// What is left of the `str` at `object` when so many values are full of it.
+#[inline(always)]
+pub fn rest(hit: &Hit, object: u64, values: u64, value: &mut RawValue) {
+    unset(value);
+    if read::pointer(hit.member(object, 8)) != Ok(hit.address(hit.image.str_type)) {
+        return;
+    }
+    let Ok(str) = Str::of(hit, object) else { return };
+    let before = values * MAX_TEXT as u64;
+    let len = str.len.min(MAX_REST);
+    let bytes = (len * (str.width & 7)).wrapping_sub(before);
+    if !str.compact || bytes > MAX_REST {
+        return;
+    }
+    let bytes = if bytes > MAX_TEXT as u64 {
+        MAX_TEXT as u32
+    } else {
+        bytes as u32
+    };
+    if read::user_into(value.text.as_mut_ptr(), bytes, str.data + before).is_ok() {
+        value.state = found::OBJECT;
+        value.text_len = bytes as u8;
+    }
+}
+
+/// More than all values of a record hold, so that lengths can be computed with.
+const MAX_REST: u64 = 0xffff;
+
 /// Bytes of content that travel, by `len` and by the width of a character or digit, which `text_len` holds so far.
 ///
 /// Both are read back from memory: so the verifier knows nothing about them any more, and checks what follows once

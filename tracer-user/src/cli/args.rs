@@ -194,6 +194,9 @@ pub struct WatchArgs {
     /// Glob over `module.qualname` of functions that mint task handles.
     #[arg(long, value_name = "PATTERN")]
     pub mint: Vec<String>,
+    /// Glob over `module.qualname` of functions that decide what somebody may do: finding nobody there is reported.
+    #[arg(long, value_name = "PATTERN")]
+    pub policy: Vec<String>,
     /// Show values instead of keyed hashes.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_REVEAL")]
     pub reveal: Option<bool>,
@@ -220,6 +223,7 @@ impl WatchArgs {
                 digest: self.digest.clone(),
                 empties: self.empty.clone(),
                 mint: self.mint.clone(),
+                policy: self.policy.clone(),
                 wire,
                 tasks,
                 defaults: false,

@@ -208,6 +208,7 @@ impl Observer for Report {
             self.metrics.probe_seconds(*probe, total.seconds);
         }
         self.metrics.targets(&self.tally.states());
+        self.tally.out_of_sight(follower.out_of_sight());
     }
 }
 

@@ -54,8 +54,8 @@ pub enum ConfigError {
     #[error("`{0}` names no variable")]
     BadVariable(String),
     /// A pattern that no function can match.
-    #[error("an empty pattern names no function that mints")]
-    EmptyPattern,
+    #[error("an empty pattern names no function that {0}")]
+    EmptyPattern(&'static str),
     /// A header without a name.
     #[error("an empty name is no header of HTTP")]
     EmptyHeader,
@@ -95,7 +95,7 @@ impl ConfigError {
             Self::WrongType { key, wanted, .. } => format!("give `{key}` {wanted}"),
             Self::BadVariable(_) => "write NAME, or module:NAME where two variables share a name".into(),
             Self::EmptyHeader => "give the name of a header, like X-Tenant-Key".into(),
-            Self::EmptyPattern => "give a glob like TaskStore.create*".into(),
+            Self::EmptyPattern(_) => "give a glob like TaskStore.create*".into(),
             Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),
             Self::TooManyVariables { .. } => {
                 format!("keep the {MAX_SLOTS} that decide whose a request is; watch others in a second run")

@@ -77,11 +77,13 @@ impl FileConfig {
     }
 }
 
-const WATCH: [&str; 7] = ["identity", "request", "digest", "empty", "mint", "wire", "tasks"];
-const SERVICE: [&str; 9] = [
-    "match", "name", "identity", "request", "digest", "empty", "mint", "wire", "tasks",
+const WATCH: [&str; 8] = [
+    "identity", "request", "digest", "empty", "mint", "policy", "wire", "tasks",
 ];
-const NOT_YET: [&str; 2] = ["policy", "tier"];
+const SERVICE: [&str; 10] = [
+    "match", "name", "identity", "request", "digest", "empty", "mint", "policy", "wire", "tasks",
+];
+const NOT_YET: [&str; 1] = ["tier"];
 
 fn service(number: usize, table: Table) -> Result<ServiceRule, ConfigError> {
     let mut keys = Keys::new("[[service]]", table, &SERVICE, &NOT_YET)?;
@@ -116,6 +118,7 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
         digest: variables("digest")?,
         empties: empties(keys)?,
         mint: keys.texts("mint")?,
+        policy: keys.texts("policy")?,
         wire: keys.boolean("wire")?,
         tasks: keys.boolean("tasks")?,
         defaults: false,

@@ -46,6 +46,8 @@ pub struct Watch {
     pub empties: Vec<Empty>,
     /// Globs over the qualified names of functions that mint task handles.
     pub mint: Vec<String>,
+    /// Globs over the qualified names of functions that decide what somebody may do.
+    pub policy: Vec<String>,
     /// Read what the process receives and sends.
     pub wire: Option<bool>,
     /// Follow their asyncio tasks, if that is said; else where the wire is read.
@@ -98,6 +100,9 @@ impl Watch {
         if !over.mint.is_empty() {
             self.mint.clone_from(&over.mint);
         }
+        if !over.policy.is_empty() {
+            self.policy.clone_from(&over.policy);
+        }
         self.wire = over.wire.or(self.wire);
         self.tasks = over.tasks.or(self.tasks);
         self
@@ -109,13 +114,16 @@ impl Watch {
             self = Self {
                 empties: self.empties,
                 mint: self.mint,
+                policy: self.policy,
                 wire: self.wire,
                 tasks: self.tasks,
                 ..Self::well_known()
             };
         }
-        if self.mint.iter().any(|pattern| pattern.trim().is_empty()) {
-            return Err(ConfigError::EmptyPattern);
+        for (patterns, purpose) in [(&self.mint, "mints"), (&self.policy, "checks a policy")] {
+            if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
+                return Err(ConfigError::EmptyPattern(purpose));
+            }
         }
         let all: Vec<_> = self.variables().collect();
         for (at, (role, variable)) in all.iter().enumerate() {
@@ -249,6 +257,11 @@ impl Config {
                     file.watch.mint.clone()
                 } else {
                     base.mint
+                },
+                policy: if base.policy.is_empty() {
+                    file.watch.policy.clone()
+                } else {
+                    base.policy
                 },
                 wire: base.wire.or(file.watch.wire),
                 tasks: base.tasks.or(file.watch.tasks),

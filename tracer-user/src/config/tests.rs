@@ -31,6 +31,7 @@ fn a_whole_file_is_understood() {
         digest = ["current_tool_pin"]
         empty = { server_id = ["default_server_id"] }
         mint = ["*TaskStore.create_task"]
+        policy = ["*.PolicyEngine.check"]
         wire = true
         [[service]]
         match = { exe = "*/gunicorn" }
@@ -58,6 +59,7 @@ fn a_whole_file_is_understood() {
     );
     assert_eq!(watch.empties, ["server_id=default_server_id".parse().unwrap()]);
     assert_eq!(watch.mint, ["*TaskStore.create_task"]);
+    assert_eq!(watch.policy, ["*.PolicyEngine.check"]);
     assert_eq!((watch.wire, config.watch.wire), (Some(true), None));
     assert_eq!(config.credentials, ["X-Tenant-Key"]);
 
@@ -98,7 +100,7 @@ fn a_key_of_a_later_version_is_refused() {
     for (text, key) in [
         ("[agent]\nlisten = \"127.0.0.1:9464\"", "agent"),
         ("[[allow]]\nkind = \"squat\"", "allow"),
-        ("[[service]]\nmatch = {}\npolicy = []", "policy"),
+        ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
         ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
     ] {
         let (error, _) = refused(text);
@@ -170,6 +172,7 @@ fn without_variables_the_well_known_names_are_watched() {
 
     let only_mint = Watch {
         mint: vec!["*.create".into()],
+        policy: vec!["*.check".into()],
         ..Watch::default()
     };
     let overrides = Overrides {
@@ -179,6 +182,7 @@ fn without_variables_the_well_known_names_are_watched() {
     let config = Config::resolve(FileConfig::default(), &overrides).unwrap();
     assert!(config.watch.defaults);
     assert_eq!(config.watch.mint, ["*.create"]);
+    assert_eq!(config.watch.policy, ["*.check"]);
 }
 
 #[test]
@@ -189,6 +193,8 @@ fn an_empty_pattern_is_refused_wherever_it_stands() {
         refused("[[service]]\nmatch = { exe = \"*\" }\nmint = [\" \"]").0,
         expected
     );
+    let expected = "an empty pattern names no function that checks a policy";
+    assert_eq!(refused("[watch]\npolicy = [\"\"]").0, expected);
 }
 
 #[test]

@@ -6,17 +6,18 @@ use super::{
     black_hole,
     bleed::{self, ForeignRead},
     carrier::{BindRecord, CarrierState},
+    drift::Missed,
     event::{Carrier, Named, Role, Scope, Slot, Stack, What},
     fact::{FactKind, HopWhat, Place, ReadResult},
-    finding::{Confidence, Evidence, Kind, Read},
+    finding::{Confidence, Evidence, Kind, Mint, Read},
     hop::ScopeKey,
     inventory,
     item::{Verdict, Where, judge},
     lineage::{Binding, Whose},
     reporter::{Now, Out, told},
     request::{IdentityRead, RequestId},
-    target::{Target, say, say_findings, scene},
-    task::{Before, MintEvent},
+    target::{Target, say, scene},
+    task::Before,
     value::{Found, Value},
 };
 
@@ -31,7 +32,7 @@ pub(super) struct Here<'a> {
 }
 
 impl Here<'_> {
-    const fn key(&self, carrier: Carrier) -> ScopeKey {
+    pub(super) const fn key(&self, carrier: Carrier) -> ScopeKey {
         ScopeKey::new(self.scope, carrier)
     }
 }
@@ -133,21 +134,22 @@ impl Target {
                 self.look(now, *scope, stack, out);
                 self.random(me, now, here, out);
             }
-            What::TaskMinted {
+            What::Announced {
                 scope,
                 request,
-                payload,
+                entered,
+                said,
                 stack,
             } => {
                 let here = Here {
                     scope: *scope,
-                    entered: false,
+                    entered: *entered,
                     request: request.as_ref(),
                     stack,
                 };
                 self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
-                self.task_minted(me, now, here, payload, out);
+                self.announced(me, now, here, said, out);
             }
             _ => {}
         }
@@ -177,7 +179,7 @@ impl Target {
             let findings = self
                 .returns
                 .missed(scene, now, (key, asked.slot), reader, asked.found, &read);
-            say_findings(out, findings);
+            self.say_lost(out, findings);
         }
         let mut judged = IdentityRead {
             result: ReadResult::Unjudged,
@@ -197,9 +199,18 @@ impl Target {
         self.judge_read(me, now, asked, here, &mut judged, out);
         out.say(FactKind::Read(asked.slot, judged.result));
         inventory::tell(me, out, HopWhat::Read(asked.slot, judged.result));
+        if self.slots.role(asked.slot) == Some(Role::Digest) {
+            self.digest_read(me, now, asked.slot, (here, &judged), out);
+        }
         if self.slots.role(asked.slot) == Some(Role::Identity) {
+            if judged.result == ReadResult::Empty {
+                self.empty_read(me, now, here, &judged, out);
+            }
             let identity = asked.value().filter(|_| !asked.nothing);
             let request = self.request(me, key, here.request, identity.as_ref());
+            if let (Some(id), Some(mint)) = (&request, minted_under(here.stack)) {
+                self.task_was_minted(me, id, (now, &mint, None), out);
+            }
             let minting = (here.scope, request.as_ref().map(RequestId::shared));
             self.mintings.read(scene!(self, out), out, now, minting, &judged);
             match (request, &mut me.undecided) {
@@ -209,6 +220,31 @@ impl Target {
                 }
                 (None, _) => self.requests.read_unplaced(now.seq),
             }
+        }
+    }
+
+    /// A digest was read: to be verified, or to see whether it is there.
+    fn digest_read(
+        &mut self,
+        me: &CarrierState,
+        now: Now,
+        slot: Slot,
+        (here, judged): (Here<'_>, &IdentityRead),
+        out: &mut Out<'_>,
+    ) {
+        let id = self.request(me, here.key(now.carrier), here.request, None);
+        match judged.result {
+            ReadResult::Own => self.verified(me, Some(slot), id),
+            ReadResult::Empty => {
+                let missed = Missed {
+                    now,
+                    found: judged.found.clone(),
+                    read: judged.read.clone(),
+                    evidence: Evidence::Observed,
+                };
+                self.not_verified(me, (Some(slot), id), missed, out);
+            }
+            ReadResult::Foreign | ReadResult::Unreadable | ReadResult::Unjudged => {}
         }
     }
 
@@ -369,6 +405,10 @@ impl Target {
         };
         let bound = self.slots.bound(slot, value).is_some();
         if let Some(value) = self.slots.bound(slot, value) {
+            self.checks.bound(here.key(now.carrier), slot);
+            if self.slots.role(slot) == Some(Role::Identity) {
+                self.announced.bound(slot, value);
+            }
             let binder = me.item.as_ref().map(|item| item.number);
             self.returns
                 .came_back((here.key(now.carrier), slot), binder, value);
@@ -383,13 +423,24 @@ impl Target {
             }
         } else if let Some(value) = self.slots.bound(slot, value) {
             self.bound_by_request(slot, value);
-            self.outside_bind(slot, here.key(now.carrier), value);
+            self.outside_bind(slot, here.key(now.carrier), here.request, value);
             if let Some(lineage) = &mut self.lineage {
                 let binding = Binding::new(value.clone(), here.stack.site().cloned(), now);
                 lineage.bound(here.key(now.carrier), slot, binding);
             }
         } else if let Some(lineage) = &mut self.lineage {
             lineage.unbound(here.key(now.carrier), slot, value, now.seq);
+        }
+        if self.slots.role(slot) == Some(Role::Digest)
+            && !matches!(value, Found::Unreadable | Found::Unresolved)
+        {
+            let id = self.request(me, here.key(now.carrier), here.request, None);
+            if bound {
+                self.pinned(me, (Some(slot), id), record.clone(), Evidence::Observed);
+            } else {
+                self.unpinned(me, Some(slot));
+                self.verified(me, Some(slot), id);
+            }
         }
         let in_base = place.map_or(!here.entered, |place| place == Where::Base);
         if in_base
@@ -401,12 +452,13 @@ impl Target {
     }
 
     /// A request says whom it is for.
-    fn outside_bind(&mut self, slot: Slot, scope: ScopeKey, value: &Value) {
+    fn outside_bind(&mut self, slot: Slot, scope: ScopeKey, request: Option<&Value>, value: &Value) {
         if self.slots.role(slot) != Some(Role::Identity) {
             return;
         }
         self.requests.bound(scope, value.root);
-        self.requests.id(scope, None, Some(value));
+        let id = self.requests.id(scope, request, Some(value));
+        self.requests.says(&id, slot, value);
     }
 
     pub(super) fn unbind(
@@ -418,6 +470,9 @@ impl Target {
         restored: &Found,
     ) {
         let place = me.item.as_mut().map(|item| item.place(scope, entered));
+        if self.slots.role(slot) == Some(Role::Digest) && self.slots.bound(slot, restored).is_none() {
+            self.unpinned(me, Some(slot));
+        }
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             self.returns.unbound(item, slot, place, scope, restored);
             item.forgot |= matches!(restored, Found::Unreadable | Found::Unresolved);
@@ -430,7 +485,7 @@ impl Target {
     }
 
     /// The request that something belongs to (rule 9); none if that cannot be known.
-    fn request(
+    pub(super) fn request(
         &mut self,
         me: &CarrierState,
         scope: ScopeKey,
@@ -488,36 +543,42 @@ impl Target {
 
     pub(super) fn random(&mut self, me: &CarrierState, now: Now, here: Here<'_>, out: &mut Out<'_>) {
         let before = self.last_read(me, here.key(now.carrier), here.request);
+        let id = self.request(me, here.key(now.carrier), here.request, None);
+        if let (Some(id), Some(mint)) = (id, minted_under(here.stack)) {
+            self.task_was_minted(me, &id, (now, &mint, None), out);
+        }
         self.mintings
             .drawn(scene!(self, out), out, now, here.scope, here.stack, before);
     }
 
-    pub(super) fn task_minted(
+    /// Whom a request is for, as it has read last, or bound.
+    pub(super) fn identity_of(
         &mut self,
         me: &CarrierState,
-        now: Now,
-        here: Here<'_>,
-        payload: &Found,
-        out: &mut Out<'_>,
-    ) {
-        let before = self.last_read(me, here.key(now.carrier), here.request);
-        let site = here
-            .stack
-            .outermost(Named::Mint)
-            .map(|f| &f.site)
-            .or_else(|| here.stack.site())
-            .cloned();
-        let announced = match payload {
-            Found::Value(value) => Some(value.clone()),
-            Found::Unset | Found::Unreadable | Found::Unresolved => None,
-        };
-        let event = MintEvent {
-            now,
-            site,
-            announced,
-            evidence: Evidence::Claimed,
-            before,
-        };
-        self.mintings.judge(scene!(self, out), out, event);
+        scope: ScopeKey,
+        request: Option<&Value>,
+    ) -> Option<(Slot, Value)> {
+        let read = self.last_read(me, scope, request).read;
+        let own = read.and_then(|read| {
+            let own = match read.result {
+                ReadResult::Own => read.found,
+                _ => read.expected,
+            };
+            Some((read.slot, own?))
+        });
+        own.or_else(|| {
+            let id = self.request(me, scope, request, None)?;
+            self.requests.identity(&id)
+        })
     }
+}
+
+/// The mint that somebody is at, as far as the stack shows.
+fn minted_under(stack: &Stack) -> Option<Mint> {
+    let frame = stack.outermost(Named::Mint)?;
+    Some(Mint {
+        site: Some(frame.site.clone()),
+        announced: None,
+        handle: None,
+    })
 }

@@ -178,7 +178,7 @@ impl Returns {
         }
     }
 
-    /// A read found nothing in this scope, by a carrier that runs the item `reader`.
+    /// A read found nothing in this scope, by a carrier that runs the item `reader`. What is confirmed by that comes with its scope.
     pub(super) fn missed(
         &mut self,
         scene: Scene<'_>,
@@ -187,7 +187,7 @@ impl Returns {
         reader: Option<u64>,
         found: &Found,
         read: &Read,
-    ) -> Vec<Finding> {
+    ) -> Vec<(ScopeKey, Finding)> {
         let mut findings = Vec::new();
         for key in self
             .pending
@@ -211,8 +211,8 @@ impl Returns {
         findings
     }
 
-    fn confirm(&mut self, scene: Scene<'_>, key: Key) -> Option<Finding> {
-        let (_, slot, item) = key;
+    fn confirm(&mut self, scene: Scene<'_>, key: Key) -> Option<(ScopeKey, Finding)> {
+        let (scope, slot, item) = key;
         let pending = self.pending.remove(&key)?;
         let missed = pending.missed?;
         let (_, bind) = pending.open.last()?;
@@ -228,7 +228,7 @@ impl Returns {
         finding.bind = Some(bind.told(missed.now.time));
         finding.hop = Some(pending.hop);
         finding.read = Some(missed.read);
-        Some(finding)
+        Some((scope, finding))
     }
 
     fn keys_of(&self, scene: Scene<'_>, item: &Item) -> Vec<Key> {
@@ -238,7 +238,7 @@ impl Returns {
     }
 
     /// The item ended: what was missed and not reset is confirmed, what is read later counts at once.
-    pub(super) fn ended(&mut self, scene: Scene<'_>, item: &Item) -> Vec<Finding> {
+    pub(super) fn ended(&mut self, scene: Scene<'_>, item: &Item) -> Vec<(ScopeKey, Finding)> {
         let mut findings = Vec::new();
         for key in self.keys_of(scene, item) {
             let Some(pending) = self.pending.get_mut(&key) else {
@@ -253,9 +253,9 @@ impl Returns {
     }
 
     /// The target ended with the item open (rule 13).
-    pub(super) fn cut_short(&mut self, scene: Scene<'_>, item: &Item) -> Vec<Finding> {
+    pub(super) fn cut_short(&mut self, scene: Scene<'_>, item: &Item) -> Vec<(ScopeKey, Finding)> {
         let mut findings = self.ended(scene, item);
-        for finding in &mut findings {
+        for (_, finding) in &mut findings {
             finding.window_complete = false;
         }
         findings

@@ -67,6 +67,7 @@ impl Engine {
                     .targets
                     .entry(event.target)
                     .or_insert_with(|| Target::new(&self.settings, event.carrier, false));
+                target.seen_on_wire = self.witness.as_ref().is_some_and(|witness| witness.sees(event));
                 target.apply(event, &mut out);
                 if let Some(witness) = &mut self.witness {
                     witness.look(event, target, &mut out);

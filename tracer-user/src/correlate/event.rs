@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::value::{Found, Held};
+use super::{
+    announcement::Announcement,
+    value::{Found, Held},
+};
 use crate::wire::chunk::{Context, Direction, Transport};
 
 /// A traced process, numbered by the agent; never reused within a run.
@@ -141,6 +144,35 @@ pub struct Site {
 pub enum Named {
     /// It mints task handles.
     Mint,
+    /// It decides what somebody may do.
+    Policy,
+}
+
+/// All that a function is configured to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    mint: bool,
+    policy: bool,
+}
+
+impl Names {
+    /// The same, and this.
+    #[must_use]
+    pub const fn and(mut self, named: Named) -> Self {
+        match named {
+            Named::Mint => self.mint = true,
+            Named::Policy => self.policy = true,
+        }
+        self
+    }
+
+    /// Whether it is configured as that.
+    pub const fn is(self, named: Named) -> bool {
+        match named {
+            Named::Mint => self.mint,
+            Named::Policy => self.policy,
+        }
+    }
 }
 
 /// One frame of a stack.
@@ -149,7 +181,7 @@ pub struct Frame {
     /// Where it stands.
     pub site: Site,
     /// What its function is configured to be.
-    pub named: Option<Named>,
+    pub named: Names,
     /// Address of the activation: tells two activations of one function apart while both are alive.
     pub activation: u64,
     /// Offset of the instruction in the function's bytecode.
@@ -177,7 +209,7 @@ impl Stack {
 
     /// The outermost frame whose function is configured as `named`.
     pub fn outermost(&self, named: Named) -> Option<&Frame> {
-        self.frames.iter().rev().find(|f| f.named == Some(named))
+        self.frames.iter().rev().find(|f| f.named.is(named))
     }
 }
 
@@ -438,14 +470,16 @@ pub enum What {
         /// Where.
         stack: Arc<Stack>,
     },
-    /// The program announced that it minted a task.
-    TaskMinted {
+    /// The program announced something about a task or a check.
+    Announced {
         /// The current scope.
         scope: Scope,
         /// The value of the `request` slot.
         request: Option<super::value::Value>,
-        /// What it said: the task's id, and perhaps its owner after a `|`.
-        payload: Found,
+        /// Whether the scope was entered through `Context.run`.
+        entered: bool,
+        /// What it said.
+        said: Announcement,
         /// Where.
         stack: Arc<Stack>,
     },

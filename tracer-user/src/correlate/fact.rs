@@ -62,6 +62,15 @@ pub enum Attribution {
     Unknown,
 }
 
+/// What became of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Heard {
+    /// It was understood.
+    Understood,
+    /// It was not.
+    Malformed,
+}
+
 /// Tables of bounded size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
@@ -92,6 +101,7 @@ names!(Attribution {
     Misattributed => "misattributed",
     Unknown => "unknown",
 });
+names!(Heard { Understood => "understood", Malformed => "malformed" });
 names!(Table { Submits => "submits", Carriers => "carriers", Returns => "returns", Requests => "requests",
     Streams => "streams", OpenRequests => "open_requests", Tasks => "tasks",
     Scopes => "scopes" });
@@ -130,6 +140,8 @@ pub enum FactKind {
     BleedAge(u64),
     /// A task was minted.
     Mint(Attribution),
+    /// The program announced something.
+    Announced(Heard),
     /// A task was polled.
     Poll(PollOutcome),
     /// Bytes of the wire gave no facts.

@@ -29,6 +29,10 @@ pub enum Kind {
     ForeignPoll,
     /// The principal that got a task's handle was told that there is no such task.
     OwnerRefused,
+    /// A digest that a worker pinned was missing where it is verified.
+    DriftBlindness,
+    /// A policy was evaluated for nobody, inside a request.
+    EmptyCheck,
 }
 
 /// How much it matters.
@@ -99,6 +103,8 @@ names!(Kind {
     MisattributedTask => "misattributed_task",
     ForeignPoll => "foreign_poll",
     OwnerRefused => "owner_refused",
+    DriftBlindness => "drift_blindness",
+    EmptyCheck => "empty_check",
 });
 names!(Severity { Warning => "warning", Critical => "critical" });
 names!(Confidence { Confirmed => "confirmed", Suspected => "suspected" });
@@ -115,12 +121,16 @@ impl Kind {
     /// How much it matters.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Bleed | Self::UnattributedTask | Self::MisattributedTask | Self::ForeignPoll => {
-                Severity::Critical
-            }
-            Self::Squat | Self::BlackHoleRead | Self::BlackHoleReturn | Self::OwnerRefused => {
-                Severity::Warning
-            }
+            Self::Bleed
+            | Self::UnattributedTask
+            | Self::MisattributedTask
+            | Self::ForeignPoll
+            | Self::EmptyCheck => Severity::Critical,
+            Self::Squat
+            | Self::BlackHoleRead
+            | Self::BlackHoleReturn
+            | Self::OwnerRefused
+            | Self::DriftBlindness => Severity::Warning,
         }
     }
 }
@@ -236,6 +246,8 @@ pub struct Finding {
     pub read: Option<Read>,
     /// The mint.
     pub mint: Option<Mint>,
+    /// The policy check: its function.
+    pub policy: Option<Site>,
     /// The poll.
     pub poll: Option<Box<Poll>>,
     /// No event was lost between the first evidence and the last, nor in the second before.

@@ -73,7 +73,8 @@ impl Target {
     /// The item is over: its binds can no longer be reset, and what it submitted has nobody to come back to.
     pub(super) fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
         let findings = self.returns.ended(scene!(self, out), item);
-        say_findings(out, findings);
+        self.say_lost(out, findings);
+        self.pins_kept(item, out);
         self.cover(item, out);
         self.leave_base(carrier, item);
     }

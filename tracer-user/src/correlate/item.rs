@@ -47,7 +47,7 @@ pub(super) struct Item {
     pub(super) answered: BTreeSet<Slot>,
     /// Slots of which something could not be judged.
     pub(super) unanswered: BTreeSet<Slot>,
-    reported: BTreeSet<(Kind, Slot)>,
+    reported: BTreeSet<(Kind, Option<Slot>)>,
 }
 
 /// Where in its item an event happened.
@@ -163,7 +163,12 @@ impl Item {
 
     /// Whether a finding of this kind about this slot is the item's first.
     pub(super) fn first(&mut self, kind: Kind, slot: Slot) -> bool {
-        self.reported.insert((kind, slot))
+        self.reported.insert((kind, Some(slot)))
+    }
+
+    /// Whether a check for nobody, by what is read or by what the program says, is the item's first.
+    pub(super) fn first_check(&mut self, slot: Option<Slot>) -> bool {
+        self.reported.insert((Kind::EmptyCheck, slot))
     }
 }
 

@@ -155,6 +155,11 @@ impl TaskLedger {
         self.tasks.len()
     }
 
+    /// Whether a task is remembered.
+    pub fn knows(&self, realm: Realm, task: Fingerprint) -> bool {
+        self.tasks.contains(&(realm, task))
+    }
+
     /// Whether no task is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

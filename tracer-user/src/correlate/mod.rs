@@ -1,11 +1,15 @@
 //! The engine: events in, facts out. Pure and deterministic; time comes from the events.
 
 mod access;
+mod announced;
+pub mod announcement;
 mod black_hole;
 mod bleed;
 mod carrier;
+mod check;
 mod contexts;
 mod coverage;
+mod drift;
 pub mod engine;
 pub mod event;
 pub mod fact;

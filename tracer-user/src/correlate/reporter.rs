@@ -93,6 +93,7 @@ impl Scene<'_> {
             bind: None,
             read: None,
             mint: None,
+            policy: None,
             poll: None,
             window_complete: self
                 .last_gap

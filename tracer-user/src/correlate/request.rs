@@ -91,6 +91,11 @@ impl RequestId {
         self
     }
 
+    /// The request that its task works for.
+    pub(super) fn task(&self) -> Option<&RequestKey> {
+        self.tasks.first()
+    }
+
     /// What a request goes by in all contexts that were copied from its own.
     pub(super) fn shared(&self) -> RequestKey {
         match (&self.exact, self.tasks.first().or(self.object.as_ref())) {
@@ -123,6 +128,8 @@ pub(super) struct Requests {
     objects: Table<ScopeKey, u64>,
     /// Who bound it.
     owners: Table<u64, Owner>,
+    /// Whom each says that it is for.
+    identities: Table<RequestKey, (Slot, Value)>,
     /// Some owners were dropped: what looks like one request's object may be another's, too.
     owners_forgotten: bool,
     /// Number of the last identity read that may belong to any request.
@@ -139,6 +146,7 @@ impl Requests {
             born: 0,
             objects: Table::new(bound),
             owners: Table::new(bound),
+            identities: Table::new(bound),
             owners_forgotten: !complete,
             unplaced: 0,
         }
@@ -194,6 +202,19 @@ impl Requests {
         self.born
     }
 
+    /// A request says whom it is for.
+    pub(super) fn says(&mut self, id: &RequestId, slot: Slot, value: &Value) {
+        for name in self.names(id) {
+            self.identities.insert(name, (slot, value.clone()));
+        }
+    }
+
+    /// Whom a request has said that it is for.
+    pub(super) fn identity(&self, id: &RequestId) -> Option<(Slot, Value)> {
+        let mut names = self.names(id).into_iter();
+        names.find_map(|name| self.identities.get(&name).cloned())
+    }
+
     /// An identity was read on behalf of a request.
     pub(super) fn read(&mut self, id: &RequestId, read: &IdentityRead) {
         if self.births_forgotten
@@ -216,17 +237,30 @@ impl Requests {
         if !matches!(id.exact, RequestKey::Scope(..)) {
             return exact;
         }
-        let own = id.object.as_ref().filter(|key| {
+        let copied = self.own_object(id).and_then(|key| self.last_reads.get(key));
+        let of_task = id.task().and_then(|key| self.last_reads.get(key));
+        let all = exact.into_iter().chain(copied).chain(of_task);
+        all.max_by_key(|read| read.seq)
+    }
+
+    /// The object that says who a request is for, if no other request has the same.
+    pub(super) fn own_object<'a>(&self, id: &'a RequestId) -> Option<&'a RequestKey> {
+        id.object.as_ref().filter(|key| {
             let RequestKey::Object(object, born) = key else {
                 return false;
             };
             let owner = self.owners.get(object);
             !self.owners_forgotten && owner.is_some_and(|owner| !owner.shared && owner.born == *born)
-        });
-        let copied = own.and_then(|key| self.last_reads.get(key));
-        let of_task = id.tasks.first().and_then(|key| self.last_reads.get(key));
-        let all = exact.into_iter().chain(copied).chain(of_task);
-        all.max_by_key(|read| read.seq)
+        })
+    }
+
+    /// All that a request goes by and no other one.
+    fn names(&self, id: &RequestId) -> Vec<RequestKey> {
+        let object = match id.exact {
+            RequestKey::Scope(..) => self.own_object(id),
+            _ => None,
+        };
+        object.into_iter().chain([&id.exact]).cloned().collect()
     }
 
     /// An identity was read on behalf of a request that is not known.
@@ -274,6 +308,7 @@ impl Requests {
         self.last_reads.clear();
         self.births.clear();
         self.objects.clear();
+        self.identities.clear();
         self.owners.clear();
         self.owners_forgotten = true;
     }

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    announced::Announced,
     black_hole::Returns,
     carrier::{CarrierState, Undecided},
+    check::Checks,
+    drift::Drifts,
     event::{Carrier, Event, ItemKey, Scope, Slot, What},
     fact::{FactKind, Table as Which},
     finding::Finding,
@@ -55,6 +58,11 @@ pub(super) struct Target {
     pub(super) returns: Returns,
     pub(super) requests: Requests,
     pub(super) mintings: Mintings,
+    pub(super) checks: Checks,
+    pub(super) announced: Announced,
+    /// What is announced now is seen on the wire, too.
+    pub(super) seen_on_wire: bool,
+    pub(super) drifts: Drifts,
     /// Whom asyncio tasks work for, where they are followed.
     pub(super) lineage: Option<Lineage>,
     pub(super) undecided: BTreeSet<Carrier>,
@@ -107,6 +115,10 @@ impl Target {
             returns: Returns::new(bounds.returns),
             requests: Requests::new(bounds.requests, from_start),
             mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
+            checks: Checks::new(bounds.requests),
+            announced: Announced::new(bounds.requests),
+            seen_on_wire: false,
+            drifts: Drifts::new(bounds.requests),
             lineage: settings.tasks.then(|| Lineage::new(bounds.requests)),
             undecided: BTreeSet::new(),
             items: 0,
@@ -161,6 +173,7 @@ impl Target {
                 self.end_context(*scope, out);
                 let key = ScopeKey::new(*scope, now.carrier);
                 self.returns.end_scope(key);
+                self.checks.end_scope(key);
                 self.requests.end_scope(key);
                 if let Some(lineage) = &mut self.lineage {
                     lineage.ended(key, now.time);
@@ -225,7 +238,7 @@ impl Target {
             | What::Bind { .. }
             | What::Unbind { .. }
             | What::Random { .. }
-            | What::TaskMinted { .. } => self.access(&mut me, now, what, out),
+            | What::Announced { .. } => self.access(&mut me, now, what, out),
             What::Wire(bytes) => {
                 if let Some(context) = &bytes.context {
                     self.enter(&mut me, now, context.scope, out);
@@ -326,6 +339,8 @@ impl Target {
             lineage.clear();
         }
         self.returns.clear();
+        self.checks.clear();
+        self.drifts.clear();
         // A take, the end of its item and a submit at the same address may all be among the lost.
         self.submits.clear();
         self.batches.clear();
@@ -368,7 +383,8 @@ impl Target {
             decide(&mut me, &mut self.requests, out);
             if let Some(item) = &me.item {
                 let findings = self.returns.cut_short(scene!(self, out), item);
-                say_findings(out, findings);
+                self.say_lost(out, findings);
+                self.pins_kept(item, out);
                 self.cover(item, out);
             }
             self.squat_gauge(&mut me, false, out);

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    event::{Carrier, Frame, Named, Scope, Site, Stack},
+    event::{Carrier, Frame, Named, Scope, Site, Slot, Stack},
     fact::{Attribution, FactKind, ReadResult},
-    finding::{Evidence, Finding, Kind, Mint},
+    finding::{Confidence, Evidence, Finding, Kind, Mint},
     life::Life,
     reporter::{Now, Out, Scene},
     request::{IdentityRead, RequestKey},
     table::Table,
-    value::Value,
+    value::{Sameness, Value},
 };
 
 /// Activations of minting functions that are waited for; beyond, the first one is judged early.
@@ -62,8 +62,23 @@ pub(super) struct MintEvent {
     pub(super) now: Now,
     pub(super) site: Option<Site>,
     pub(super) announced: Option<Value>,
+    /// Whose the program says that it is.
+    pub(super) owner: Option<Owner>,
     pub(super) evidence: Evidence,
     pub(super) before: Before,
+}
+
+/// Whose a task is, as the program says.
+#[derive(Debug)]
+pub(super) enum Owner {
+    Nobody,
+    Somebody {
+        value: Value,
+        /// Variables whose values this is one of: only there another one is somebody else.
+        goes_by: Vec<Slot>,
+        /// Whom the request is for, as far as that is known.
+        asks: Option<(Slot, Value)>,
+    },
 }
 
 /// Mints that are not judged yet.
@@ -354,6 +369,7 @@ impl Draw {
             now: self.now,
             site: self.site,
             announced: None,
+            owner: None,
             evidence: Evidence::Observed,
             before,
         }
@@ -362,11 +378,15 @@ impl Draw {
 
 /// Judges one mint by the read that decides.
 fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&IdentityRead>) {
-    let attribution = match read.map(|r| r.result) {
-        Some(ReadResult::Own) => Attribution::Attributed,
-        Some(ReadResult::Empty) => Attribution::Unattributed,
-        Some(ReadResult::Foreign) => Attribution::Misattributed,
-        Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => Attribution::Unknown,
+    let attribution = match &event.owner {
+        Some(Owner::Nobody) => Attribution::Unattributed,
+        Some(Owner::Somebody { value, goes_by, asks }) => claimed(value, goes_by, asks.as_ref(), read),
+        None => match read.map(|r| r.result) {
+            Some(ReadResult::Own) => Attribution::Attributed,
+            Some(ReadResult::Empty) => Attribution::Unattributed,
+            Some(ReadResult::Foreign) => Attribution::Misattributed,
+            Some(ReadResult::Unreadable | ReadResult::Unjudged) | None => Attribution::Unknown,
+        },
     };
     out.say(FactKind::Mint(attribution));
     Life::new(scene, read, event.site.as_ref(), attribution).minted(out);
@@ -375,15 +395,70 @@ fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&I
         Attribution::Misattributed => Kind::MisattributedTask,
         Attribution::Attributed | Attribution::Unknown => return,
     };
-    let Some(read) = read else { return };
     let mint = Mint {
         site: event.site.clone(),
         announced: event.announced.clone(),
         handle: None,
     };
-    let mut finding = finding_of(scene, kind, event.now, read, mint);
+    let foreign = read.filter(|read| read.result == ReadResult::Foreign);
+    let mut finding = match (&event.owner, read) {
+        (None, Some(read)) => finding_of(scene, kind, event.now, read, mint),
+        (None, None) => return,
+        (Some(owner), _) => said_by_program(scene, kind, event.now, owner, foreign, mint),
+    };
     finding.evidence = event.evidence;
     out.say(FactKind::Finding(Box::new(finding)));
+}
+
+/// The finding that an owner is whom the program names.
+fn said_by_program(
+    scene: Scene<'_>,
+    kind: Kind,
+    now: Now,
+    owner: &Owner,
+    foreign: Option<&IdentityRead>,
+    mint: Mint,
+) -> Finding {
+    let none = scene.finding_of_none(kind, now, now.seq);
+    let mut finding = match owner {
+        Owner::Nobody => none,
+        Owner::Somebody { value, asks, .. } => {
+            let took = foreign.filter(|read| read.found.as_ref().is_some_and(|found| found.same(value)));
+            let found = match (took, asks) {
+                (Some(read), _) => finding_of(scene, kind, now, read, mint.clone()),
+                (None, Some((slot, _))) => scene.finding(kind, now, *slot, now.seq),
+                (None, None) => none,
+            };
+            Finding {
+                confidence: Confidence::Confirmed,
+                expected: asks.as_ref().map(|(_, own)| own.clone()),
+                found: Some(value.clone()),
+                ..found
+            }
+        }
+    };
+    finding.mint = Some(mint);
+    finding
+}
+
+/// What an owner that the program names says, compared with whom the request is for and what it has read.
+fn claimed(
+    owner: &Value,
+    goes_by: &[Slot],
+    asks: Option<&(Slot, Value)>,
+    read: Option<&IdentityRead>,
+) -> Attribution {
+    let own = asks.map(|(slot, own)| (slot, own.compare(owner)));
+    let foreign = read.filter(|read| read.result == ReadResult::Foreign);
+    let took = foreign.and_then(|read| read.found.as_ref());
+    match own {
+        Some((_, Sameness::Same)) => Attribution::Attributed,
+        _ if took.is_some_and(|found| found.same(owner)) => Attribution::Misattributed,
+        Some((slot, Sameness::Different)) if goes_by.contains(slot) => Attribution::Misattributed,
+        // It goes by another name than what the variables hold.
+        _ if read.is_some_and(|read| read.result == ReadResult::Own) => Attribution::Attributed,
+        _ => Attribution::Unknown,
+    }
 }
 
 /// The finding that a mint is, by the read that decides.

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Engine, Settings,
+    announcement::Announcement,
     event::{
-        Brings, Carrier, Conveys, Doing, Event, Frame, FutureKey, ItemKey, Named, Primitive, QueueKey, Role,
-        Scope, Site, Slot, Stack, TargetId, TaskKey, What, Work,
+        Brings, Carrier, Conveys, Doing, Event, Frame, FutureKey, ItemKey, Named, Names, Primitive, QueueKey,
+        Role, Scope, Site, Slot, Stack, TargetId, TaskKey, What, Work,
     },
     fact::{Fact, FactKind},
     finding::{Confidence, Finding, Kind, Source},
@@ -15,6 +16,8 @@ use super::{
 
 pub(super) const TENANT: Slot = Slot(0);
 pub(super) const REQUEST: Slot = Slot(1);
+/// A digest, in a world that has one ([`World::with_digest`]).
+pub(super) const DIGEST: Slot = Slot(2);
 pub(super) const LOOP: u32 = 1;
 pub(super) const POOL: QueueKey = QueueKey(0x9000);
 const STEP: u64 = 1000;
@@ -69,7 +72,7 @@ pub(super) fn said(value: &Value) -> String {
     }
 }
 
-fn frame(function: &str, named: Option<Named>, activation: u64, offset: u64) -> Frame {
+fn frame(function: &str, named: Names, activation: u64, offset: u64) -> Frame {
     let site = Site {
         function: Arc::from(function),
         file: Arc::from("app.py"),
@@ -86,7 +89,7 @@ fn frame(function: &str, named: Option<Named>, activation: u64, offset: u64) -> 
 
 pub(super) fn at(function: &str) -> Arc<Stack> {
     Arc::new(Stack {
-        frames: vec![frame(function, None, 1, 0)],
+        frames: vec![frame(function, Names::default(), 1, 0)],
     })
 }
 
@@ -94,8 +97,23 @@ pub(super) fn at(function: &str) -> Arc<Stack> {
 pub(super) fn minting(activation: u64, offset: u64) -> Arc<Stack> {
     Arc::new(Stack {
         frames: vec![
-            frame("inner", None, 99, offset),
-            frame("TaskStore.create", Some(Named::Mint), activation, offset),
+            frame("inner", Names::default(), 99, offset),
+            frame(
+                "TaskStore.create",
+                Names::default().and(Named::Mint),
+                activation,
+                offset,
+            ),
+        ],
+    })
+}
+
+/// A stack under a function that checks a policy.
+pub(super) fn checking() -> Arc<Stack> {
+    Arc::new(Stack {
+        frames: vec![
+            frame("principal", Names::default(), 99, 4),
+            frame("Policy.check", Names::default().and(Named::Policy), 24, 8),
         ],
     })
 }
@@ -151,6 +169,19 @@ impl World {
         let base = world.new_scope(Vec::new());
         world.thread(LOOP).base = base;
         world
+    }
+
+    /// The program has a digest, too.
+    pub(super) fn with_digest(mut self) -> Self {
+        let what = What::Variable {
+            slot: DIGEST,
+            name: Arc::from("digest"),
+            role: Role::Digest,
+            default: None,
+            empty: Arc::default(),
+        };
+        self.emit(LOOP, what);
+        self
     }
 
     /// Configures a value of the tenant that counts as nothing.
@@ -318,6 +349,22 @@ impl World {
                 stack,
             },
         )
+    }
+
+    pub(super) fn announce(&mut self, carrier: u32, said: Announcement) {
+        let (scope, entered) = self.current(carrier);
+        let request = self.holds(carrier, REQUEST);
+        let stack = at("announces");
+        self.emit(
+            carrier,
+            What::Announced {
+                scope,
+                entered,
+                request,
+                said,
+                stack,
+            },
+        );
     }
 
     pub(super) fn random(&mut self, carrier: u32, stack: Arc<Stack>) {
@@ -620,7 +667,7 @@ impl Expected {
         self
     }
 
-    fn matches(&self, f: &Finding) -> bool {
+    pub(super) fn matches(&self, f: &Finding) -> bool {
         let bound_at = f
             .bind
             .as_ref()

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    announcement::Announcement,
     carrier::CarrierState,
+    drift::TaskName,
     event::{Bytes, Carrier, Event, Handle, Role, TargetId, What},
     fact::{Attribution, FactKind, ReadResult, Table},
     finding::{Kind, Mint, Poll},
@@ -12,23 +14,25 @@ use super::{
     ledger::{Realm, TaskFact, TaskFinding, TaskLedger, Told},
     life::Life,
     reporter::{Now, Out},
-    request::IdentityRead,
+    request::{IdentityRead, RequestId},
     slots::held,
     target::{Target, scene},
     task::{Before, finding_of},
-    value::{Found, Value},
+    value::{Content, Found, Value},
 };
 use crate::wire::{
     Wire,
     chunk::{Chunk, Context, StreamKey},
     fact::{Bounded, Fact, Outcome, Response, Side},
     rules::Rules,
+    secret::{Hasher, Tag},
 };
 
 /// Reads what targets receive and send.
 pub(super) struct Witness {
     wire: Wire,
     ledger: TaskLedger,
+    hasher: Hasher,
     services: BTreeMap<Arc<str>, Realm>,
     realms: BTreeMap<TargetId, Realm>,
     said: Vec<Fact>,
@@ -37,6 +41,7 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
+            hasher: rules.hasher.clone(),
             wire: Wire::new(rules),
             ledger: TaskLedger::default(),
             services: BTreeMap::new(),
@@ -57,6 +62,22 @@ impl Witness {
         self.wire.exit(target, &mut self.said);
         self.said.clear();
         self.realms.remove(&target);
+    }
+
+    /// Whether the program announces that it shows a task whose handle it has given over the wire: then the wire shows that, too.
+    pub(super) fn sees(&self, event: &Event) -> bool {
+        let (What::Announced { said, .. }, Some(realm)) = (&event.what, self.realms.get(&event.target))
+        else {
+            return false;
+        };
+        let Announcement::TaskServed { task, .. } = said else {
+            return false;
+        };
+        let Content::Str(name) = &task.content else {
+            return false;
+        };
+        let handle = self.hasher.hash(Tag::Task, &[name.shown.as_bytes()]);
+        self.ledger.knows(*realm, handle)
     }
 
     /// Reads an event of the wire.
@@ -121,11 +142,10 @@ impl Target {
             seq: self.seq,
             carrier: response.moment.thread,
         };
-        let minted = matches!(response.outcome, Outcome::Minted { .. });
         let (told, before) = match &response.moment.context {
             Some(context) => {
-                let since = response.request.as_ref().map_or(0, |request| request.moment.time);
-                self.told(now, context, minted.then_some(since), out)
+                let since = response.request.as_ref().map(|request| request.moment.time);
+                self.told(now, context, since, &response.outcome, out)
             }
             None => <(Told, Before)>::default(),
         };
@@ -153,13 +173,14 @@ impl Target {
         }
     }
 
-    /// What the context under which a response was written says of its request; of one that minted, also what was read before it,
-    /// if that was since the request came.
+    /// What the context under which a response was written says of its request, which came `since`, if that was seen; of one that
+    /// minted, also what was read before it, if that was since the request came.
     fn told(
         &mut self,
         now: Now,
         context: &Context,
-        minted: Option<u64>,
+        since: Option<u64>,
+        outcome: &Outcome,
         out: &mut Out<'_>,
     ) -> (Told, Before) {
         let Some(mut me) = self.carriers.remove(&now.carrier) else {
@@ -167,8 +188,16 @@ impl Target {
         };
         let identity = self.whose(&mut me, context);
         let mut before = Before::default();
-        if let Some(since) = minted {
-            let key = ScopeKey::new(context.scope, now.carrier);
+        let minted = matches!(outcome, Outcome::Minted { .. });
+        let key = ScopeKey::new(context.scope, now.carrier);
+        if let Some(since) = since {
+            let request = self.slot_of(Role::Request, context).cloned();
+            if let Some(id) = self.request(&me, key, request.as_ref(), None) {
+                self.answered(&mut me, (key, &id), since, out);
+                self.shown_or_minted(&me, &id, (now, outcome, since), out);
+            }
+        }
+        if minted {
             let request = self.slot_of(Role::Request, context).cloned();
             if me.item.is_none() && identity.is_some() {
                 // A context that was copied from the request's has its identity, too.
@@ -176,7 +205,7 @@ impl Target {
             }
             before = self.last_read(&me, key, request.as_ref());
             let strange = |read: &IdentityRead| {
-                read.time < since || self.is_of_another(now.carrier, &me, context, read)
+                read.time < since.unwrap_or(0) || self.is_of_another(now.carrier, &me, context, read)
             };
             before.read.take_if(|read| strange(read));
             before.undecided.take_if(|(_, read)| strange(read));
@@ -184,13 +213,37 @@ impl Target {
         self.keep(now.carrier, me, out);
         // A thread that may or may not be part of the request has read later: nobody can say yet.
         let read = before.read.as_ref().filter(|_| before.undecided.is_none());
-        let life = minted.map(|_| Life::new(scene!(self, out), read, None, Attribution::Unknown));
+        let life = minted.then(|| Life::new(scene!(self, out), read, None, Attribution::Unknown));
         let told = Told {
             life: life.map(Box::new),
             last_read: read.map(|read| (read.result, read.confidence)),
             identity,
         };
         (told, before)
+    }
+
+    /// A response gives a task's handle, or shows its state: what was pinned for it should be verified.
+    fn shown_or_minted(
+        &mut self,
+        me: &CarrierState,
+        id: &RequestId,
+        (now, outcome, since): (Now, &Outcome, u64),
+        out: &mut Out<'_>,
+    ) {
+        match outcome {
+            Outcome::Minted { task, .. } => {
+                let mint = Mint {
+                    site: None,
+                    announced: None,
+                    handle: Some(*task),
+                };
+                self.task_was_minted(me, id, (now, &mint, Some(TaskName::Handle(*task))), out);
+            }
+            Outcome::State { task } => {
+                self.task_was_shown(me, id, (&TaskName::Handle(*task), since), out);
+            }
+            _ => {}
+        }
     }
 
     /// Whether a read decides nothing about the response that is written in this context, although it goes by the same request.

@@ -53,6 +53,12 @@ pub fn sentence(finding: &ExportedFinding) -> String {
             binder(finding),
             handed_over(finding)
         ),
+        Kind::UnattributedTask if finding.read.is_none() => {
+            format!("a task was created{task} for nobody: the program itself says that it has no owner.")
+        }
+        Kind::MisattributedTask if finding.read.is_none() => format!(
+            "a task was created{task} for somebody else: the program says that it is {found}'s, but its request is {expected}'s."
+        ),
         Kind::UnattributedTask => format!(
             "a task was created{task} for nobody: the last read of {slot} in its request{read} had found nothing{}.",
             handed_over(finding)
@@ -69,12 +75,36 @@ pub fn sentence(finding: &ExportedFinding) -> String {
                 handed_over(finding)
             )
         }
+        Kind::ForeignPoll if finding.task.as_ref().is_some_and(|task| task.owner.is_none()) => {
+            format!("the program said that it showed a task to {found}{task}, although it is {expected}'s.")
+        }
         Kind::ForeignPoll => format!(
             "the state of {} was shown to {}, although its handle had been given to {}.",
             handle(finding),
             party(finding, |task| task.poller.as_ref()),
             party(finding, |task| task.owner.as_ref())
         ),
+        Kind::DriftBlindness => {
+            let digest = if slot.is_empty() { "a digest" } else { slot };
+            format!(
+                "{} pinned {digest} as {expected}{bind}, but where it is verified{read} there was nothing to compare with; the \
+                 task that was created{task} is not checked against it{}.",
+                binder(finding),
+                handed_over(finding)
+            )
+        }
+        Kind::EmptyCheck => {
+            let policy = at(finding.policy.as_ref());
+            let who = if slot.is_empty() { "a principal" } else { slot };
+            let missed = finding
+                .expected
+                .as_ref()
+                .map_or_else(String::new, |_| format!(", although its request had {expected}"));
+            format!(
+                "a policy was evaluated for nobody{policy}: it asked for {who}{read} inside a request, and found nothing{missed}{}.",
+                handed_over(finding)
+            )
+        }
         Kind::OwnerRefused => format!(
             "{} asked for {} and was told that there is no such task, although {} had been given its handle.",
             party(finding, |task| task.poller.as_ref()),
@@ -145,6 +175,9 @@ pub fn fix(finding: &ExportedFinding) -> String {
             "return the value from the work and bind {slot} in the request that awaits it{hop}: what a worker binds \
              never comes back."
         ),
+        (Kind::UnattributedTask | Kind::MisattributedTask, _) if finding.read.is_none() => {
+            "refuse to create a task without an owner, and take the owner from the request that creates it.".to_owned()
+        }
         (Kind::UnattributedTask, _) => format!(
             "refuse to create a task without an owner, and take {slot} from the request itself; where it is set or \
              read in a worker, hand the work over with its context{hop}: {along}."
@@ -158,6 +191,15 @@ pub fn fix(finding: &ExportedFinding) -> String {
              anything of the task is shown."
                 .to_owned()
         }
+        (Kind::DriftBlindness, _) => format!(
+            "return the digest from the work{hop}, and store it with the task; where it is verified, refuse when there is \
+             nothing to compare with."
+        ),
+        (Kind::EmptyCheck, _) => format!(
+            "deny, and log it, when the policy finds nobody; and give it {} from the request{}.",
+            if slot.is_empty() { "the principal" } else { slot },
+            finding.hop.as_ref().map_or_else(String::new, |_| format!(": hand the work over with its context{hop}: {along}"))
+        ),
         (Kind::OwnerRefused, _) => {
             "look at what the task was minted with: the owner belongs to the request that asks for the task, not to the thread \
              that stores it; and all processes of a service need one store."

@@ -194,6 +194,9 @@ pub struct ExportedFinding {
     pub read: Option<Read>,
     /// The task that was minted.
     pub task: Option<Task>,
+    /// Of a policy check: the function that is configured, or says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Site>,
     /// The container; not known yet.
     pub container: Option<String>,
     /// No event was lost around it.
@@ -289,6 +292,7 @@ impl ExportedFinding {
                 }),
                 (None, None) => None,
             },
+            policy: site(&finding.policy),
             container: None,
             window_complete: finding.window_complete,
             explain: String::new(),

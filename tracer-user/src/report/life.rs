@@ -87,9 +87,13 @@ impl Life {
     }
 }
 
-/// The life of the task that a finding is about, one step a line; nothing if it is about none.
+/// The life of the task whose owner a finding is about, one step a line; nothing if it is about none.
 pub fn drawn(finding: &ExportedFinding) -> Vec<String> {
-    let Some(task) = &finding.task else {
+    let of_owner = matches!(
+        finding.kind,
+        Kind::UnattributedTask | Kind::MisattributedTask | Kind::ForeignPoll | Kind::OwnerRefused
+    );
+    let Some(task) = finding.task.as_ref().filter(|_| of_owner) else {
         return Vec::new();
     };
     let mut steps = Vec::new();

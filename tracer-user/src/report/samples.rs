@@ -8,7 +8,7 @@ use super::{
     privacy::Privacy,
 };
 use crate::correlate::{
-    event::{self, Carrier, Frame, Primitive, Slot, Stack, TargetId},
+    event::{self, Carrier, Frame, Names, Primitive, Slot, Stack, TargetId},
     fact::{Attribution, ReadResult},
     finding::{Bind, Confidence, Evidence, Finding, Hop, Kind, Mint, Poll, Read, Source},
     ledger::Party,
@@ -60,7 +60,7 @@ pub fn finding(kind: Kind) -> Finding {
     let read_site = site("authorize", 22);
     let frame = |site| Frame {
         site,
-        named: None,
+        named: Names::default(),
         activation: 0,
         offset: 0,
         machinery: false,
@@ -107,6 +107,7 @@ pub fn finding(kind: Kind) -> Finding {
         bind: None,
         read: None,
         mint: None,
+        policy: None,
         poll: None,
         window_complete: true,
     };
@@ -124,6 +125,15 @@ pub fn finding(kind: Kind) -> Finding {
         Kind::MisattributedTask => {
             (finding.source, finding.bind) = (Some(Source::Residue), bind);
             (finding.read, finding.mint) = (read, mint);
+        }
+        Kind::DriftBlindness => {
+            finding.slot_name = "tool_digest".into();
+            (finding.expected, finding.found) = (Some(text("sha256:1f0c")), None);
+            (finding.bind, finding.read, finding.mint) = (bind, read, mint);
+        }
+        Kind::EmptyCheck => {
+            (finding.found, finding.read) = (None, read);
+            finding.policy = Some(site("PolicyEngine.check", 31));
         }
         Kind::ForeignPoll | Kind::OwnerRefused => {
             (finding.slot, finding.slot_name, finding.hop) = (None, "".into(), None);

@@ -156,7 +156,11 @@ pub struct Summary {
     pub binds: BTreeMap<&'static str, u64>,
     /// Minted tasks by attribution.
     pub tasks: BTreeMap<&'static str, u64>,
-    /// Polls by outcome; none while the wire is not watched.
+    /// Patterns of functions that mint or check, under which nothing was seen to happen: they were not called, or nothing in them shows.
+    pub out_of_sight: Vec<String>,
+    /// What the program announced, by whether it was understood.
+    pub announced: BTreeMap<&'static str, u64>,
+    /// Polls by outcome; none while the wire is not watched, and none was announced.
     pub polls: Option<BTreeMap<&'static str, u64>>,
     /// Bytes of the wire that gave no facts, by reason; none while the wire is not watched.
     pub unparsed: Option<BTreeMap<&'static str, u64>>,

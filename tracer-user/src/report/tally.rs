@@ -14,7 +14,7 @@ use super::{
 };
 use crate::correlate::{
     event::{Primitive, Slot, TargetId},
-    fact::{Attribution, Fact, FactKind, Place, ReadResult, Table},
+    fact::{Attribution, Fact, FactKind, Heard, Place, ReadResult, Table},
     finding::Kind,
     ledger::PollOutcome,
 };
@@ -44,6 +44,8 @@ pub struct Tally {
     tasks: BTreeMap<Attribution, u64>,
     /// Whether what targets receive and send is read.
     wire: bool,
+    announced: BTreeMap<Heard, u64>,
+    out_of_sight: BTreeSet<String>,
     polls: BTreeMap<PollOutcome, u64>,
     unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
@@ -114,6 +116,11 @@ impl Tally {
         if let Some(target) = self.targets.get_mut(&id) {
             target.found = Some(found);
         }
+    }
+
+    /// Patterns of functions under which nothing was seen to happen so far.
+    pub fn out_of_sight(&mut self, patterns: BTreeSet<String>) {
+        self.out_of_sight = patterns;
     }
 
     /// A target ended.
@@ -254,6 +261,7 @@ impl Tally {
             }
             FactKind::Data => *self.hops.entry(Primitive::Unknown).or_default() += 1,
             FactKind::Mint(attribution) => *self.tasks.entry(*attribution).or_default() += 1,
+            FactKind::Announced(heard) => *self.announced.entry(*heard).or_default() += 1,
             FactKind::Poll(outcome) => *self.polls.entry(*outcome).or_default() += 1,
             FactKind::Unparsed(reason) => *self.unparsed.entry(*reason).or_default() += 1,
             FactKind::Gap(lost) => {
@@ -311,8 +319,9 @@ impl Tally {
             reads: counts(ReadResult::ALL, ReadResult::name, &self.reads),
             binds: counts(Place::ALL, Place::name, &self.binds),
             tasks: counts(Attribution::ALL, Attribution::name, &self.tasks),
-            polls: self
-                .wire
+            out_of_sight: self.out_of_sight.iter().map(|pattern| clean(pattern)).collect(),
+            announced: counts(Heard::ALL, Heard::name, &self.announced),
+            polls: (self.wire || !self.polls.is_empty())
                 .then(|| counts(PollOutcome::ALL, PollOutcome::name, &self.polls)),
             unparsed: self
                 .wire

@@ -125,6 +125,9 @@ impl Text {
         if let Some(read) = &finding.read {
             row("read", place(read.site.as_ref()));
         }
+        if let Some(policy) = &finding.policy {
+            row("policy", place(Some(policy)));
+        }
         if let Some(task) = &finding.task {
             let announced = task
                 .announced
@@ -194,6 +197,13 @@ impl Text {
         row("reads", counts(&summary.reads));
         row("binds", counts(&summary.binds));
         row("tasks", counts(&summary.tasks));
+        if !summary.out_of_sight.is_empty() {
+            let why = "not called, or no watched variable is read and no id is drawn under them: nothing is known of what they do";
+            row("unseen", format!("{}: {why}", summary.out_of_sight.join(", ")));
+        }
+        if summary.announced.values().any(|count| *count > 0) {
+            row("announced", counts(&summary.announced));
+        }
         if let Some(polls) = &summary.polls {
             row("polls", counts(polls));
         }
@@ -333,10 +343,11 @@ fn created(spawn: &Spawn) -> String {
 
 /// What a finding is about.
 fn subject(finding: &ExportedFinding) -> &str {
-    if finding.slot.is_empty() {
-        "a task"
-    } else {
-        &finding.slot
+    match finding.kind {
+        _ if !finding.slot.is_empty() => &finding.slot,
+        Kind::EmptyCheck => "a policy",
+        Kind::DriftBlindness => "a digest",
+        _ => "a task",
     }
 }
 
@@ -365,6 +376,7 @@ fn sure(finding: &ExportedFinding) -> String {
     };
     let doubt = match (finding.kind, finding.confidence, &finding.expected) {
         (Kind::Bleed, "suspected", None) => "; its request had no identity to compare with",
+        (Kind::DriftBlindness, "suspected", _) => "; what the task was created with was not seen",
         (Kind::Bleed, "suspected", Some(_)) => "; objects of this type can only be compared by address",
         _ => "",
     };

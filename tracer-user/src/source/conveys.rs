@@ -33,7 +33,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::conveys;
-    use crate::correlate::event::{Conveys, Frame, Site, Stack};
+    use crate::correlate::event::{Conveys, Frame, Names, Site, Stack};
 
     const QUEUES: &str = "/usr/lib/python3.12/asyncio/queues.py";
     const LOCKS: &str = "/usr/lib/python3.12/asyncio/locks.py";
@@ -47,7 +47,7 @@ mod tests {
                 file: Arc::from(*file),
                 line: 1,
             },
-            named: None,
+            named: Names::default(),
             activation: 0,
             offset: 0,
             machinery: false,

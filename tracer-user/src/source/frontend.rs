@@ -19,6 +19,7 @@ use tracer_common::{
 };
 
 use super::{
+    announce::announcement,
     by_hand::HandWorkers,
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, restores_context, started},
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     correlate::{
         event::{
-            Brings, ByHand, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Scope, Slot, Stack,
+            Brings, ByHand, Carrier, Doing, Event, ItemKey, Named, Primitive, QueueKey, Scope, Slot, Stack,
             TargetId, What, Work,
         },
         value::{Content, Found, Held, Value},
@@ -115,6 +116,7 @@ pub struct Frontend {
 impl Frontend {
     /// The front end of a process that is numbered `id`.
     pub fn new(id: TargetId, process: Interpreted) -> Self {
+        process.names.is_used();
         Self {
             id,
             tgid: process.tgid,
@@ -270,6 +272,7 @@ impl Frontend {
                 if restores_context(&stack) {
                     return None;
                 }
+                self.saw(&stack);
                 What::Read {
                     slot: self.slot(record)?,
                     scope,
@@ -330,17 +333,22 @@ impl Frontend {
             kind::RANDOM => {
                 let stack = self.stack(record);
                 // Ids are drawn for many purposes: only those under a function that mints matter.
-                stack.outermost(crate::correlate::event::Named::Mint)?;
+                stack.outermost(Named::Mint)?;
+                self.saw(&stack);
                 What::Random {
                     scope,
                     request: self.optional(values, VALUE_REQUEST),
                     stack,
                 }
             }
-            kind::MARK => What::TaskMinted {
+            kind::MARK => What::Announced {
                 scope,
+                entered,
                 request: self.optional(values, VALUE_REQUEST),
-                payload: self.found(values.get(VALUE_FOUND)?),
+                said: {
+                    let payload = self.found(values.get(VALUE_FOUND)?);
+                    announcement(record.slot, &payload, values)
+                },
                 stack: self.stack(record),
             },
             kind::SCOPE_END => What::ScopeEnd { scope },
@@ -354,6 +362,15 @@ impl Frontend {
             }
             _ => return None,
         })
+    }
+
+    /// Something happens under the functions that are configured.
+    fn saw(&self, stack: &Stack) {
+        for named in [Named::Mint, Named::Policy] {
+            if let Some(frame) = stack.outermost(named) {
+                self.names.saw(named, &frame.site);
+            }
+        }
     }
 
     /// anyio or trio copied a context for one of its threads.

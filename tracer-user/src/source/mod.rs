@@ -1,5 +1,6 @@
 //! Where events come from: the ring that the kernel side fills, translated for the engine.
 
+mod announce;
 mod by_hand;
 mod conveys;
 pub mod frontend;

@@ -1,6 +1,9 @@
 //! What is watched: names as the kernel side compares them, and functions as the engine knows them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tracer_common::{
     MAX_NAME, MAX_STEPS,
@@ -12,14 +15,18 @@ use wildmatch::WildMatch;
 use crate::{
     config::{Watch, selector::VarSelector},
     correlate::{
-        event::{Named, Role},
+        event::{Named, Names, Role, Site},
         settings::EmptyValue,
     },
 };
 
 /// Variables by which a program announces facts, and one that tells what anyio does.
-pub const RESERVED: [(&str, u8); 2] = [
+pub const RESERVED: [(&str, u8); 6] = [
     ("bleedtrace.task_minted", marker::TASK_MINTED),
+    ("bleedtrace.task_served", marker::TASK_SERVED),
+    ("bleedtrace.policy_check", marker::POLICY_CHECK),
+    ("bleedtrace.digest_pinned", marker::DIGEST_PINNED),
+    ("bleedtrace.digest_verified", marker::DIGEST_VERIFIED),
     ("current_async_library_cvar", marker::CONTEXT_HANDED),
 ];
 
@@ -55,7 +62,36 @@ pub struct NameSet {
     pub wire: bool,
     /// Their asyncio tasks are followed.
     pub tasks: bool,
-    mints: Vec<(WildMatch, WildMatch)>,
+    functions: Vec<Functions>,
+    /// Whether some process is watched by it.
+    used: AtomicBool,
+}
+
+/// Functions that are configured by a pattern.
+#[derive(Debug)]
+struct Functions {
+    named: Named,
+    pattern: String,
+    whole: WildMatch,
+    tail: WildMatch,
+    /// Whether something was seen to happen under one of them.
+    seen: AtomicBool,
+}
+
+impl Functions {
+    fn new(named: Named, pattern: &str) -> Self {
+        Self {
+            named,
+            pattern: pattern.to_owned(),
+            whole: WildMatch::new(pattern),
+            tail: WildMatch::new(&format!("*.{pattern}")),
+            seen: AtomicBool::new(false),
+        }
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        self.whole.matches(name) || self.tail.matches(name)
+    }
 }
 
 impl NameSet {
@@ -100,10 +136,11 @@ impl NameSet {
                 }
             }
         }
-        let mints = watch
-            .mint
-            .iter()
-            .map(|p| (WildMatch::new(p), WildMatch::new(&format!("*.{p}"))))
+        let mints = watch.mint.iter().map(|pattern| (Named::Mint, pattern));
+        let policies = watch.policy.iter().map(|pattern| (Named::Policy, pattern));
+        let functions = mints
+            .chain(policies)
+            .map(|(named, pattern)| Functions::new(named, pattern))
             .collect();
         Self {
             number,
@@ -111,7 +148,8 @@ impl NameSet {
             defaults: watch.defaults,
             wire: watch.wire.unwrap_or(false),
             tasks: watch.tasks.or(watch.wire).unwrap_or(false),
-            mints,
+            functions,
+            used: AtomicBool::new(false),
         }
     }
 
@@ -151,20 +189,50 @@ impl NameSet {
 
     /// Whether ids that are drawn matter: only then `os.urandom` is probed.
     pub fn names_mints(&self) -> bool {
-        !self.mints.is_empty()
+        self.functions
+            .iter()
+            .any(|functions| functions.named == Named::Mint)
     }
 
     /// What a function is configured to be. Patterns are globs over `module.qualname`; the module is known by its file.
-    pub fn named(&self, file: &str, qualname: &str) -> Option<Named> {
-        if self.mints.is_empty() {
-            return None;
+    pub fn named(&self, file: &str, qualname: &str) -> Names {
+        if self.functions.is_empty() {
+            return Names::default();
         }
         let name = format!("{}.{qualname}", dotted(file));
-        let hit = self
-            .mints
+        let hits = self.functions.iter().filter(|functions| functions.matches(&name));
+        hits.fold(Names::default(), |names, functions| names.and(functions.named))
+    }
+
+    /// A process is watched by it.
+    pub fn is_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Something was seen to happen under a function that is configured so.
+    pub fn saw(&self, named: Named, function: &Site) {
+        let unseen =
+            |functions: &&Functions| functions.named == named && !functions.seen.load(Ordering::Relaxed);
+        let mut unseen = self.functions.iter().filter(unseen).peekable();
+        if unseen.peek().is_none() {
+            return;
+        }
+        let name = format!("{}.{}", dotted(&function.file), function.function);
+        for functions in unseen.filter(|functions| functions.matches(&name)) {
+            functions.seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Patterns of functions under which nothing was seen to happen, though there was a process to see it in.
+    pub fn out_of_sight(&self) -> impl Iterator<Item = &str> {
+        let used = self.used.load(Ordering::Relaxed);
+        let unseen = self
+            .functions
             .iter()
-            .any(|(whole, tail)| whole.matches(&name) || tail.matches(&name));
-        hit.then_some(Named::Mint)
+            .filter(|functions| !functions.seen.load(Ordering::Relaxed));
+        unseen
+            .filter(move |_| used)
+            .map(|functions| functions.pattern.as_str())
     }
 }
 
@@ -235,7 +303,7 @@ mod tests {
         ] {
             assert_eq!(
                 set(&[pattern]).named(file, "TaskStore.create_task"),
-                Some(Named::Mint),
+                Names::default().and(Named::Mint),
                 "{pattern}"
             );
         }
@@ -247,10 +315,53 @@ mod tests {
         ] {
             assert_eq!(
                 set(&[pattern]).named(file, "TaskStore.create_task"),
-                None,
+                Names::default(),
                 "{pattern}"
             );
         }
+    }
+
+    #[test]
+    fn a_function_can_mint_and_check() {
+        let watch = Watch {
+            mint: vec!["*.create*".to_owned()],
+            policy: vec!["*.create_task".to_owned(), "*Engine.check".to_owned()],
+            ..Watch::default()
+        };
+        let set = NameSet::new(0, &watch);
+        let named = |qualname| set.named("/srv/app.py", qualname);
+        let both = Names::default().and(Named::Mint).and(Named::Policy);
+        assert_eq!(named("Store.create_task"), both);
+        assert_eq!(named("PolicyEngine.check"), Names::default().and(Named::Policy));
+        assert_eq!(named("Store.delete"), Names::default());
+        assert!(
+            set.names_mints()
+                && !NameSet::new(
+                    0,
+                    &Watch {
+                        mint: Vec::new(),
+                        ..watch
+                    }
+                )
+                .names_mints()
+        );
+    }
+
+    #[test]
+    fn patterns_under_which_nothing_happens_are_out_of_sight() {
+        let set = set(&["*.create*", "*.open"]);
+        assert_eq!(set.out_of_sight().count(), 0, "there is no process");
+        set.is_used();
+        assert_eq!(set.out_of_sight().collect::<Vec<_>>(), ["*.create*", "*.open"]);
+        let site = Site {
+            function: Arc::from("Store.create_task"),
+            file: Arc::from("/srv/app.py"),
+            line: 1,
+        };
+        set.saw(Named::Policy, &site);
+        assert_eq!(set.out_of_sight().count(), 2, "it is no policy");
+        set.saw(Named::Mint, &site);
+        assert_eq!(set.out_of_sight().collect::<Vec<_>>(), ["*.open"]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::correlate::event::{Frame, Site};
+    use crate::correlate::event::{Frame, Names, Site};
 
     fn stack(frames: &[(&str, &str)]) -> Stack {
         let frame = |(function, file): &(&str, &str)| Frame {
@@ -111,7 +111,7 @@ mod tests {
                 file: Arc::from(*file),
                 line: 1,
             },
-            named: None,
+            named: Names::default(),
             activation: 0,
             offset: 0,
             machinery: false,

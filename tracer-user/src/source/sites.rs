@@ -10,7 +10,7 @@ use tracer_common::record::{CodeHead, RawFrame};
 
 use super::names::NameSet;
 use crate::{
-    correlate::event::{ByHand, Frame, Named, Site, Stack},
+    correlate::event::{ByHand, Frame, Names, Site, Stack},
     runtime::cpython::{
         code::{Code, CodeIdentity},
         core::Core,
@@ -66,7 +66,7 @@ struct Place {
     code: Code,
     function: Arc<str>,
     file: Arc<str>,
-    named: Option<Named>,
+    named: Names,
     machinery: bool,
     /// None if it could not be read.
     queue: Option<QueueUse>,
@@ -218,7 +218,7 @@ fn unknown(raw: &RawFrame) -> Frame {
             file: name,
             line: 0,
         },
-        named: None,
+        named: Names::default(),
         activation: u64::from(raw.frame),
         offset: u64::from(raw.instr),
         machinery: false,

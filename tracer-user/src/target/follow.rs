@@ -123,6 +123,12 @@ impl Follower {
         })
     }
 
+    /// Patterns of functions under which nothing was seen to happen.
+    pub fn out_of_sight(&self) -> BTreeSet<String> {
+        let patterns = self.sets.iter().flat_map(|set| set.out_of_sight());
+        patterns.map(str::to_owned).collect()
+    }
+
     /// The sets of names of a configuration: that of `[watch]` first, then one a rule.
     pub fn sets(config: &Config) -> Vec<Arc<NameSet>> {
         let watches = std::iter::once(&config.watch).chain(config.services.iter().map(|s| &s.watch));

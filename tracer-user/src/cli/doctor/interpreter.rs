@@ -18,6 +18,7 @@ use crate::{
 };
 
 const INTERPRETER: &str = "CPython interpreter";
+const FUNCTIONS: &str = "functions (--mint, --policy)";
 const QUEUE: &str = "_queue module";
 const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 is";
 const NO_PROBE: &str = "no probe can be attached to it";
@@ -46,9 +47,27 @@ pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
         Err(why) => rows.push(Check::wanted(QUEUE, false, why, NO_QUEUE)),
     }
     rows.extend(points.iter().map(cost));
+    rows.push(functions(core.layout));
     rows.extend(wire::checks(process, maps, mapping, &bytes, core.layout));
     rows.push(tasks::check(process, maps, mapping, &bytes, core.layout));
     rows
+}
+
+/// How functions are known that mint or check. They are seen in the stacks of reads and of random ids, coroutines as well; not by being
+/// called, which no probe could tell without stopping every call.
+fn functions(layout: &Layout) -> Check {
+    let (how, qualified) = if layout.code_qualname.is_some() {
+        ("qualified name", true)
+    } else {
+        ("name and the type of self", false)
+    };
+    let found = format!("by {how}, where they read a watched variable or draw an id");
+    Check::wanted(
+        FUNCTIONS,
+        qualified,
+        found,
+        "a function without self is known by its name alone",
+    )
 }
 
 fn cost(point: &ProbePoint) -> Check {

@@ -1,5 +1,8 @@
 //! The engine's tests: programs with their verdicts, the rules one by one, and properties.
 
+mod announced;
+mod checks;
+mod drift;
 mod inventory;
 mod ledger;
 mod lineage;

@@ -7,13 +7,14 @@ use proptest::{collection::vec, prelude::*};
 use super::simulator::{Simulator, Step, Truth};
 use crate::correlate::{
     Settings,
+    announcement::{Announcement, Said},
     event::{
         Brings, Carrier, Doing, Event, ItemKey, Primitive, QueueKey, Role, Scope, Slot, TargetId, What, Work,
     },
     fact::{FactKind, Table},
     finding::Finding,
     settings::Bounds,
-    testing::{LOOP, at, findings, judge, minting, none, object, said, text},
+    testing::{LOOP, at, checking, findings, judge, minting, none, object, said, text},
     value::{Found, Held},
 };
 
@@ -118,6 +119,33 @@ proptest! {
     }
 }
 
+fn announcement() -> impl Strategy<Value = Announcement> {
+    let party = || {
+        prop_oneof![
+            Just(Said::Nothing),
+            Just(Said::Empty),
+            Just(Said::Is(text("acme")))
+        ]
+    };
+    prop_oneof![
+        party().prop_map(|owner| Announcement::TaskMinted {
+            task: text("t"),
+            owner
+        }),
+        party().prop_map(|principal| Announcement::TaskServed {
+            task: text("t"),
+            principal
+        }),
+        party().prop_map(|principal| Announcement::PolicyCheck { principal }),
+        party().prop_map(|digest| Announcement::DigestPinned { digest }),
+        party().prop_map(|digest| Announcement::DigestVerified {
+            digest,
+            task: Some(text("t"))
+        }),
+        Just(Announcement::Malformed),
+    ]
+}
+
 fn found() -> impl Strategy<Value = Found> {
     prop_oneof![
         Just(Found::Unreadable),
@@ -145,6 +173,7 @@ fn stack() -> impl Strategy<Value = Arc<crate::correlate::event::Stack>> {
         Just(Arc::default()),
         Just(at("f")),
         (0_u64..3, 0_u64..4).prop_map(|(activation, offset)| minting(activation, offset)),
+        Just(checking()),
     ]
 }
 
@@ -252,11 +281,14 @@ fn access() -> impl Strategy<Value = What> {
             request: Some(text("r")),
             stack
         }),
-        (scope(), found(), stack()).prop_map(|(scope, payload, stack)| What::TaskMinted {
-            scope,
-            request: None,
-            payload,
-            stack
+        (scope(), any::<bool>(), announcement(), stack()).prop_map(|(scope, entered, said, stack)| {
+            What::Announced {
+                scope,
+                entered,
+                request: None,
+                said,
+                stack,
+            }
         }),
     ]
 }

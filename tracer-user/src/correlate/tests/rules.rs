@@ -3,7 +3,7 @@
 use crate::correlate::{
     event::{Brings, Doing, Primitive, QueueKey, What, Work},
     fact::{Attribution, Carried, FactKind, ReadResult, Table},
-    finding::{Evidence, Kind, Source},
+    finding::{Kind, Source},
     testing::{Expected, LOOP, REQUEST, TENANT, World, at, minting, none, object, text},
     value::Found,
 };
@@ -523,26 +523,6 @@ fn a_gap_makes_pending_mints_unknown() {
     w.random(LOOP, minting(16, 2));
     w.expect_nothing();
     assert_eq!(w.says(&FactKind::Mint(Attribution::Unknown)), 2);
-}
-
-#[test]
-fn an_announced_task_is_claimed() {
-    let mut w = pool();
-    w.request();
-    w.read(LOOP, "handler");
-    let scope = w.scope(LOOP);
-    let payload = Found::Value(text("task-1|acme"));
-    w.emit(
-        LOOP,
-        What::TaskMinted {
-            scope,
-            request: None,
-            payload,
-            stack: at("handler"),
-        },
-    );
-    w.expect(&[a(Kind::UnattributedTask)]);
-    assert_eq!(w.findings()[0].evidence, Evidence::Claimed);
 }
 
 #[test]

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     correlate::{
+        announcement::{Announcement, Said},
         engine::Engine,
         event::{Bytes, Handle, TargetId, What, Work},
         fact::{Attribution, Fact, FactKind},
         finding::{Confidence, Finding, Kind},
         ledger::PollOutcome,
         settings::Settings,
-        testing::{LOOP, REQUEST, TENANT, World, minting, none, text},
-        value::Found,
+        testing::{DIGEST, LOOP, REQUEST, TENANT, World, at, checking, minting, none, text},
     },
     wire::{
         chunk::{Context, Direction, Transport},
@@ -322,16 +322,11 @@ fn the_wire_may_be_the_first_to_know() {
     w.request();
     w.read(LOOP, "middleware");
     w.minted(LOOP, 1, "t");
-    let scope = w.scope(LOOP);
-    w.emit(
-        LOOP,
-        What::TaskMinted {
-            scope,
-            request: None,
-            payload: Found::Value(text("t")),
-            stack: minting(6, 0),
-        },
-    );
+    let said = Announcement::TaskMinted {
+        task: text("t"),
+        owner: Said::Nothing,
+    };
+    w.announce(LOOP, said);
     assert_eq!(w.mints(), [Attribution::Unattributed]);
     assert_eq!(w.kinds(), [Kind::UnattributedTask]);
 }
@@ -433,4 +428,103 @@ fn garbage_is_counted_and_says_nothing() {
         .collect();
     assert_eq!(reasons, [Reason::BadLength, Reason::NoStart]);
     assert!(w.found().is_empty());
+}
+
+#[test]
+fn a_check_between_a_request_and_its_response_is_inside_it() {
+    let mut w = World::new();
+    w.request();
+    // At the start of whoever serves the connection.
+    w.read_under(LOOP, TENANT, checking());
+    for connection in [1, 2] {
+        w.called(connection, "a");
+        if connection == 1 {
+            w.read_under(LOOP, TENANT, checking());
+            w.read_under(LOOP, TENANT, checking());
+        }
+        w.answered(LOOP, connection, r#""result":{"content":[]}"#);
+    }
+    assert_eq!(w.kinds(), [Kind::EmptyCheck]);
+}
+
+#[test]
+fn a_check_elsewhere_is_not_the_responses() {
+    let mut w = World::new();
+    w.called(1, "a");
+    w.request();
+    w.read_under(LOOP, TENANT, checking());
+    w.leave(LOOP);
+    w.request();
+    w.answered(LOOP, 1, r#""result":{"content":[]}"#);
+    assert_eq!(w.kinds(), []);
+}
+
+/// A task whose digest is pinned in a worker, on the loop, or nowhere, and a poll in which a verification finds nothing.
+fn polled_with(pinned: Option<bool>, poll_verifies: bool) -> Vec<Kind> {
+    let mut w = World::new().with_digest();
+    w.worker(WORKER);
+    w.request();
+    w.called(1, "a");
+    w.bind(LOOP, TENANT, text("acme"), "middleware");
+    w.read(LOOP, "handler");
+    match pinned {
+        Some(true) => {
+            let item = w.submit(LOOP);
+            w.take(WORKER, item);
+            w.bind(WORKER, DIGEST, text("sha256:1"), "worker_pins");
+            w.idle(WORKER);
+        }
+        Some(false) => drop(w.bind(LOOP, DIGEST, text("sha256:1"), "handler")),
+        None => {}
+    }
+    w.minted(LOOP, 1, "task-1");
+    w.leave(LOOP);
+    w.request();
+    // Before the poll: not its own.
+    w.read_under(LOOP, DIGEST, at("verify"));
+    for _ in 0..2 {
+        w.asked(1, "a", "tasks/get", r#"{"taskId":"task-1"}"#);
+        if poll_verifies {
+            w.read_under(LOOP, DIGEST, at("verify"));
+        }
+        let state = r#""result":{"resultType":"complete","taskId":"task-1","status":"completed"}"#;
+        w.answered(LOOP, 1, state);
+    }
+    let mut kinds = w.kinds();
+    kinds.retain(|kind| *kind != Kind::Squat);
+    kinds
+}
+
+#[test]
+fn a_digest_pinned_in_a_worker_is_missing_when_the_task_is_polled() {
+    assert_eq!(polled_with(Some(true), true), [Kind::DriftBlindness]);
+    assert_eq!(polled_with(Some(true), false), []);
+    assert_eq!(polled_with(Some(false), true), []);
+    assert_eq!(polled_with(None, true), []);
+}
+
+#[test]
+fn a_poll_that_is_announced_and_seen_on_the_wire_is_one() {
+    let mut w = World::new();
+    w.called(1, "a");
+    w.request();
+    w.minted(LOOP, 1, "task-1");
+    w.leave(LOOP);
+    for task in ["task-1", "task-2"] {
+        w.asked(2, "a", "tasks/get", &format!(r#"{{"taskId":"{task}"}}"#));
+        w.request();
+        let said = Announcement::TaskServed {
+            task: text(task),
+            principal: Said::Nothing,
+        };
+        w.announce(LOOP, said);
+        if task == "task-1" {
+            let state =
+                format!(r#""result":{{"resultType":"complete","taskId":"{task}","status":"working"}}"#);
+            w.answered(LOOP, 2, &state);
+        }
+        w.leave(LOOP);
+    }
+    // The second one is of a store that the wire does not show.
+    assert_eq!(w.polls(), [PollOutcome::Served, PollOutcome::Served]);
 }

@@ -36,6 +36,8 @@ pub const fn article(kind: Kind) -> &'static Article {
         Kind::MisattributedTask => &MISATTRIBUTED_TASK,
         Kind::ForeignPoll => &FOREIGN_POLL,
         Kind::OwnerRefused => &OWNER_REFUSED,
+        Kind::DriftBlindness => &DRIFT_BLINDNESS,
+        Kind::EmptyCheck => &EMPTY_CHECK,
     }
 }
 
@@ -200,6 +202,52 @@ def get_task(task_id):
     remedy: "Look at what the task was minted with: an unattributed or misattributed task of the same time has the same cause. If there \
              is none, see to it that all processes of the service share the store, and that it keeps tasks for as long as it has promised.",
     not_reported: "A refusal of somebody else; one after the ttl, or after tasks/cancel; any other error.",
+};
+
+const DRIFT_BLINDNESS: Article = Article {
+    kind: Kind::DriftBlindness,
+    title: "a digest that a worker pinned was missing where it is verified",
+    meaning: "The check that a tool is still the one that was agreed to has nothing to compare with. It passes, whatever the tool has \
+              become in the meantime.",
+    how: "The digest is pinned in the worker, where the tool is invoked. What a worker binds does not come back: the task is created, \
+          and its result verified, where the variable is empty.",
+    example: "pin = ContextVar(\"tool_digest\", default=None)
+
+async def call(tool):
+    await loop.run_in_executor(None, invoke, tool)    # invoke() does pin.set(digest(tool))
+    return store.create_task(digest=pin.get())        # None: nothing will be verified",
+    proof: "Work bound a --digest variable and ended without resetting it; later the request that had handed the work over read it, or a \
+            poll of the task did (with --wire, or where the program announces its tasks), and found nothing; and the request created \
+            a task. Confirmed: the read came before the task, or under the function that created it. Suspected: it came later, and \
+            the digest was not read where it was pinned; what the task was created with is not seen. A program can also \
+            announce its pins and verifications (bleedtrace.digest_pinned, bleedtrace.digest_verified).",
+    remedy: "Return the digest from the work, store it with the task, and verify against what is stored. Let the verification refuse \
+             when there is nothing to compare with.",
+    not_reported: "A digest that nobody pins; one that is pinned on the loop, or bound there again after the work; one that the work \
+                   resets; requests that create no task.",
+};
+
+const EMPTY_CHECK: Article = Article {
+    kind: Kind::EmptyCheck,
+    title: "a policy was evaluated for nobody, inside a request",
+    meaning: "A decision was made about a request without anybody in it. If the policy treats nobody as anybody, it has passed: a \
+              check that ran against nothing.",
+    how: "The policy asks a context variable who the caller is, in a worker that has no context, or on a path on which nobody has \
+          bound it.",
+    example: "def check(tool):                              # --policy '*.check'
+    return allowed(principal.get(None), tool)  # None, and None is allowed
+
+async def handle(request):
+    principal.set(request.user)
+    await loop.run_in_executor(None, check, request.tool)",
+    proof: "A watched identity was read under a function that --policy names, nothing was found, and it is known that this was inside a \
+            request: the --request variable was bound; or the work was handed over with the identity; or a worker had bound the \
+            identity for this very context, and it did not come back; or, with --wire, a response was written in the same \
+            context to a request that had come before. A program can also announce its checks (bleedtrace.policy_check).",
+    remedy: "Deny, and log, when there is nobody. Then see to it that the identity gets there: hand work over with its context, or \
+             pass the principal as an argument.",
+    not_reported: "A check at start-up, in a health check, in a scheduler, or anywhere else where it is not known that there is a request: \
+                   watch the variable that holds the request's id (--request), and it is known. A read more than 8 frames below the policy, or in a task or worker that the policy starts.",
 };
 
 impl Article {

@@ -68,7 +68,9 @@ families! {
     TASKS = Counter "bleedtrace_tasks_minted_total" ["service", "attribution"] "tasks":
         "Durable task handles that were created, by whose they are.";
     POLLS = Counter "bleedtrace_task_polls_total" ["service", "outcome"] "polls":
-        "Requests for a task, as the wire shows them, by how they were answered.";
+        "Requests for a task, as the wire shows them or the program announces them, by how they were answered.";
+    ANNOUNCED = Counter "bleedtrace_announcements_total" ["service", "result"] "announcements":
+        "What a program announced through reserved variables, by whether it was understood.";
     UNPARSED = Counter "bleedtrace_wire_unparsed_total" ["service", "reason"] "messages":
         "Messages and parts of streams on the wire that gave no facts.";
     WAIT = Histogram "bleedtrace_handoff_wait_seconds" ["service"] "seconds":

@@ -23,7 +23,7 @@ use self::{
 use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
 use crate::correlate::{
     event::{Primitive, TargetId, What},
-    fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult, Table},
+    fact::{Attribution, Carried, Fact, FactKind, Heard, Place, ReadResult, Table},
     finding::{Confidence, Finding, Kind, Source, names},
     ledger::PollOutcome,
 };
@@ -62,6 +62,7 @@ pub struct Metrics {
     binds: IntCounterVec,
     tasks: IntCounterVec,
     polls: IntCounterVec,
+    announced: IntCounterVec,
     unparsed: IntCounterVec,
     wait: HistogramVec,
     busy: HistogramVec,
@@ -122,6 +123,7 @@ impl Metrics {
             binds: counters(&families::BINDS),
             tasks: counters(&families::TASKS),
             polls: counters(&families::POLLS),
+            announced: counters(&families::ANNOUNCED),
             unparsed: counters(&families::UNPARSED),
             wait: histograms(&families::WAIT, WORK_SECONDS),
             busy: histograms(&families::BUSY, WORK_SECONDS),
@@ -192,6 +194,9 @@ impl Metrics {
         }
         for outcome in PollOutcome::ALL {
             self.polls.with_label_values(&[service, outcome.name()]);
+        }
+        for heard in Heard::ALL {
+            self.announced.with_label_values(&[service, heard.name()]);
         }
         for reason in Reason::ALL {
             self.unparsed.with_label_values(&[service, reason.name()]);
@@ -264,6 +269,11 @@ impl Metrics {
                     .with_label_values(&[&*self.service(service), outcome.name()])
                     .inc();
             }
+            FactKind::Announced(heard) => {
+                self.announced
+                    .with_label_values(&[&*self.service(service), heard.name()])
+                    .inc();
+            }
             FactKind::Unparsed(reason) => {
                 self.unparsed
                     .with_label_values(&[&*self.service(service), reason.name()])
@@ -316,7 +326,9 @@ impl Metrics {
             | Kind::UnattributedTask
             | Kind::MisattributedTask
             | Kind::ForeignPoll
-            | Kind::OwnerRefused => return,
+            | Kind::OwnerRefused
+            | Kind::DriftBlindness
+            | Kind::EmptyCheck => return,
         };
         self.black_holes
             .with_label_values(&[service, slot, direction.name()])

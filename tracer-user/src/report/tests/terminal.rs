@@ -6,7 +6,7 @@ use crate::{
     correlate::{
         event::{Primitive, Slot, TargetId},
         fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult},
-        finding::{Confidence, Kind, Source, Spawn},
+        finding::{Confidence, Evidence, Kind, Source, Spawn},
         value::{Content, Prefix},
     },
     report::{explain, samples, tally::Tally, text::Text},
@@ -242,6 +242,80 @@ fn an_owner_who_was_refused() {
                 the task, not to the thread that stores it; and all processes of a service need one
                 store.
     "#);
+}
+
+#[test]
+fn a_missing_digest() {
+    insta::assert_snapshot!(block(Kind::DriftBlindness), @r#"
+    WARNING drift_blindness f-000007 2026-01-02T03:04:05.123456Z
+      work item 3 pinned tool_digest as "sha256:1f0c" at work (/srv/proxy.py:12), but where it is
+      verified at authorize (/srv/proxy.py:22) there was nothing to compare with; the task that was
+      created at TaskStore.create (/srv/proxy.py:51) is not checked against it; the work was handed over
+      by run_in_executor at Proxy.handle (/srv/proxy.py:40).
+      whose     tool_digest in proxy, process 4242, thread 4250 (cpython)
+      expected  "sha256:1f0c"
+      found     nothing
+      hop       Proxy.handle (/srv/proxy.py:40) by run_in_executor from thread 4242, waited 120.0 µs
+      bind      work (/srv/proxy.py:12) by item 3 on thread 4250, 1.2 s before
+      read      authorize (/srv/proxy.py:22)
+      task      TaskStore.create (/srv/proxy.py:51), announced as "t-17"
+      sure      confirmed, read from the process's memory
+      fix       return the digest from the work at Proxy.handle (/srv/proxy.py:40), and store it with
+                the task; where it is verified, refuse when there is nothing to compare with.
+    "#);
+}
+
+#[test]
+fn a_check_for_nobody() {
+    insta::assert_snapshot!(block(Kind::EmptyCheck), @r#"
+    CRITICAL empty_check f-000007 2026-01-02T03:04:05.123456Z
+      a policy was evaluated for nobody at PolicyEngine.check (/srv/proxy.py:31): it asked for tenant at
+      authorize (/srv/proxy.py:22) inside a request, and found nothing, although its request had
+      "globex"; the work was handed over by run_in_executor at Proxy.handle (/srv/proxy.py:40).
+      whose     tenant in proxy, process 4242, thread 4250 (cpython)
+      expected  "globex"
+      found     nothing
+      hop       Proxy.handle (/srv/proxy.py:40) by run_in_executor from thread 4242, waited 120.0 µs
+      read      authorize (/srv/proxy.py:22)
+      policy    PolicyEngine.check (/srv/proxy.py:31)
+      sure      confirmed, read from the process's memory
+      fix       deny, and log it, when the policy finds nobody; and give it tenant from the request:
+                hand the work over with its context at Proxy.handle (/srv/proxy.py:40):
+                asyncio.to_thread(f) or executor.submit(contextvars.copy_context().run, f).
+    "#);
+}
+
+#[test]
+fn what_a_program_announces_is_told_as_such() {
+    let said = |kind, slot: bool| {
+        let mut finding = samples::finding(kind);
+        (finding.evidence, finding.read, finding.hop) = (Evidence::Claimed, None, None);
+        if !slot {
+            (finding.slot, finding.slot_name) = (None, "".into());
+        }
+        if kind == Kind::ForeignPoll {
+            finding.mint = samples::finding(Kind::UnattributedTask).mint;
+            (finding.expected, finding.found) = (Some(samples::text("acme")), Some(samples::text("globex")));
+            finding.poll = None;
+        }
+        let exported = samples::export(&finding, true);
+        assert_eq!(exported.evidence, "claimed");
+        exported.explain
+    };
+    assert_eq!(
+        said(Kind::UnattributedTask, false),
+        "a task was created at TaskStore.create (/srv/proxy.py:51) for nobody: the program itself says that it has no owner."
+    );
+    assert_eq!(
+        said(Kind::MisattributedTask, true),
+        "a task was created at TaskStore.create (/srv/proxy.py:51) for somebody else: the program says that it is \"acme\"'s, but \
+         its request is \"globex\"'s."
+    );
+    assert_eq!(
+        said(Kind::ForeignPoll, false),
+        "the program said that it showed a task to \"globex\" at TaskStore.create (/srv/proxy.py:51), although it is \"acme\"'s."
+    );
+    assert!(said(Kind::EmptyCheck, false).contains("it asked for a principal inside a request"));
 }
 
 #[test]
