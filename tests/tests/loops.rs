@@ -41,4 +41,15 @@ clean! {
     a_session_of_three_tenants: "mcp-2.3.0" "packages/mcp_sessions.py" ["9", "asyncio", "json"];
     a_session_of_three_tenants_with_events: "mcp-2.3.0" "packages/mcp_sessions.py" ["9", "asyncio", "events"];
     a_session_of_three_tenants_on_uvloop: "mcp-2.3.0" "packages/mcp_sessions.py" ["9", "uvloop", "events"];
+    what_goes_on_after_the_response: "loops" "loops/background.py" ["40"];
+    what_goes_on_after_the_response_on_uvloop: "loops" "loops/background.py" ["40", "uvloop"];
+    locks_that_many_want: "loops" "loops/contended.py" ["20"];
+    locks_that_many_want_on_uvloop: "loops" "loops/contended.py" ["20", "uvloop"];
+    a_connection_that_many_want: "loops" "loops/pools.py" ["8", "1"];
+    two_connections_that_many_want: "loops" "loops/pools.py" ["8", "2"];
+    four_connections_that_many_want_on_uvloop: "loops" "loops/pools.py" ["8", "4", "uvloop"];
+    long_streams: "loops" "loops/streams.py" ["10"];
+    long_streams_on_uvloop: "loops" "loops/streams.py" ["10", "uvloop"];
+    work_that_is_done_for_many: "loops" "loops/shared.py" ["20"];
+    work_that_is_done_for_many_on_uvloop: "loops" "loops/shared.py" ["20", "uvloop"];
 }
