@@ -1,13 +1,10 @@
 //! The wire as a second witness: every mint and every poll of real servers, as those servers know them.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, path::Path};
 
-use bleedtrace_tests::{Outcome, Setup, Trace, on_every_interpreter, on_main_interpreters, skip};
+use bleedtrace_tests::{
+    Certificate, Outcome, Setup, Trace, on_every_interpreter, on_main_interpreters, skip,
+};
 
 /// What a server counted, by the names that the summary has for it.
 type Counted = BTreeMap<String, u64>;
@@ -36,32 +33,6 @@ fn run(setup: &Setup, variable: &str, fixture: &str, arguments: &[&str]) -> (Out
         )
     });
     (outcome, counted)
-}
-
-/// A certificate of its own with its key, in one file.
-fn certificate(folder: &Path) -> PathBuf {
-    let [key, certificate] = ["key", "certificate"].map(|name| folder.join(name));
-    let status = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ])
-        .args(["-days", "1", "-subj", "/CN=localhost", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .stderr(Stdio::null())
-        .status()
-        .expect("openssl runs");
-    assert!(status.success(), "openssl makes no certificate");
-    let both = [&certificate, &key].map(|path| fs::read_to_string(path).expect("just made"));
-    fs::write(&certificate, both.concat()).expect("the folder is ours");
-    certificate
 }
 
 /// Every mint and every poll is as the server counted it, nothing was lost, and nothing could not be read.
@@ -132,17 +103,14 @@ packages! {
 }
 
 fn is_exact(test: &str, kind: &str, generation: &str) {
-    let folder = std::env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let certificate = certificate(&folder);
-    let path = certificate.to_str().expect("a readable path");
+    let certificate = Certificate::new(test);
+    let path = certificate.path();
     on_every_interpreter(test, |setup| {
-        setup.interpreter.share(&certificate);
+        setup.interpreter.share(Path::new(path));
         let (outcome, counted) = run(setup, "tenant", "wire.py", &[kind, generation, "5", path]);
         assert!(counted["attributed"] > 0 && counted["served"] > 0, "{counted:?}");
         assert_exact(&outcome, &counted);
     });
-    fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What the wire says, joined with what contexts held: whose the tasks are that requests mint and poll (rules 9, 12 and 15).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     carrier::CarrierState,
@@ -30,6 +33,8 @@ pub(super) struct Witness {
     ledger: TaskLedger,
     services: BTreeMap<Arc<str>, Realm>,
     realms: BTreeMap<TargetId, Realm>,
+    /// Targets that received or sent something which began like a message.
+    heard: BTreeSet<TargetId>,
     said: Vec<Fact>,
 }
 
@@ -40,6 +45,7 @@ impl Witness {
             ledger: TaskLedger::default(),
             services: BTreeMap::new(),
             realms: BTreeMap::new(),
+            heard: BTreeSet::new(),
             said: Vec::new(),
         }
     }
@@ -56,6 +62,7 @@ impl Witness {
         self.wire.exit(target, &mut self.said);
         self.said.clear();
         self.realms.remove(&target);
+        self.heard.remove(&target);
     }
 
     /// Reads an event of the wire.
@@ -69,6 +76,9 @@ impl Witness {
             self.said.clear();
             return;
         };
+        if self.heard.insert(event.target) {
+            out.say(FactKind::Heard);
+        }
         for fact in std::mem::take(&mut self.said) {
             match fact {
                 Fact::Response(response) => target.responded(&response, &mut self.ledger, realm, out),

@@ -44,6 +44,8 @@ pub struct Tally {
     tasks: BTreeMap<Attribution, u64>,
     /// Whether what targets receive and send is read.
     wire: bool,
+    /// A message was seen there.
+    heard: bool,
     polls: BTreeMap<PollOutcome, u64>,
     unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
@@ -255,6 +257,7 @@ impl Tally {
             FactKind::Data => *self.hops.entry(Primitive::Unknown).or_default() += 1,
             FactKind::Mint(attribution) => *self.tasks.entry(*attribution).or_default() += 1,
             FactKind::Poll(outcome) => *self.polls.entry(*outcome).or_default() += 1,
+            FactKind::Heard => self.heard = true,
             FactKind::Unparsed(reason) => *self.unparsed.entry(*reason).or_default() += 1,
             FactKind::Gap(lost) => {
                 if let Some(target) = target {
@@ -359,6 +362,12 @@ impl Tally {
                 ReasonCode::Unjudged,
                 "work went from one thread to another, but whose a watched variable was there could not be told"
                     .to_owned(),
+            );
+        }
+        if self.wire && !self.heard && !self.targets.is_empty() {
+            because(
+                ReasonCode::NoMessage,
+                "the wire was to be read, but no message of HTTP or JSON-RPC was seen on it".to_owned(),
             );
         }
         if !self.not_followed.is_empty() {

@@ -284,7 +284,7 @@ impl Metrics {
                 self.evictions.with_label_values(&[table.name()]).inc_by(*entries);
             }
             // Data is no handoff; a gap shows up in the kernel's own counters.
-            FactKind::Data | FactKind::Gap(_) | FactKind::Hop(_) | FactKind::Judged(_) => {}
+            FactKind::Data | FactKind::Gap(_) | FactKind::Heard | FactKind::Hop(_) | FactKind::Judged(_) => {}
         }
     }
 
