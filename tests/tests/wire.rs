@@ -200,6 +200,30 @@ fn garbage_on_the_wire_is_counted() {
     });
 }
 
+#[test]
+fn odd_messages_are_read_or_counted() {
+    on_main_interpreters("odd_messages_are_read_or_counted", |setup| {
+        let outcome = row(setup, "odd", &[]);
+        assert!(outcome.findings.is_empty());
+        // A request and a response that are compressed; a folded line, a zero byte; two lengths, another coding.
+        for (reason, times) in [("encoded", 2), ("bad_head", 2), ("bad_length", 2)] {
+            assert_eq!(
+                outcome.number("unparsed", reason),
+                times,
+                "{reason}: {:?}",
+                outcome.summary["unparsed"]
+            );
+        }
+    });
+}
+
+#[test]
+fn thousands_of_open_tasks_are_known() {
+    on_main_interpreters("thousands_of_open_tasks_are_known", |setup| {
+        row(setup, "opened", &[]);
+    });
+}
+
 /// By the name of the function that mints, by the wire, or by both: it is one mint.
 #[test]
 fn a_mint_is_told_once() {

@@ -41,8 +41,8 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
+            ledger: TaskLedger::new(rules.bounds.tasks),
             wire: Wire::new(rules),
-            ledger: TaskLedger::default(),
             services: BTreeMap::new(),
             realms: BTreeMap::new(),
             heard: BTreeSet::new(),
