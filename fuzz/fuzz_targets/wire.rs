@@ -19,6 +19,7 @@ const BOUNDS: Bounds = Bounds {
     streams: 3,
     bytes: 16 << 10,
     open: 8,
+    tasks: TASKS,
 };
 /// Tasks that are remembered.
 const TASKS: usize = 8;

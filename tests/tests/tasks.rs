@@ -93,3 +93,26 @@ fn a_session_of_sdk_1_30_bleeds_where_the_wire_is_read() {
 fn a_session_of_sdk_2_is_clean() {
     session("a_session_of_sdk_2_is_clean", "mcp-2.3.0", "--wire", &["60", "8"]);
 }
+
+/// A task that the first request of a service starts: whatever it does for the others.
+fn kept(test: &str, arguments: &[&str]) {
+    on_main_interpreters(test, |setup| match setup.with_requirements("loops") {
+        Some(setup) => is_exact(&setup, "loops/kept.py", arguments, "--tasks"),
+        None => skip(test, "no packages of requirements/loops.txt"),
+    });
+}
+
+#[test]
+fn a_task_that_logs_for_all() {
+    kept("a_task_that_logs_for_all", &["logging", "20", "1"]);
+}
+
+#[test]
+fn a_task_that_answers_for_all() {
+    kept("a_task_that_answers_for_all", &["batching", "20", "1", "uvloop"]);
+}
+
+#[test]
+fn a_session_by_hand_with_many_at_once() {
+    kept("a_session_by_hand_with_many_at_once", &["session", "60", "8"]);
+}

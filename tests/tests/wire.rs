@@ -1,14 +1,10 @@
 //! The wire as a second witness: every mint and every poll of real servers, as those servers know them.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use bleedtrace_tests::{
-    EMPTY_CONTEXTS, Outcome, Program, Setup, Trace, on_every_interpreter, on_main_interpreters, skip,
+    Certificate, EMPTY_CONTEXTS, Outcome, Program, Setup, Trace, on_every_interpreter, on_main_interpreters,
+    skip,
 };
 
 /// What a server counted, by the names that the summary has for it.
@@ -38,32 +34,6 @@ fn run(setup: &Setup, variable: &str, fixture: &str, arguments: &[&str]) -> (Out
         )
     });
     (outcome, counted)
-}
-
-/// A certificate of its own with its key, in one file.
-fn certificate(folder: &Path) -> PathBuf {
-    let [key, certificate] = ["key", "certificate"].map(|name| folder.join(name));
-    let status = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ])
-        .args(["-days", "1", "-subj", "/CN=localhost", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .stderr(Stdio::null())
-        .status()
-        .expect("openssl runs");
-    assert!(status.success(), "openssl makes no certificate");
-    let both = [&certificate, &key].map(|path| fs::read_to_string(path).expect("just made"));
-    fs::write(&certificate, both.concat()).expect("the folder is ours");
-    certificate
 }
 
 /// Every mint and every poll is as the server counted it, nothing was lost, and nothing could not be read.
@@ -133,18 +103,33 @@ packages! {
     fastmcp_keeps_tasks_for_their_owners: "fastmcp-4.1.1" "fastmcp_request_ctx" "packages/fastmcp_service.py" ["12"];
 }
 
+/// mcp-hangar in front of an upstream that mints. Its handlers bind whose a request is in a context of their own, and it is answered from
+/// another one, in which nobody is bound: the mints are nobody's as far as that shows.
+#[test]
+fn a_front_door_keeps_tasks_for_their_owners() {
+    let test = "a_front_door_keeps_tasks_for_their_owners";
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = setup.with_requirements("mcp-hangar-2.34.4") else {
+            return skip(test, "no packages of requirements/mcp-hangar-2.34.4.txt");
+        };
+        let (outcome, mut counted) = run(&setup, "identity_context", "packages/hangar_front.py", &["6"]);
+        let attributed = counted.remove("attributed").unwrap_or_default();
+        assert!(attributed > 0 && counted["refused"] > 0, "{counted:?}");
+        *counted.entry("unknown".to_owned()).or_default() += attributed;
+        assert_exact(&outcome, &counted);
+        assert_eq!(outcome.verdict(), "clean");
+    });
+}
+
 fn is_exact(test: &str, kind: &str, generation: &str) {
-    let folder = std::env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder");
-    let certificate = certificate(&folder);
-    let path = certificate.to_str().expect("a readable path");
+    let certificate = Certificate::new(test);
+    let path = certificate.path();
     on_every_interpreter(test, |setup| {
-        setup.interpreter.share(&certificate);
+        setup.interpreter.share(Path::new(path));
         let (outcome, counted) = run(setup, "tenant", "wire.py", &[kind, generation, "5", path]);
         assert!(counted["attributed"] > 0 && counted["served"] > 0, "{counted:?}");
         assert_exact(&outcome, &counted);
     });
-    fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
 #[test]
@@ -289,6 +274,30 @@ fn garbage_on_the_wire_is_counted() {
                 outcome.summary["unparsed"]
             );
         }
+    });
+}
+
+#[test]
+fn odd_messages_are_read_or_counted() {
+    on_main_interpreters("odd_messages_are_read_or_counted", |setup| {
+        let outcome = row(setup, "odd", &[]);
+        assert!(outcome.findings.is_empty());
+        // A request and a response that are compressed; a folded line, a zero byte; two lengths, another coding.
+        for (reason, times) in [("encoded", 2), ("bad_head", 2), ("bad_length", 2)] {
+            assert_eq!(
+                outcome.number("unparsed", reason),
+                times,
+                "{reason}: {:?}",
+                outcome.summary["unparsed"]
+            );
+        }
+    });
+}
+
+#[test]
+fn thousands_of_open_tasks_are_known() {
+    on_main_interpreters("thousands_of_open_tasks_are_known", |setup| {
+        row(setup, "opened", &[]);
     });
 }
 

@@ -420,6 +420,14 @@ pub mod tap {
     pub const C_ACCEPT: u32 = 11;
     /// `syscall(number, ...)`: of interest is `close`.
     pub const C_SYSCALL: u32 = 12;
+    /// A method like [`OBJECT`] whose first argument is a sequence of data: `socket.sendmsg`.
+    pub const PARTS: u32 = 13;
+    /// A function like [`DESCRIPTOR`] whose second argument is a sequence of data: `posix.writev`.
+    pub const DESCRIPTOR_PARTS: u32 = 14;
+    /// A method like [`OBJECT`] that receives bytes which are not looked for.
+    pub const UNTOLD_IN: u32 = 15;
+    /// A function like [`DESCRIPTOR`] that receives bytes which are not looked for.
+    pub const UNTOLD_DESCRIPTOR_IN: u32 = 16;
 }
 
 /// Key of the map of streams.

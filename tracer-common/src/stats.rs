@@ -40,7 +40,7 @@ pub enum Probe {
     WireReceived = 16,
     /// Methods that end a stream, or begin one with a handle that may have been another's.
     WireClose = 17,
-    /// `write`, `writev` and `sendmsg` of the C library, called by uvloop.
+    /// What sends several parts at once, `socket.sendmsg` and `posix.writev`; and `write`, `writev` and `sendmsg` of the C library, called by uvloop.
     WireVector = 18,
     /// `Task.__init__` of `_asyncio`.
     TaskSpawn = 19,

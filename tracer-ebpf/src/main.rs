@@ -62,6 +62,8 @@ mod wire;
 #[cfg(target_arch = "bpf")]
 mod wire_calls;
 #[cfg(target_arch = "bpf")]
+mod wire_parts;
+#[cfg(target_arch = "bpf")]
 mod zero;
 
 #[cfg(not(target_arch = "bpf"))]

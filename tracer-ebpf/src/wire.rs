@@ -73,44 +73,22 @@ pub fn moved(hit: &Hit, stream: WireKey, way: Way, bytes: Bytes) -> bool {
         lose(state, way);
         return false;
     };
-    let lost = if way == Way::Out {
-        wire_flag::LOST_OUT
-    } else {
-        wire_flag::LOST_IN
-    };
     // SAFETY: the entry lives as long as this program runs.
     let known = unsafe { *state };
-    let mut flags = 0;
+    let lost = lost(way);
+    full.head = head(hit, stream, known, kind::WIRE);
+    full.head.total = bytes.len;
     if way == Way::Out {
-        flags |= wire::OUT;
+        full.head.flags |= wire::OUT;
     }
     if context {
-        flags |= wire::CONTEXT;
-    }
-    if stream.tls != 0 {
-        flags |= wire::TLS;
-    }
-    if known.flags & wire_flag::LINES != 0 {
-        flags |= wire::LINES;
+        full.head.flags |= wire::CONTEXT;
     }
     if known.flags & lost != 0 {
-        flags |= wire::LOST;
+        full.head.flags |= wire::LOST;
         // SAFETY: as above.
         unsafe { (*state).flags = known.flags & !lost };
     }
-    full.head = WireHead {
-        kind: kind::WIRE,
-        flags,
-        tgid: hit.tgid,
-        tid: hit.tid,
-        generation: known.generation,
-        handle: stream.handle,
-        time: emit::now(),
-        offset: 0,
-        total: bytes.len,
-        bytes: 0,
-        pad: 0,
-    };
     let parts = if start == Start::Request && way == Way::In {
         PARTS_OF_REQUEST
     } else {
@@ -130,11 +108,24 @@ pub fn moved(hit: &Hit, stream: WireKey, way: Way, bytes: Bytes) -> bool {
     context
 }
 
-/// A call on this stream sends what is not looked for.
+/// A call on this stream sends or receives what is not looked for: that is told at once, as there may be no other call.
 #[inline(always)]
-pub fn untold(stream: WireKey) {
-    if let Some(state) = WIRES.get_ptr_mut(stream) {
-        lose(state, Way::Out);
+pub fn untold(hit: &Hit, stream: WireKey, way: Way) {
+    let Some(state) = WIRES.get_ptr_mut(stream) else {
+        return;
+    };
+    // SAFETY: the entry lives as long as this program runs.
+    let known = unsafe { *state };
+    if known.flags & wire_flag::CLIENT != 0 {
+        return;
+    }
+    let mut head = head(hit, stream, known, kind::WIRE);
+    head.flags |= wire::LOST | wire::LAST;
+    if way == Way::Out {
+        head.flags |= wire::OUT;
+    }
+    if !output(hit, &mut head) {
+        lose(state, way);
     }
 }
 
@@ -152,6 +143,24 @@ pub fn end(hit: &Hit, stream: WireKey) {
     if known.flags & wire_flag::CLIENT != 0 {
         return;
     }
+    let mut head = head(hit, stream, known, kind::WIRE_CLOSED);
+    output(hit, &mut head);
+}
+
+/// Tells no bytes.
+#[inline(always)]
+fn output(hit: &Hit, head: &mut WireHead) -> bool {
+    emit::output(
+        hit.probe,
+        None,
+        (&raw mut *head).cast(),
+        size_of::<WireHead>() as u64,
+        Wake::Later,
+    )
+}
+
+#[inline(always)]
+fn head(hit: &Hit, stream: WireKey, known: WireState, kind: u16) -> WireHead {
     let mut flags = 0;
     if stream.tls != 0 {
         flags |= wire::TLS;
@@ -159,8 +168,8 @@ pub fn end(hit: &Hit, stream: WireKey) {
     if known.flags & wire_flag::LINES != 0 {
         flags |= wire::LINES;
     }
-    let mut head = WireHead {
-        kind: kind::WIRE_CLOSED,
+    WireHead {
+        kind,
         flags,
         tgid: hit.tgid,
         tid: hit.tid,
@@ -171,14 +180,7 @@ pub fn end(hit: &Hit, stream: WireKey) {
         total: 0,
         bytes: 0,
         pad: 0,
-    };
-    emit::output(
-        hit.probe,
-        None,
-        (&raw mut head).cast(),
-        size_of::<WireHead>() as u64,
-        Wake::Later,
-    );
+    }
 }
 
 /// What is known of the stream, if it is told.
@@ -210,12 +212,16 @@ fn let_through(hit: &Hit, stream: WireKey, way: Way, start: Start) -> Option<*mu
 }
 
 #[inline(always)]
+const fn lost(way: Way) -> u32 {
+    match way {
+        Way::In => wire_flag::LOST_IN,
+        Way::Out => wire_flag::LOST_OUT,
+    }
+}
+
+#[inline(always)]
 fn lose(state: *mut WireState, way: Way) {
-    let lost = if way == Way::Out {
-        wire_flag::LOST_OUT
-    } else {
-        wire_flag::LOST_IN
-    };
+    let lost = lost(way);
     // SAFETY: the entry lives as long as this program runs. That another thread's note is overwritten can only be where two threads
     // send on one stream at once; the losses are counted all the same.
     unsafe { (*state).flags |= lost };

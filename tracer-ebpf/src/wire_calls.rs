@@ -15,19 +15,16 @@ use crate::{
     emit, ids,
     maps::{IMAGES, POINTS, RECEIVING, Receiving, TARGETS},
     read::{self, Unreadable},
-    repeat::{Next, repeat},
     state::{Hit, lose_for_want_of_image},
     wire::{self, Bytes, Way},
 };
 
-/// Parts of one call that are told.
-const MOST_PARTS: u32 = 16;
 /// `close` (`asm/unistd_64.h`).
 const SYS_CLOSE: u64 = 3;
 /// The minor version from which on an `int` has a tag.
 const FIRST_WITH_LONG_TAG: u32 = 12;
 
-/// `send`, `sendall`, `write` and what sends in ways that are not looked into.
+/// `send`, `sendall`, `write`, and what sends or receives in ways that are not looked into.
 #[uprobe]
 pub fn wire_send(ctx: ProbeContext) -> u32 {
     let Some(mut hit) = hit(&ctx, Probe::WireSend) else {
@@ -46,91 +43,20 @@ fn send(ctx: &ProbeContext, hit: &Hit) -> Result<bool, Unreadable> {
     let data = match hit.point.tap {
         tap::OBJECT | tap::TLS => argument(ctx, hit, 0)?,
         tap::DESCRIPTOR => argument(ctx, hit, 1)?,
+        tap::UNTOLD_IN | tap::UNTOLD_DESCRIPTOR_IN => {
+            wire::untold(hit, stream, Way::In);
+            return Ok(false);
+        }
         _ => {
-            wire::untold(stream);
+            wire::untold(hit, stream, Way::Out);
             return Ok(false);
         }
     };
     let Ok(bytes) = buffer(hit, data) else {
-        wire::untold(stream);
+        wire::untold(hit, stream, Way::Out);
         return Ok(false);
     };
     Ok(wire::moved(hit, stream, Way::Out, bytes))
-}
-
-/// `write`, `writev`, `sendmsg` of the C library, called by what has a transport of its own.
-#[uprobe]
-pub fn wire_vector(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = hit(&ctx, Probe::WireVector) else {
-        return 0;
-    };
-    let (Some(descriptor), Some(at), Some(count)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
-    else {
-        return 0;
-    };
-    let stream = of_descriptor(&hit, descriptor & 0xffff_ffff);
-    if hit.point.tap == tap::C_SEND {
-        if wire::moved(&hit, stream, Way::Out, Bytes { at, len: count }) {
-            wire::tell_context(&ctx, &mut hit, true);
-        }
-        return 0;
-    }
-    let (vector, count) = if hit.point.tap == tap::C_MESSAGE {
-        // struct msghdr: msg_iov 16, msg_iovlen 24 (bits/socket.h).
-        match read::user::<[u64; 2]>(at + 16) {
-            Ok([vector, count]) => (vector, count),
-            Err(Unreadable) => {
-                wire::untold(stream);
-                return 0;
-            }
-        }
-    } else {
-        (at, count & 0xffff_ffff)
-    };
-    if count > u64::from(MOST_PARTS) {
-        wire::untold(stream);
-        return 0;
-    }
-    let mut sending = Sending {
-        hit: &hit,
-        stream,
-        vector,
-        count,
-        context: false,
-    };
-    repeat(MOST_PARTS, &mut sending, send_next);
-    if sending.context {
-        wire::tell_context(&ctx, &mut hit, true);
-    }
-    0
-}
-
-struct Sending<'a> {
-    hit: &'a Hit,
-    stream: WireKey,
-    vector: u64,
-    count: u64,
-    /// The context is to be told.
-    context: bool,
-}
-
-/// Each part is told as a call of its own.
-extern "C" fn send_next(number: u32, sending: &mut Sending<'_>) -> Next {
-    if u64::from(number) >= sending.count {
-        return Next::Done;
-    }
-    // struct iovec: iov_base 0, iov_len 8 (bits/types/struct_iovec.h).
-    match read::user::<[u64; 2]>(sending.vector + 16 * u64::from(number)) {
-        Ok([at, len]) => {
-            let (stream, bytes) = (sending.stream, Bytes { at, len });
-            sending.context |= wire::moved(sending.hit, stream, Way::Out, bytes);
-            Next::More
-        }
-        Err(Unreadable) => {
-            wire::untold(sending.stream);
-            Next::Done
-        }
-    }
 }
 
 /// Entry of `recv`, `recv_into`, `read`, `readinto`.
@@ -246,7 +172,7 @@ pub fn wire_close(ctx: ProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn hit(ctx: &ProbeContext, probe: Probe) -> Option<Hit> {
+pub fn hit(ctx: &ProbeContext, probe: Probe) -> Option<Hit> {
     let hit = Hit::new(ctx, probe)?;
     if wire::wanted(&hit) {
         return Some(hit);
@@ -257,7 +183,7 @@ fn hit(ctx: &ProbeContext, probe: Probe) -> Option<Hit> {
 
 /// The stream that a call is about.
 #[inline(always)]
-fn stream(ctx: &ProbeContext, hit: &Hit) -> Result<WireKey, Unreadable> {
+pub fn stream(ctx: &ProbeContext, hit: &Hit) -> Result<WireKey, Unreadable> {
     let own = ctx.arg::<u64>(0).ok_or(Unreadable)?;
     match hit.point.tap {
         tap::TLS => Ok(WireKey {
@@ -266,7 +192,7 @@ fn stream(ctx: &ProbeContext, hit: &Hit) -> Result<WireKey, Unreadable> {
             tls: 1,
         }),
         tap::C_RECEIVE => Ok(of_descriptor(hit, own & 0xffff_ffff)),
-        tap::DESCRIPTOR | tap::UNTOLD_DESCRIPTOR => {
+        tap::DESCRIPTOR | tap::DESCRIPTOR_PARTS | tap::UNTOLD_DESCRIPTOR | tap::UNTOLD_DESCRIPTOR_IN => {
             let descriptor = integer(hit, argument(ctx, hit, 0)?)?;
             Ok(of_descriptor(hit, descriptor))
         }
@@ -279,7 +205,7 @@ fn stream(ctx: &ProbeContext, hit: &Hit) -> Result<WireKey, Unreadable> {
 }
 
 #[inline(always)]
-fn of_descriptor(hit: &Hit, descriptor: u64) -> WireKey {
+pub fn of_descriptor(hit: &Hit, descriptor: u64) -> WireKey {
     WireKey {
         handle: descriptor,
         tgid: hit.tgid,
@@ -317,7 +243,7 @@ fn received(hit: &Hit, returned: u64, buffer: u64) -> Result<Bytes, Unreadable> 
 
 /// The bytes of an object that holds some.
 #[inline(always)]
-fn buffer(hit: &Hit, object: u64) -> Result<Bytes, Unreadable> {
+pub fn buffer(hit: &Hit, object: u64) -> Result<Bytes, Unreadable> {
     // PyObject.ob_type is at 8.
     let kind = read::pointer(hit.member(object, 8))?;
     if kind == hit.address(hit.image.bytes_type) {
@@ -368,7 +294,7 @@ fn integer(hit: &Hit, object: u64) -> Result<u64, Unreadable> {
 
 /// The n-th argument of a method, by its calling convention.
 #[inline(always)]
-fn argument(ctx: &ProbeContext, hit: &Hit, number: u64) -> Result<u64, Unreadable> {
+pub fn argument(ctx: &ProbeContext, hit: &Hit, number: u64) -> Result<u64, Unreadable> {
     let (at, count) = match hit.point.arguments {
         arguments::OBJECT if number == 0 => return ctx.arg(1).ok_or(Unreadable),
         arguments::FAST => (ctx.arg::<u64>(1), ctx.arg::<u64>(2)),

@@ -65,6 +65,8 @@ enum Bench {
     Hit(Rounds),
     /// Time until a live process is attached, and the tracer's memory; noted in docs/benchmarks.md.
     Attach(Rounds),
+    /// Throughput of a server whose wire is read; noted in docs/benchmarks.md.
+    Wire(Rounds),
 }
 
 #[derive(Args)]
@@ -111,6 +113,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
+        Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Soak(Soak {
             part,

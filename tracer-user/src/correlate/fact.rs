@@ -144,6 +144,8 @@ pub enum FactKind {
     Announced(Heard),
     /// A task was polled.
     Poll(PollOutcome),
+    /// Something that began like a message came in or went out: told once.
+    Heard,
     /// Bytes of the wire gave no facts.
     Unparsed(Reason),
     /// Pool workers whose base scope holds an identity, from now on.

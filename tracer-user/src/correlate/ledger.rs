@@ -13,11 +13,10 @@ use super::{
 use crate::wire::{
     fact::{Outcome, Response, Side},
     rpc::Method,
+    rules::Bounds,
     secret::{Credential, Fingerprint, SamePrincipal},
 };
 
-/// Tasks that are remembered, unless it is said otherwise.
-pub const TASKS: usize = 200_000;
 /// Nanoseconds in a millisecond.
 const MS: u64 = 1_000_000;
 
@@ -138,7 +137,7 @@ pub struct TaskLedger {
 
 impl Default for TaskLedger {
     fn default() -> Self {
-        Self::new(TASKS)
+        Self::new(Bounds::default().tasks)
     }
 }
 

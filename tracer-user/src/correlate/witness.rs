@@ -1,6 +1,9 @@
 //! What the wire says, joined with what contexts held: whose the tasks are that requests mint and poll (rules 9, 12 and 15).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     announcement::Announcement,
@@ -35,6 +38,8 @@ pub(super) struct Witness {
     hasher: Hasher,
     services: BTreeMap<Arc<str>, Realm>,
     realms: BTreeMap<TargetId, Realm>,
+    /// Targets that received or sent something which began like a message.
+    heard: BTreeSet<TargetId>,
     said: Vec<Fact>,
 }
 
@@ -42,10 +47,11 @@ impl Witness {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
             hasher: rules.hasher.clone(),
+            ledger: TaskLedger::new(rules.bounds.tasks),
             wire: Wire::new(rules),
-            ledger: TaskLedger::default(),
             services: BTreeMap::new(),
             realms: BTreeMap::new(),
+            heard: BTreeSet::new(),
             said: Vec::new(),
         }
     }
@@ -62,6 +68,7 @@ impl Witness {
         self.wire.exit(target, &mut self.said);
         self.said.clear();
         self.realms.remove(&target);
+        self.heard.remove(&target);
     }
 
     /// Whether the program announces that it shows a task whose handle it has given over the wire: then the wire shows that, too.
@@ -91,6 +98,9 @@ impl Witness {
             self.said.clear();
             return;
         };
+        if self.heard.insert(event.target) {
+            out.say(FactKind::Heard);
+        }
         for fact in std::mem::take(&mut self.said) {
             match fact {
                 Fact::Response(response) => target.responded(&response, &mut self.ledger, realm, out),

@@ -32,6 +32,8 @@ pub enum ReasonCode {
     NoHandoff,
     /// Handoffs were paired, but of a variable that was read there it could never be told whose it is.
     Unjudged,
+    /// What targets receive and send is read, and no message was seen.
+    NoMessage,
     /// A path cannot be followed because another one is.
     NotFollowed,
     /// Events were lost.

@@ -46,6 +46,8 @@ pub struct Tally {
     wire: bool,
     announced: BTreeMap<Heard, u64>,
     out_of_sight: BTreeSet<String>,
+    /// A message was seen there.
+    heard: bool,
     polls: BTreeMap<PollOutcome, u64>,
     unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
@@ -263,6 +265,7 @@ impl Tally {
             FactKind::Mint(attribution) => *self.tasks.entry(*attribution).or_default() += 1,
             FactKind::Announced(heard) => *self.announced.entry(*heard).or_default() += 1,
             FactKind::Poll(outcome) => *self.polls.entry(*outcome).or_default() += 1,
+            FactKind::Heard => self.heard = true,
             FactKind::Unparsed(reason) => *self.unparsed.entry(*reason).or_default() += 1,
             FactKind::Gap(lost) => {
                 if let Some(target) = target {
@@ -369,6 +372,12 @@ impl Tally {
                 ReasonCode::Unjudged,
                 "work went from one thread to another, but whose a watched variable was there could not be told"
                     .to_owned(),
+            );
+        }
+        if self.wire && !self.heard && !self.targets.is_empty() {
+            because(
+                ReasonCode::NoMessage,
+                "the wire was to be read, but no message of HTTP or JSON-RPC was seen on it".to_owned(),
             );
         }
         if !self.not_followed.is_empty() {

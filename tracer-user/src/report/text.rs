@@ -148,12 +148,8 @@ impl Text {
                 }
             }
         }
-        let life = life::drawn(finding);
-        if let Some((first, steps)) = life.split_first() {
-            row("life", first.clone());
-            for step in steps {
-                row("", step.clone());
-            }
+        for (number, step) in life::drawn(finding).into_iter().enumerate() {
+            row(if number == 0 { "life" } else { "" }, step);
         }
         row("sure", sure(finding));
         row("fix", finding.fix.clone());

@@ -39,11 +39,17 @@ pub(super) fn wire(registry: &mut Registry, process: &Process, maps: &[Mapping],
         .collect()
 }
 
-/// Arms uvloop, if a process maps it. Why it could not be, if so.
-pub(super) fn mapped_uvloop(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> Option<String> {
+/// Arms uvloop, if a process maps it. What of its wire is not read, and why, if that could not be or it maps another server.
+pub(super) fn unread(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> Option<String> {
     if !registry.wants_wire() {
         return None;
     }
+    let uvloop = || mapped_uvloop(registry, process, maps).map(|error| format!("uvloop: {error}"));
+    let server = foreign_server(maps).map(|name| format!("{name}: {FOREIGN}"));
+    server.or_else(uvloop)
+}
+
+fn mapped_uvloop(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> Option<String> {
     let mapping = maps
         .iter()
         .find(|m| m.is_file() && m.executable && is_uvloop(m))?;
@@ -55,6 +61,22 @@ pub(super) fn mapped_uvloop(registry: &mut Registry, process: &Process, maps: &[
 /// Whether it is uvloop's extension module, which has its own ways of receiving and sending.
 pub fn is_uvloop(mapping: &Mapping) -> bool {
     mapping.file_name().starts_with(b"loop.") && mapping.raw_path.windows(8).any(|part| part == b"/uvloop/")
+}
+
+/// Why nothing is read of a server that is no Python.
+pub const FOREIGN: &str = "it receives and sends by itself, not through Python";
+
+/// The server that a process maps which is an extension module: it has sockets of its own.
+pub fn foreign_server(maps: &[Mapping]) -> Option<&'static str> {
+    const SERVERS: [(&[u8], &str); 2] = [(b"_granian.", "granian"), (b"robyn.", "robyn")];
+    let mapped = |start: &[u8]| {
+        maps.iter()
+            .any(|m| m.is_file() && m.executable && m.file_name().starts_with(start))
+    };
+    SERVERS
+        .into_iter()
+        .find(|(start, _)| mapped(start))
+        .map(|(_, name)| name)
 }
 
 fn mapped_wire(registry: &mut Registry, process: &Process, maps: &[Mapping], module: &str) -> BTreeSet<Part> {

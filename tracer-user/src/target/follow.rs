@@ -81,8 +81,8 @@ struct Followed {
     /// Since when, and when its map is looked at again.
     since: u64,
     look: u64,
-    /// It was said that uvloop cannot be read in it.
-    without_uvloop: bool,
+    /// It was said through what its wire is not read.
+    said_unread: bool,
 }
 
 /// Follows processes.
@@ -498,9 +498,8 @@ impl Follower {
     /// Arms what a process receives and sends with, and says what of it cannot be read.
     fn arm_wire(&mut self, process: &Process, maps: &[Mapping], image: u32) -> Option<Notice> {
         let missing = arm_wire::wire(&mut self.registry, process, maps, image);
-        if let Some(error) = arm_wire::mapped_uvloop(&mut self.registry, process, maps) {
-            return Some(unread_uvloop(process.pid(), &error));
-        }
+        // What of it cannot be read is said when the process is looked at again, and once.
+        arm_wire::unread(&mut self.registry, process, maps);
         if missing.is_empty() {
             return None;
         }
@@ -549,7 +548,7 @@ impl Follower {
                 untold: false,
                 since: time,
                 look: time + PAUSES.0,
-                without_uvloop: false,
+                said_unread: false,
             },
         );
     }
@@ -639,11 +638,11 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
     );
 }
 
-/// uvloop is mapped, and cannot be read.
-fn unread_uvloop(pid: u32, error: &str) -> Notice {
+/// Something is mapped that receives and sends, and is not read.
+fn unread(pid: u32, what: &str) -> Notice {
     Notice::Remark {
         pid,
-        text: format!("the wire is not read through uvloop: {error}"),
+        text: format!("the wire is not read through {what}"),
     }
 }
 

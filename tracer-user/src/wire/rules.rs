@@ -22,6 +22,8 @@ pub struct Bounds {
     pub bytes: usize,
     /// Requests without a response.
     pub open: usize,
+    /// Tasks, with whom they were given to.
+    pub tasks: usize,
 }
 
 impl Default for Bounds {
@@ -30,6 +32,7 @@ impl Default for Bounds {
             streams: 16_384,
             bytes: 64 << 20,
             open: 100_000,
+            tasks: 200_000,
         }
     }
 }

@@ -5,3 +5,4 @@ mod child;
 pub mod hit;
 mod notes;
 mod statistics;
+pub mod wire;

@@ -11,7 +11,11 @@ use crate::{
         uvloop,
         wire::{Part, WireModule},
     },
-    target::{arm_wire::is_uvloop, maps::Mapping, process::Process},
+    target::{
+        arm_wire::{FOREIGN, foreign_server, is_uvloop},
+        maps::Mapping,
+        process::Process,
+    },
 };
 
 const WIRE: &str = "wire (with --wire)";
@@ -42,7 +46,14 @@ pub(super) fn checks(
     };
     let mapping = maps.iter().find(|m| m.is_file() && m.executable && is_uvloop(m));
     let uvloop = mapping.map(|mapping| through_uvloop(process, mapping));
-    Part::ALL.into_iter().map(row).chain(uvloop).collect()
+    let server =
+        foreign_server(maps).map(|name| Check::wanted(WIRE, false, format!("{name}: {FOREIGN}"), NOT_READ));
+    Part::ALL
+        .into_iter()
+        .map(row)
+        .chain(uvloop)
+        .chain(server)
+        .collect()
 }
 
 fn through_uvloop(process: &Process, mapping: &Mapping) -> Check {

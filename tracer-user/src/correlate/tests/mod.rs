@@ -6,6 +6,7 @@ mod drift;
 mod inventory;
 mod ledger;
 mod lineage;
+mod open_tasks;
 mod pools;
 mod programs;
 mod properties;

@@ -427,6 +427,7 @@ fn garbage_is_counted_and_says_nothing() {
         })
         .collect();
     assert_eq!(reasons, [Reason::BadLength, Reason::NoStart]);
+    assert_eq!(w.says(&FactKind::Heard), 1, "once is enough");
     assert!(w.found().is_empty());
 }
 

@@ -296,6 +296,7 @@ impl Metrics {
             // Data is no handoff; a gap shows up in the kernel's own counters.
             FactKind::Data
             | FactKind::Gap(_)
+            | FactKind::Heard
             | FactKind::Hop(_)
             | FactKind::Life(_)
             | FactKind::Judged(_) => {}

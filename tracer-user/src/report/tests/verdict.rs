@@ -153,6 +153,15 @@ fn what_nobody_could_judge_is_no_coverage() {
 }
 
 #[test]
+fn a_wire_on_which_nothing_was_seen_is_no_coverage() {
+    let mut tally = covered();
+    tally.watch_wire();
+    assert_no_verdict(&tally, &[ReasonCode::NoMessage]);
+    fold(&mut tally, FIRST, FactKind::Heard);
+    assert_eq!(tally.finish(None).verdict, Verdict::Clean);
+}
+
+#[test]
 fn a_path_that_is_not_followed_spoils_it_unless_it_was_a_name() {
     let mut tally = covered();
     tally.not_followed("app.tenant");

@@ -35,15 +35,21 @@ impl Part {
     /// Its methods, as a person knows them, with the programs that run there and what these tap.
     const fn methods(self) -> &'static [(&'static str, &'static str, &'static [Probe], u32)] {
         const SEND: &[Probe] = &[Probe::WireSend];
+        const PARTS: &[Probe] = &[Probe::WireVector];
         const RECEIVE: &[Probe] = &[Probe::WireReceive, Probe::WireReceived];
         const END: &[Probe] = &[Probe::WireClose];
         match self {
             Self::Sockets => &[
                 ("send", "socket.send", SEND, tap::OBJECT),
                 ("sendall", "socket.sendall", SEND, tap::OBJECT),
-                ("sendmsg", "socket.sendmsg", SEND, tap::UNTOLD),
+                ("sendmsg", "socket.sendmsg", PARTS, tap::PARTS),
+                ("sendto", "socket.sendto", SEND, tap::UNTOLD),
                 ("recv", "socket.recv", RECEIVE, tap::OBJECT),
                 ("recv_into", "socket.recv_into", RECEIVE, tap::OBJECT),
+                ("recvfrom", "socket.recvfrom", SEND, tap::UNTOLD_IN),
+                ("recvfrom_into", "socket.recvfrom_into", SEND, tap::UNTOLD_IN),
+                ("recvmsg", "socket.recvmsg", SEND, tap::UNTOLD_IN),
+                ("recvmsg_into", "socket.recvmsg_into", SEND, tap::UNTOLD_IN),
                 ("_accept", "socket._accept", &[Probe::WireReceived], tap::ACCEPT),
                 ("connect", "socket.connect", END, tap::OBJECT),
                 ("connect_ex", "socket.connect_ex", END, tap::OBJECT),
@@ -64,6 +70,8 @@ impl Part {
             ],
             Self::Descriptors => &[
                 ("write", "posix.write", SEND, tap::DESCRIPTOR),
+                ("writev", "posix.writev", PARTS, tap::DESCRIPTOR_PARTS),
+                ("readv", "posix.readv", SEND, tap::UNTOLD_DESCRIPTOR_IN),
                 ("sendfile", "posix.sendfile", SEND, tap::UNTOLD_DESCRIPTOR),
                 ("read", "posix.read", RECEIVE, tap::DESCRIPTOR),
                 ("close", "posix.close", END, tap::DESCRIPTOR),

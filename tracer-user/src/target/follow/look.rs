@@ -28,11 +28,11 @@ impl Follower {
             let maps = process.maps().unwrap_or_default();
             let wire = self.processes.get(&pid).and_then(|p| p.frontend.as_ref());
             if wire.is_some_and(|frontend| frontend.names.wire)
-                && let Some(error) = arm_wire::mapped_uvloop(&mut self.registry, &process, &maps)
+                && let Some(what) = arm_wire::unread(&mut self.registry, &process, &maps)
             {
                 let known = self.processes.get_mut(&pid);
-                if known.is_some_and(|followed| !std::mem::replace(&mut followed.without_uvloop, true)) {
-                    notices.push(super::unread_uvloop(pid, &error));
+                if known.is_some_and(|followed| !std::mem::replace(&mut followed.said_unread, true)) {
+                    notices.push(super::unread(pid, &what));
                 }
             }
             if !self.allow_greenlet && maps_greenlet(&maps) {

@@ -220,7 +220,7 @@ proptest! {
     fn anything_is_survived(
         chunks in vec((pieces(), any::<bool>(), 0..4_u64, 0..3_u32, 0..5_u64, any::<u64>(), any::<[bool; 3]>()), 0..60),
     ) {
-        let mut wire = bounded(Bounds { streams: 3, bytes: 1_024, open: 5 });
+        let mut wire = bounded(Bounds { streams: 3, bytes: 1_024, open: 5, tasks: 5 });
         let mut said = Vec::new();
         for (bytes, input, handle, thread, offset, total, [last, lost_before, stdio]) in &chunks {
             let transport = if *stdio { Transport::Stdio } else { Transport::Tls };

@@ -1,0 +1,38 @@
+"""A service for the benchmark of the wire: FastAPI under uvicorn on a port of its own, which it prints."""
+
+import socket
+import sys
+from contextvars import ContextVar
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+tenant = ContextVar("tenant", default=None)
+app = FastAPI()
+
+
+class Order(BaseModel):
+    id: int
+    name: str
+    lines: list[str]
+
+
+@app.post("/orders")
+async def order(order: Order):
+    return {"owner": tenant.get(), "id": order.id, "name": order.name.upper(), "lines": len(order.lines)}
+
+
+async def identified(scope, receive, send):
+    if scope["type"] == "http":
+        tenant.set(dict(scope["headers"])[b"x-tenant"].decode())
+    await app(scope, receive, send)
+
+
+# The protocol is named, so that asyncio does not wait for acknowledgements before it sends the next part.
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+listener.bind(("127.0.0.1", 0))
+listener.listen(64)
+config = uvicorn.Config(identified, loop=sys.argv[1], log_level="warning", access_log=False, lifespan="off")
+print(listener.getsockname()[1], flush=True)
+uvicorn.Server(config).run([listener])
