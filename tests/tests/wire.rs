@@ -102,6 +102,24 @@ packages! {
     fastmcp_keeps_tasks_for_their_owners: "fastmcp-4.1.1" "fastmcp_request_ctx" "packages/fastmcp_service.py" ["12"];
 }
 
+/// mcp-hangar in front of an upstream that mints. Its handlers bind whose a request is in a context of their own, and it is answered from
+/// another one, in which nobody is bound: the mints are nobody's as far as that shows.
+#[test]
+fn a_front_door_keeps_tasks_for_their_owners() {
+    let test = "a_front_door_keeps_tasks_for_their_owners";
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = setup.with_requirements("mcp-hangar-2.34.4") else {
+            return skip(test, "no packages of requirements/mcp-hangar-2.34.4.txt");
+        };
+        let (outcome, mut counted) = run(&setup, "identity_context", "packages/hangar_front.py", &["6"]);
+        let attributed = counted.remove("attributed").unwrap_or_default();
+        assert!(attributed > 0 && counted["refused"] > 0, "{counted:?}");
+        *counted.entry("unknown".to_owned()).or_default() += attributed;
+        assert_exact(&outcome, &counted);
+        assert_eq!(outcome.verdict(), "clean");
+    });
+}
+
 fn is_exact(test: &str, kind: &str, generation: &str) {
     let certificate = Certificate::new(test);
     let path = certificate.path();

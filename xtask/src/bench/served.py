@@ -29,7 +29,10 @@ async def identified(scope, receive, send):
     await app(scope, receive, send)
 
 
-listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+# The protocol is named, so that asyncio does not wait for acknowledgements before it sends the next part.
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+listener.bind(("127.0.0.1", 0))
+listener.listen(64)
 config = uvicorn.Config(identified, loop=sys.argv[1], log_level="warning", access_log=False, lifespan="off")
-print("listening on", listener.getsockname()[1], flush=True)
+print(listener.getsockname()[1], flush=True)
 uvicorn.Server(config).run([listener])

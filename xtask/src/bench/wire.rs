@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{Setup, installed, is_main};
 
 use super::{
@@ -131,16 +131,10 @@ impl Server {
         let mut command = Command::new(python);
         command.arg(workspace::root().join(SERVED)).arg(event_loop);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let mut line = [0; 64];
-        let read = child.stdout.as_mut().context("piped")?.read(&mut line)?;
-        let port = std::str::from_utf8(&line[..read])?
-            .trim()
-            .rsplit(' ')
-            .next()
-            .and_then(|port| port.parse().ok());
-        let Some(port) = port else {
-            bail!("the service did not say where it listens");
-        };
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
+        let port = line.trim().parse();
+        let port = port.context("the service says on which port it listens")?;
         Ok(Self { child, port })
     }
 
