@@ -107,6 +107,10 @@ pub struct Image {
     pub code_copies: u32,
     /// `_PyInterpreterFrame.tlbc_index`: which of them a frame runs.
     pub frame_copy: u32,
+    /// `TaskObj.task_context`.
+    pub task_context: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// How instances of ordinary Python classes keep their attributes ([`Image::attributes`]).
@@ -172,6 +176,8 @@ pub mod target_flag {
     pub const HOLD_AT_EXEC: u32 = 1 << 0;
     /// Read what the process receives and sends.
     pub const WIRE: u32 = 1 << 1;
+    /// Follow its asyncio tasks.
+    pub const TASKS: u32 = 1 << 2;
 }
 
 /// Key of the names map.
@@ -484,6 +490,8 @@ pub mod global {
     pub const COUNT_USES: &str = "COUNT_USES";
     /// `u32`: 1 when it is wanted where things are put into queues that are no work.
     pub const INVENTORY: &str = "INVENTORY";
+    /// `u32`: 1 when asyncio tasks of some processes are followed.
+    pub const TASKS: &str = "TASKS";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.
@@ -509,7 +517,7 @@ pub mod global {
 }
 
 const _: () = {
-    assert!(size_of::<Image>() == 136 + 32 * 4);
+    assert!(size_of::<Image>() == 136 + 34 * 4);
     assert!(size_of::<SlotVar>() == 24);
     assert!(size_of::<Target>() == 48 + 24 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);

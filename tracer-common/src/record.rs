@@ -57,6 +57,15 @@ pub mod kind {
     pub const SENDING: u16 = 22;
     /// A stream that was told of is closed: a [`super::WireHead`] without bytes.
     pub const WIRE_CLOSED: u16 = 23;
+    /// `Task.__init__`: `object` is the task, `scope` whoever creates it.
+    pub const TASK_SPAWNED: u16 = 24;
+    /// The context of the task that this thread created last, told before the next record of the thread: `object` is the task,
+    /// `brings` its context.
+    pub const TASK_CONTEXT: u16 = 25;
+    /// `Future.set_result`: `object` is the future.
+    pub const FUTURE_SET: u16 = 26;
+    /// A task is woken by a future that it waited for, in its own context: `object` is the future.
+    pub const TASK_WOKEN: u16 = 27;
 }
 
 /// Bits of [`Record::flags`].

@@ -42,11 +42,17 @@ pub enum Probe {
     WireClose = 17,
     /// What sends several parts at once, `socket.sendmsg` and `posix.writev`; and `write`, `writev` and `sendmsg` of the C library, called by uvloop.
     WireVector = 18,
+    /// `Task.__init__` of `_asyncio`.
+    TaskSpawn = 19,
+    /// `Future.set_result` of `_asyncio`.
+    FutureSet = 20,
+    /// A task of `_asyncio` that is woken by what it waited for.
+    TaskWake = 21,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -66,6 +72,9 @@ impl Probe {
         Self::WireReceived,
         Self::WireClose,
         Self::WireVector,
+        Self::TaskSpawn,
+        Self::FutureSet,
+        Self::TaskWake,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -90,6 +99,9 @@ impl Probe {
             Self::WireReceived => "wire_received",
             Self::WireClose => "wire_close",
             Self::WireVector => "wire_vector",
+            Self::TaskSpawn => "task_spawn",
+            Self::FutureSet => "future_set",
+            Self::TaskWake => "task_wake",
         }
     }
 
@@ -99,6 +111,11 @@ impl Probe {
             self,
             Self::WireSend | Self::WireReceive | Self::WireReceived | Self::WireClose | Self::WireVector
         )
+    }
+
+    /// Whether it follows asyncio tasks, which is wanted or not.
+    pub const fn is_task(self) -> bool {
+        matches!(self, Self::TaskSpawn | Self::FutureSet | Self::TaskWake)
     }
 }
 

@@ -46,6 +46,8 @@ mod state;
 #[cfg(target_arch = "bpf")]
 mod str;
 #[cfg(target_arch = "bpf")]
+mod task;
+#[cfg(target_arch = "bpf")]
 mod tell;
 #[cfg(target_arch = "bpf")]
 mod thread;

@@ -204,6 +204,10 @@ pub static BLANK_WIRE: Array<FullWire> = Array::with_max_entries(1, 0);
 #[map]
 pub static TSTATES: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
+/// The task that each thread created last, until its context is told.
+#[map]
+pub static SPAWNED: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
 /// Counters by program.
 #[map]
 pub static STATS: PerCpuArray<ProbeStats> = PerCpuArray::with_max_entries(PROBES, 0);
@@ -239,6 +243,9 @@ static COUNT_USES: Global<u32> = Global::new(0);
 static INVENTORY: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static TASKS: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 #[unsafe(no_mangle)]
@@ -257,6 +264,11 @@ pub fn wake_at() -> u64 {
 /// Whether the uses of all variables are counted. Known at load: what depends on it is removed where it is not wanted.
 pub fn count_uses() -> bool {
     COUNT_USES.load() != 0
+}
+
+/// Whether asyncio tasks of some processes are followed.
+pub fn tasks() -> bool {
+    TASKS.load() != 0
 }
 
 /// Whether it is wanted where things are put into queues that are no work.

@@ -18,7 +18,7 @@ use tracer_common::{
 use crate::{
     emit::{self, Wake},
     ids,
-    maps::{CODE_SCRATCH, EVENTS, RECEIVING, SCRATCH, TARGETS, TSTATES, WIRE_SCRATCH, kernel},
+    maps::{CODE_SCRATCH, EVENTS, RECEIVING, SCRATCH, SPAWNED, TARGETS, TSTATES, WIRE_SCRATCH, kernel},
     read::{self, Unreadable},
     state::forget,
 };
@@ -120,6 +120,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let _ = WIRE_SCRATCH.remove(tid);
     let _ = RECEIVING.remove(tid);
     let _ = TSTATES.remove(tid);
+    let _ = SPAWNED.remove(tid);
     let mut head = MaybeUninit::uninit();
     let head = emit::blank(&mut head, kind::EXITED, tgid, tid);
     // SAFETY: the entry lives as long as this program runs.

@@ -10,13 +10,13 @@ use crate::{
     code,
     emit::{self, Wake},
     look, lookup,
-    maps::{Fill, Scratch, Source},
+    maps::{Fill, Scratch, Source, tasks},
     path,
     read::Unreadable,
     repeat::{Next, repeat},
     stack,
     state::Hit,
-    value,
+    task, value,
 };
 
 /// Does what is left to be done for the record that this thread has begun.
@@ -45,6 +45,9 @@ fn complete(hit: &Hit, scratch: &mut Scratch) {
     path::resolve(hit, record);
     if !emit::keep_scope(hit, record) {
         return;
+    }
+    if tasks() {
+        task::tell_context(hit, &record.head);
     }
     let mut wake = Wake::Later;
     if record.head.frames > 0 && emit::is_new_stack(&record.head) {

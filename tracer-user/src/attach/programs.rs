@@ -122,7 +122,7 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 16] = [
+const UPROBES: [(Probe, When); 19] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
@@ -139,6 +139,9 @@ const UPROBES: [(Probe, When); 16] = [
     (Probe::WireReceived, When::Return),
     (Probe::WireClose, When::Entry),
     (Probe::WireVector, When::Entry),
+    (Probe::TaskSpawn, When::Entry),
+    (Probe::FutureSet, When::Entry),
+    (Probe::TaskWake, When::Entry),
 ];
 
 /// The programs that follow processes.
@@ -180,6 +183,8 @@ pub struct Options {
     pub paths: bool,
     /// Read what some processes receive and send.
     pub wire: bool,
+    /// Follow asyncio tasks of some processes.
+    pub tasks: bool,
 }
 
 /// The loaded kernel side. Dropping it detaches everything.
@@ -433,6 +438,7 @@ fn wanted(options: Options) -> Vec<(&'static str, Kind)> {
     let uprobes = UPROBES.into_iter().map(|(probe, _)| probe);
     let uprobes = uprobes.filter(|probe| options.random || *probe != Probe::Random);
     let uprobes = uprobes.filter(|probe| options.wire || !probe.is_wire());
+    let uprobes = uprobes.filter(|probe| options.tasks || !probe.is_task());
     let names: Vec<&str> = Stage::ALL.into_iter().map(Stage::name).collect();
     let more = uprobes.map(Probe::name).filter(|name| !names.contains(name));
     let uprobes = names.iter().copied().chain(more).map(|name| (name, Kind::Uprobe));
@@ -452,6 +458,7 @@ fn globals(offsets: &KernelOffsets, options: Options) -> Vec<(&'static str, Vec<
         (global::WAKE_AT, wake_at),
         (global::COUNT_USES, u32::from(options.count_uses)),
         (global::INVENTORY, u32::from(options.inventory)),
+        (global::TASKS, u32::from(options.tasks)),
         (global::FSBASE_OFFSET, offsets.fsbase),
         (global::PID_OFFSET, offsets.pid),
         (global::TGID_OFFSET, offsets.tgid),

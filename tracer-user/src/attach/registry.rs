@@ -25,6 +25,7 @@ use crate::{
         core::{Core, CoreError},
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
+        task::{TaskError, TaskModule},
         uvloop,
         wire::{Part, WireModule},
     },
@@ -67,6 +68,7 @@ struct Keys {
 enum Known {
     Core(u32),
     Queue,
+    Tasks,
     Wire(BTreeSet<Part>),
     Other,
     Refused(String),
@@ -126,6 +128,7 @@ pub struct Registry {
     armed_files: u32,
     parsed: u32,
     wire_probes: BTreeMap<Probe, Cost>,
+    task_probes: BTreeMap<Probe, Cost>,
     wants: Wants,
 }
 
@@ -136,6 +139,8 @@ pub struct Wants {
     pub random: bool,
     /// What processes receive and send.
     pub wire: bool,
+    /// Their asyncio tasks.
+    pub tasks: bool,
 }
 
 impl Registry {
@@ -150,6 +155,7 @@ impl Registry {
             armed_files: 0,
             parsed: 0,
             wire_probes: BTreeMap::new(),
+            task_probes: BTreeMap::new(),
             wants,
         }
     }
@@ -185,7 +191,7 @@ impl Registry {
         match self.known(&keys, file) {
             Some(Known::Core(index)) => return Ok(Some(index)),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Queue | Known::Wire(_) | Known::Other) => return Ok(None),
+            Some(Known::Queue | Known::Tasks | Known::Wire(_) | Known::Other) => return Ok(None),
             None => {}
         }
         let bytes = self.read(file, name)?;
@@ -215,6 +221,14 @@ impl Registry {
             self.queue.extend(&linked);
             probes.extend(linked);
         }
+        // And some `_asyncio`.
+        if self.wants.tasks
+            && let Ok(tasks) = TaskModule::inspect(&bytes)
+        {
+            let linked = self.link(file, &tasks.points, NO_IMAGE)?;
+            self.task_probes.extend(&linked);
+            probes.extend(linked);
+        }
         let wire = self.link_wire(file, &bytes)?;
         self.images.push(Armed {
             index,
@@ -232,7 +246,7 @@ impl Registry {
         match self.known(&keys, file) {
             Some(Known::Queue) => return Ok(true),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Core(_) | Known::Wire(_) | Known::Other) => return Ok(false),
+            Some(Known::Core(_) | Known::Tasks | Known::Wire(_) | Known::Other) => return Ok(false),
             None => {}
         }
         let bytes = self.read(file, name)?;
@@ -255,13 +269,52 @@ impl Registry {
         }
     }
 
+    /// Arms an `_asyncio` extension module. False when the file is none.
+    pub fn arm_tasks(&mut self, file: &File) -> Result<bool, ArmError> {
+        let keys = keys(file, "_asyncio")?;
+        match self.known(&keys, file) {
+            Some(Known::Tasks) => return Ok(true),
+            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
+            Some(Known::Core(_) | Known::Queue | Known::Wire(_) | Known::Other) => return Ok(false),
+            None => {}
+        }
+        let bytes = self.read(file, "_asyncio")?;
+        match TaskModule::inspect(&bytes) {
+            Ok(tasks) => {
+                self.armed_files += 1;
+                let linked = self.link(file, &tasks.points, NO_IMAGE)?;
+                self.task_probes.extend(linked);
+                self.learn(keys, Known::Tasks, &tasks.points);
+                Ok(true)
+            }
+            Err(TaskError::Elf(_)) => {
+                self.learn(keys, Known::Other, &[]);
+                Ok(false)
+            }
+            Err(error) => {
+                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                Err(ArmError::Refused(error.to_string()))
+            }
+        }
+    }
+
+    /// Whether asyncio tasks are followed in some processes.
+    pub const fn wants_tasks(&self) -> bool {
+        self.wants.tasks
+    }
+
+    /// The probes of the `_asyncio` modules that are armed, each with the cost of its dearest point.
+    pub const fn task_probes(&self) -> &BTreeMap<Probe, Cost> {
+        &self.task_probes
+    }
+
     /// Arms an extension module that receives or sends; what passes through it.
     pub fn arm_wire(&mut self, file: &File, name: &str) -> Result<BTreeSet<Part>, ArmError> {
         let keys = keys(file, name)?;
         match self.known(&keys, file) {
             Some(Known::Wire(parts)) => return Ok(parts),
             Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Core(_) | Known::Queue | Known::Other) => return Ok(BTreeSet::new()),
+            Some(Known::Core(_) | Known::Queue | Known::Tasks | Known::Other) => return Ok(BTreeSet::new()),
             None => {}
         }
         let bytes = self.read(file, name)?;

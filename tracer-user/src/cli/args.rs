@@ -117,6 +117,9 @@ pub struct TraceArgs {
     /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
     pub wire: Option<bool>,
+    /// Follow asyncio tasks: which of them serve other requests than the one that created them. Comes with --wire.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
+    pub tasks: Option<bool>,
     /// Serve /metrics at this address, like 127.0.0.1:9464.
     #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -198,8 +201,8 @@ pub struct WatchArgs {
 
 impl WatchArgs {
     /// The configuration that these, the environment and the file amount to. `wire` says whether what processes receive and send is
-    /// read, if that is said.
-    pub fn resolve(&self, wire: Option<bool>) -> Result<Config, Error> {
+    /// read, `tasks` whether their asyncio tasks are followed, if that is said.
+    pub fn resolve(&self, wire: Option<bool>, tasks: Option<bool>) -> Result<Config, Error> {
         let file = match &self.config {
             Some(path) => FileConfig::read(path)?,
             None => FileConfig::default(),
@@ -212,6 +215,7 @@ impl WatchArgs {
                 empties: self.empty.clone(),
                 mint: self.mint.clone(),
                 wire,
+                tasks,
                 defaults: false,
             },
             reveal: self.reveal,

@@ -22,7 +22,7 @@ pub fn run(args: &DiscoverArgs, color: Color) -> Result<u8, Error> {
         config: args.config.clone(),
         ..WatchArgs::default()
     };
-    let config = watch.resolve(Some(false))?;
+    let config = watch.resolve(Some(false), Some(false))?;
     let output = Output::open(&args.output, false, color)?;
     let machine = check_machine().err();
     let mut looker = Looker::new(config, machine.as_ref().map(|error| error.message().to_owned()));

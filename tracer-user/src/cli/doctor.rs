@@ -4,6 +4,7 @@ mod interpreter;
 mod link;
 mod machine;
 mod process;
+mod tasks;
 mod wire;
 
 use std::fmt::Write as _;

@@ -31,7 +31,7 @@ use crate::{
 /// Runs the command.
 pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
     args.target.check("hops")?;
-    let config = args.watch.resolve(Some(false))?;
+    let config = args.watch.resolve(Some(false), Some(false))?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
     let wants = Wants {

@@ -151,7 +151,7 @@ pub struct Wants {
     pub inventory: bool,
     /// The kernel side counts the uses of all variables.
     pub uses: bool,
-    /// What processes receive and send is read where that is configured; by this key secrets are known.
+    /// What processes receive and send is read where that is configured, and their tasks are followed; by this key secrets are known.
     pub wire: Option<[u8; 32]>,
 }
 
@@ -180,6 +180,7 @@ impl<O: Observer> Session<O> {
             random,
             paths: sets.iter().any(|set| set.has_paths()),
             wire: wants.wire.is_some() && sets.iter().any(|set| set.wire),
+            tasks: wants.wire.is_some() && sets.iter().any(|set| set.tasks),
         };
         let mut programs = Programs::load(&object, options)?;
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
@@ -187,6 +188,7 @@ impl<O: Observer> Session<O> {
         let armed = registry::Wants {
             random,
             wire: options.wire,
+            tasks: options.tasks,
         };
         let rules = wants
             .wire
@@ -197,6 +199,7 @@ impl<O: Observer> Session<O> {
         let settings = Settings {
             inventory: wants.inventory,
             wire: rules,
+            tasks: options.tasks,
             ..Settings::default()
         };
         Ok(Self {

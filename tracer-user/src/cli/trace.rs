@@ -33,7 +33,7 @@ use crate::{
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     args.target.check("trace")?;
-    let config = args.watch.resolve(args.wire)?;
+    let config = args.watch.resolve(args.wire, args.tasks)?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
     let clock = session::clock();

@@ -30,7 +30,7 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         config: args.config.clone(),
         ..WatchArgs::default()
     };
-    let mut config = watch.resolve(Some(false))?;
+    let mut config = watch.resolve(Some(false), Some(false))?;
     // No variable is followed: all of them are counted.
     config.watch = Watch::default();
     for service in &mut config.services {

@@ -77,9 +77,9 @@ impl FileConfig {
     }
 }
 
-const WATCH: [&str; 6] = ["identity", "request", "digest", "empty", "mint", "wire"];
-const SERVICE: [&str; 8] = [
-    "match", "name", "identity", "request", "digest", "empty", "mint", "wire",
+const WATCH: [&str; 7] = ["identity", "request", "digest", "empty", "mint", "wire", "tasks"];
+const SERVICE: [&str; 9] = [
+    "match", "name", "identity", "request", "digest", "empty", "mint", "wire", "tasks",
 ];
 const NOT_YET: [&str; 2] = ["policy", "tier"];
 
@@ -117,6 +117,7 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
         empties: empties(keys)?,
         mint: keys.texts("mint")?,
         wire: keys.boolean("wire")?,
+        tasks: keys.boolean("tasks")?,
         defaults: false,
     })
 }

@@ -48,6 +48,8 @@ pub struct Watch {
     pub mint: Vec<String>,
     /// Read what the process receives and sends.
     pub wire: Option<bool>,
+    /// Follow their asyncio tasks, if that is said; else where the wire is read.
+    pub tasks: Option<bool>,
     /// Nothing was configured: the well-known names are watched.
     pub defaults: bool,
 }
@@ -97,6 +99,7 @@ impl Watch {
             self.mint.clone_from(&over.mint);
         }
         self.wire = over.wire.or(self.wire);
+        self.tasks = over.tasks.or(self.tasks);
         self
     }
 
@@ -107,6 +110,7 @@ impl Watch {
                 empties: self.empties,
                 mint: self.mint,
                 wire: self.wire,
+                tasks: self.tasks,
                 ..Self::well_known()
             };
         }
@@ -247,6 +251,7 @@ impl Config {
                     base.mint
                 },
                 wire: base.wire.or(file.watch.wire),
+                tasks: base.tasks.or(file.watch.tasks),
                 ..base
             };
             services.push(ServiceRule {

@@ -12,6 +12,7 @@ use super::{
     hop::ScopeKey,
     inventory,
     item::{Verdict, Where, judge},
+    lineage::{Binding, Whose},
     reporter::{Now, Out, told},
     request::{IdentityRead, RequestId},
     target::{Target, say, say_findings, scene},
@@ -115,7 +116,7 @@ impl Target {
             } => {
                 self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
-                self.unbind(me, *slot, (*scope, *entered), restored);
+                self.unbind(me, now, *slot, (*scope, *entered), restored);
             }
             What::Random {
                 scope,
@@ -167,6 +168,9 @@ impl Target {
             stack: Arc::clone(here.stack),
         };
         let key = here.key(now.carrier);
+        if let Some(lineage) = &mut self.lineage {
+            lineage.touched(key, now.seq);
+        }
         if asked.nothing {
             let reader = me.item.as_ref().map(|item| item.number);
             let scene = scene!(self, out);
@@ -185,6 +189,7 @@ impl Target {
             item: me.item.as_ref().map(|item| item.number),
             within: me.item.as_ref().and_then(|item| item.hop.as_ref()?.within),
             hop: None,
+            source: None,
             bind: None,
             seq: now.seq,
             time: now.time,
@@ -223,7 +228,8 @@ impl Target {
                 _ if asked.nothing && me.fed.is_some() => ReadResult::Unjudged,
                 _ if asked.nothing => ReadResult::Empty,
                 Found::Value(value) if !me.knows(asked.slot, value) => ReadResult::Unjudged,
-                _ => ReadResult::Own,
+                Found::Value(value) => self.judge_task(now, asked.slot, value, here, judged, out),
+                Found::Unset => ReadResult::Own,
             };
             return;
         };
@@ -276,6 +282,7 @@ impl Target {
                         read: judged.read.clone(),
                     };
                     let (bleed, bind) = bleed::report(scene, me, &item, now, foreign);
+                    judged.source = bleed.source;
                     judged.bind.clone_from(&bleed.bind);
                     if item.first(Kind::Bleed, slot) {
                         finding = Some(bleed);
@@ -297,6 +304,38 @@ impl Target {
         if let Some(finding) = finding {
             say(me, out, FactKind::Finding(Box::new(finding)));
         }
+    }
+
+    /// A read outside items: the reader may be a task that works for another request than the one whose identity it carries.
+    fn judge_task(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        found: &Value,
+        here: Here<'_>,
+        judged: &mut IdentityRead,
+        out: &mut Out<'_>,
+    ) -> ReadResult {
+        let key = here.key(now.carrier);
+        let Some(lineage) = &mut self.lineage else {
+            return ReadResult::Own;
+        };
+        let stale = match lineage.whose(key, slot, found) {
+            Whose::Own => return ReadResult::Own,
+            Whose::Unknown => return ReadResult::Unjudged,
+            Whose::Stale(stale) => *stale,
+        };
+        judged.confidence = stale.confidence;
+        judged.expected.clone_from(&stale.expected);
+        out.say(FactKind::BleedAge(now.time.saturating_sub(stale.bind.time)));
+        let first = lineage.first(stale.request, slot);
+        let finding = bleed::of_task(scene!(self, out), now, slot, found, judged, &stale);
+        judged.source = finding.source;
+        judged.bind.clone_from(&finding.bind);
+        if first {
+            out.say(FactKind::Finding(Box::new(finding)));
+        }
+        ReadResult::Foreign
     }
 
     pub(super) fn bind(
@@ -345,6 +384,12 @@ impl Target {
         } else if let Some(value) = self.slots.bound(slot, value) {
             self.bound_by_request(slot, value);
             self.outside_bind(slot, here.key(now.carrier), value);
+            if let Some(lineage) = &mut self.lineage {
+                let binding = Binding::new(value.clone(), here.stack.site().cloned(), now);
+                lineage.bound(here.key(now.carrier), slot, binding);
+            }
+        } else if let Some(lineage) = &mut self.lineage {
+            lineage.unbound(here.key(now.carrier), slot, value, now.seq);
         }
         let in_base = place.map_or(!here.entered, |place| place == Where::Base);
         if in_base
@@ -367,6 +412,7 @@ impl Target {
     pub(super) fn unbind(
         &mut self,
         me: &mut CarrierState,
+        now: Now,
         slot: Slot,
         (scope, entered): (Scope, bool),
         restored: &Found,
@@ -375,6 +421,8 @@ impl Target {
         if let (Some(item), Some(place)) = (me.item.as_mut(), place) {
             self.returns.unbound(item, slot, place, scope, restored);
             item.forgot |= matches!(restored, Found::Unreadable | Found::Unresolved);
+        } else if let Some(lineage) = &mut self.lineage {
+            lineage.unbound(ScopeKey::new(scope, now.carrier), slot, restored, now.seq);
         }
         if place.map_or(!entered, |place| place == Where::Base) {
             me.base.undo(slot, restored);
@@ -395,7 +443,11 @@ impl Target {
             let of_role = |slot: &Slot| self.slots.role(*slot) == Some(Role::Request);
             let slot = self.slots.all().find(of_role);
             let request = request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
-            Some(self.requests.id(scope, request, identity))
+            let id = self.requests.id(scope, request, identity);
+            Some(match &self.lineage {
+                Some(lineage) => id.of_tasks(lineage.works_for(scope)),
+                None => id,
+            })
         }
     }
 

@@ -1,12 +1,14 @@
-//! `bleed`: a worker reads a value that is neither its item's own nor the hop value.
+//! `bleed`: a worker reads a value that is neither its item's own nor the hop value, or a task one of a request that is over.
 
 use super::{
     carrier::{BindRecord, CarrierState},
     event::Slot,
-    finding::{Confidence, Finding, Kind, Read},
+    finding::{Bind, Confidence, Finding, Kind, Read, Source, Spawn},
     hop::Residue,
     item::Item,
+    lineage::Stale,
     reporter::{Now, Scene, told},
+    request::IdentityRead,
     value::Value,
 };
 
@@ -46,4 +48,35 @@ pub(super) fn report(
     finding.bind = bind.as_ref().map(|b| b.told(now.time));
     finding.read = Some(foreign.read);
     (finding, bind)
+}
+
+/// The finding that a task's read is.
+pub(super) fn of_task(
+    scene: Scene<'_>,
+    now: Now,
+    slot: Slot,
+    found: &Value,
+    judged: &IdentityRead,
+    stale: &Stale,
+) -> Finding {
+    let mut finding = scene.finding(Kind::Bleed, now, slot, stale.bind.seq);
+    finding.confidence = stale.confidence;
+    finding.expected.clone_from(&stale.expected);
+    finding.found = Some(found.clone());
+    finding.source = Some(Source::Task);
+    finding.bind = Some(Bind {
+        site: stale.bind.site.clone(),
+        carrier: stale.bind.carrier,
+        item: None,
+        age: now.time.saturating_sub(stale.bind.time),
+    });
+    let created = stale.created.as_ref();
+    finding.spawn = Some(Box::new(Spawn {
+        site: created.and_then(|created| created.site.clone()),
+        age: created.map(|created| now.time.saturating_sub(created.time)),
+        over: now.time.saturating_sub(stale.over),
+        works_for: stale.works_for.clone(),
+    }));
+    finding.read = Some(judged.read.clone());
+    finding
 }

@@ -25,6 +25,27 @@ pub struct ItemKey(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueKey(pub u64);
 
+/// An asyncio task, by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskKey(pub u64);
+
+/// A future that tasks wait for, by its address: reused as soon as nobody waits any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FutureKey(pub u64);
+
+/// What passes from the one who ends another's wait to that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conveys {
+    /// Nothing that could be work: a lock, a timer, an answer.
+    Nothing,
+    /// Something that was sent to whoever waits.
+    Gives,
+    /// Something that was put into a queue: work, or a thing that is given back to a pool.
+    MayGive,
+    /// The other way round: what the one who waited wanted to be rid of.
+    Takes,
+}
+
 /// A watched variable of one target, by its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u8);
@@ -427,6 +448,38 @@ pub enum What {
         payload: Found,
         /// Where.
         stack: Arc<Stack>,
+    },
+    /// An asyncio task is being created.
+    Spawn {
+        /// The task.
+        task: TaskKey,
+        /// The scope of whoever creates it.
+        scope: Scope,
+        /// Where.
+        stack: Arc<Stack>,
+    },
+    /// The scope of the task that the carrier created last.
+    TaskScope {
+        /// The task.
+        task: TaskKey,
+        /// Its own scope.
+        scope: Scope,
+    },
+    /// A future gets its result: whoever waits for it will be woken.
+    Complete {
+        /// The future.
+        future: FutureKey,
+        /// The current scope.
+        scope: Scope,
+        /// What passes on by that.
+        conveys: Conveys,
+    },
+    /// A task is woken by a future that it waited for.
+    Wake {
+        /// The future.
+        future: FutureKey,
+        /// The task's scope.
+        scope: Scope,
     },
     /// Bytes of a call that receives or sends.
     Wire(Box<Bytes>),

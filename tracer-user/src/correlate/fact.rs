@@ -78,6 +78,8 @@ pub enum Table {
     OpenRequests,
     /// Tasks.
     Tasks,
+    /// Scopes of asyncio tasks.
+    Scopes,
 }
 
 names!(ReadResult { Own => "own", Foreign => "foreign", Empty => "empty", Unreadable => "unreadable", Unjudged => "unjudged" });
@@ -90,7 +92,8 @@ names!(Attribution {
     Unknown => "unknown",
 });
 names!(Table { Submits => "submits", Carriers => "carriers", Returns => "returns", Requests => "requests",
-    Streams => "streams", OpenRequests => "open_requests", Tasks => "tasks" });
+    Streams => "streams", OpenRequests => "open_requests", Tasks => "tasks",
+    Scopes => "scopes" });
 
 /// One fact about one target.
 #[derive(Clone, Debug, PartialEq)]

@@ -70,6 +70,8 @@ pub enum Source {
     Initializer,
     /// It was there when the agent attached.
     BeforeAttach,
+    /// A task carries it that was created inside a request that is over.
+    Task,
 }
 
 macro_rules! names {
@@ -105,6 +107,7 @@ names!(Source {
     Inherited => "inherited",
     Initializer => "initializer",
     BeforeAttach => "before_attach",
+    Task => "task",
 });
 
 impl Kind {
@@ -154,6 +157,19 @@ pub struct Read {
     pub site: Option<Site>,
     /// The whole stack.
     pub stack: Arc<Stack>,
+}
+
+/// The asyncio task that a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spawn {
+    /// Where it was created.
+    pub site: Option<Site>,
+    /// Nanoseconds from then to the finding; none if that was not seen.
+    pub age: Option<u64>,
+    /// Nanoseconds from the end of the request whose identity it carries to the finding.
+    pub over: u64,
+    /// Where the request that it works for said whom it is for.
+    pub works_for: Option<Site>,
 }
 
 /// The mint that a finding is about.
@@ -209,6 +225,8 @@ pub struct Finding {
     pub source: Option<Source>,
     /// The handoff.
     pub hop: Option<Hop>,
+    /// The task that read.
+    pub spawn: Option<Box<Spawn>>,
     /// The bind.
     pub bind: Option<Bind>,
     /// The read.

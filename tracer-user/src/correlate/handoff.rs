@@ -205,7 +205,11 @@ impl Target {
         let identity = of(Role::Identity)
             .find(|v| matches!(v.content, Content::Opaque))
             .or_else(|| of(Role::Identity).next());
-        self.requests.id(key, request, identity)
+        let id = self.requests.id(key, request, identity);
+        match &self.lineage {
+            Some(lineage) => id.of_tasks(lineage.works_for(key)),
+            None => id,
+        }
     }
 
     pub(super) fn submit(

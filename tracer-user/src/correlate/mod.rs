@@ -15,6 +15,7 @@ mod hop;
 mod inventory;
 mod item;
 pub mod ledger;
+mod lineage;
 mod reporter;
 mod request;
 pub mod settings;

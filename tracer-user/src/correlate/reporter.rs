@@ -89,6 +89,7 @@ impl Scene<'_> {
             found: None,
             source: None,
             hop: None,
+            spawn: None,
             bind: None,
             read: None,
             mint: None,

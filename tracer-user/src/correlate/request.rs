@@ -3,7 +3,7 @@
 use super::{
     event::Slot,
     fact::ReadResult,
-    finding::{Bind, Confidence, Hop, Read},
+    finding::{Bind, Confidence, Hop, Read, Source},
     hop::ScopeKey,
     table::Table,
     value::{Content, Value},
@@ -18,6 +18,8 @@ pub(super) enum RequestKey {
     Object(u64, u64),
     /// The scope that it runs in, and which of the scopes that were at its address.
     Scope(ScopeKey, u64),
+    /// The request that the task works for which runs in its scope.
+    Task(u64),
 }
 
 impl RequestKey {
@@ -63,6 +65,8 @@ pub(super) struct IdentityRead {
     /// The item in which that one was submitted.
     pub(super) within: Option<u64>,
     pub(super) hop: Option<Hop>,
+    /// Of a foreign one: where the value comes from, and who bound it.
+    pub(super) source: Option<Source>,
     pub(super) bind: Option<Bind>,
     /// Number of the first event that it rests on.
     pub(super) seq: u64,
@@ -76,12 +80,20 @@ pub(super) struct RequestId {
     pub(super) exact: RequestKey,
     /// The object that says who it is for: contexts that were copied from its own share it.
     object: Option<RequestKey>,
+    /// The request that its task works for, and those in whose tasks that one's was created; the nearest first.
+    tasks: Vec<RequestKey>,
 }
 
 impl RequestId {
+    /// The same, where it is known whom its task works for.
+    pub(super) fn of_tasks(mut self, line: impl Iterator<Item = u64>) -> Self {
+        self.tasks = line.map(RequestKey::Task).collect();
+        self
+    }
+
     /// What a request goes by in all contexts that were copied from its own.
     pub(super) fn shared(&self) -> RequestKey {
-        match (&self.exact, &self.object) {
+        match (&self.exact, self.tasks.first().or(self.object.as_ref())) {
             (RequestKey::Scope(..), Some(object)) => object.clone(),
             (exact, _) => exact.clone(),
         }
@@ -150,7 +162,11 @@ impl Requests {
             Some(value) => RequestKey::of(value),
             None => RequestKey::Scope(scope, self.birth(scope)),
         };
-        RequestId { exact, object }
+        RequestId {
+            exact,
+            object,
+            tasks: Vec::new(),
+        }
     }
 
     /// The request that bound this object, or that this request slot names.
@@ -162,6 +178,7 @@ impl Requests {
             (None, Some(request)) => Some(RequestId {
                 exact: RequestKey::of(request),
                 object: None,
+                tasks: Vec::new(),
             }),
             (None, None) => None,
         }
@@ -185,7 +202,7 @@ impl Requests {
         {
             self.unplaced = self.unplaced.max(read.seq);
         }
-        for key in id.object.iter().chain([&id.exact]) {
+        for key in id.object.iter().chain([&id.exact]).chain(&id.tasks) {
             // What is dropped may have been the last read of a request that an older one is still known of.
             if let Some((_, dropped)) = self.last_reads.insert(key.clone(), read.clone()) {
                 self.unplaced = self.unplaced.max(dropped.seq);
@@ -207,7 +224,9 @@ impl Requests {
             !self.owners_forgotten && owner.is_some_and(|owner| !owner.shared && owner.born == *born)
         });
         let copied = own.and_then(|key| self.last_reads.get(key));
-        exact.into_iter().chain(copied).max_by_key(|read| read.seq)
+        let of_task = id.tasks.first().and_then(|key| self.last_reads.get(key));
+        let all = exact.into_iter().chain(copied).chain(of_task);
+        all.max_by_key(|read| read.seq)
     }
 
     /// An identity was read on behalf of a request that is not known.

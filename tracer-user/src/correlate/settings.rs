@@ -14,6 +14,8 @@ pub struct Settings {
     pub inventory: bool,
     /// How what targets receive and send is read; none if it is not.
     pub wire: Option<Rules>,
+    /// Whether asyncio tasks are followed.
+    pub tasks: bool,
 }
 
 /// A value that counts as nothing: the content of a `str`, an `int` as Python prints it, `""` or `b""`, `{}`, `[]` or `()` for a

@@ -10,6 +10,7 @@ use super::{
     finding::Finding,
     hop::{ScopeKey, Submitted},
     item::Item,
+    lineage::Lineage,
     reporter::{Loss, Now, Out},
     request::Requests,
     settings::Settings,
@@ -54,6 +55,8 @@ pub(super) struct Target {
     pub(super) returns: Returns,
     pub(super) requests: Requests,
     pub(super) mintings: Mintings,
+    /// Whom asyncio tasks work for, where they are followed.
+    pub(super) lineage: Option<Lineage>,
     pub(super) undecided: BTreeSet<Carrier>,
     /// Number of its last item.
     items: u64,
@@ -63,7 +66,7 @@ pub(super) struct Target {
     forgetful: bool,
     first_thread: Carrier,
     pub(super) squatting: u64,
-    entries: [u64; 4],
+    entries: [u64; 5],
 }
 
 /// Says a fact of a carrier; what depends on a thread's being no pool's worker waits until that is decided.
@@ -104,6 +107,7 @@ impl Target {
             returns: Returns::new(bounds.returns),
             requests: Requests::new(bounds.requests, from_start),
             mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
+            lineage: settings.tasks.then(|| Lineage::new(bounds.requests)),
             undecided: BTreeSet::new(),
             items: 0,
             seq: 0,
@@ -111,7 +115,7 @@ impl Target {
             forgetful: false,
             first_thread,
             squatting: 0,
-            entries: [0; 4],
+            entries: [0; 5],
         }
     }
 
@@ -148,6 +152,9 @@ impl Target {
                 out.say(FactKind::SlotSeen(*slot));
             }
             What::Gap { lost } => self.gap(now, *lost, out),
+            What::Spawn { .. } | What::TaskScope { .. } | What::Complete { .. } | What::Wake { .. } => {
+                self.follow(now, &event.what);
+            }
             What::ScopeEnd { scope } => {
                 let scene = scene!(self, out);
                 self.mintings.close_if(scene, out, |_, s, _| s == *scope);
@@ -155,6 +162,9 @@ impl Target {
                 let key = ScopeKey::new(*scope, now.carrier);
                 self.returns.end_scope(key);
                 self.requests.end_scope(key);
+                if let Some(lineage) = &mut self.lineage {
+                    lineage.ended(key, now.time);
+                }
                 // A thread frees its base before it ends; by then another context may be at that address.
                 let item = self
                     .carriers
@@ -282,6 +292,27 @@ impl Target {
             .decided(scene!(self, out), out, |carrier| !undecided.contains(&carrier));
     }
 
+    /// Something happened to a task, or to a future that tasks wait for.
+    fn follow(&mut self, now: Now, what: &What) {
+        let Some(lineage) = &mut self.lineage else {
+            return;
+        };
+        let key = |scope: &Scope| ScopeKey::new(*scope, now.carrier);
+        match what {
+            What::Spawn { task, scope, stack } => {
+                lineage.spawned(now, *task, key(scope), stack.site().cloned());
+            }
+            What::TaskScope { task, scope } => lineage.context(now, *task, key(scope)),
+            What::Complete {
+                future,
+                scope,
+                conveys,
+            } => lineage.set(now, *future, key(scope), *conveys),
+            What::Wake { future, scope } => lineage.woken(now, *future, key(scope)),
+            _ => {}
+        }
+    }
+
     /// Events were lost: forget what may have changed meanwhile.
     fn gap(&mut self, now: Now, lost: u64, out: &mut Out<'_>) {
         self.last_gap = Some(Loss {
@@ -291,6 +322,9 @@ impl Target {
         self.first_thread = now.carrier;
         self.mintings.lose(out);
         self.requests.clear();
+        if let Some(lineage) = &mut self.lineage {
+            lineage.clear();
+        }
         self.returns.clear();
         // A take, the end of its item and a submit at the same address may all be among the lost.
         self.submits.clear();
@@ -377,6 +411,11 @@ impl Target {
                 self.returns.take_evicted(),
             ),
             (Which::Requests, self.requests.len(), self.requests.take_evicted()),
+            (
+                Which::Scopes,
+                self.lineage.as_ref().map_or(0, Lineage::len),
+                self.lineage.as_mut().map_or(0, Lineage::take_evicted),
+            ),
         ];
         for (before, (table, now, evicted)) in self.entries.iter_mut().zip(tables) {
             if *before != now as u64 {

@@ -392,6 +392,7 @@ pub(super) fn finding_of(scene: Scene<'_>, kind: Kind, now: Now, read: &Identity
     finding.expected.clone_from(&read.expected);
     finding.found.clone_from(&read.found);
     finding.hop.clone_from(&read.hop);
+    finding.source = read.source;
     finding.bind.clone_from(&read.bind);
     finding.read = Some(read.read.clone());
     finding.mint = Some(mint);

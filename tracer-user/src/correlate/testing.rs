@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Engine, Settings,
     event::{
-        Brings, Carrier, Doing, Event, Frame, ItemKey, Named, Primitive, QueueKey, Role, Scope, Site, Slot,
-        Stack, TargetId, What, Work,
+        Brings, Carrier, Conveys, Doing, Event, Frame, FutureKey, ItemKey, Named, Primitive, QueueKey, Role,
+        Scope, Site, Slot, Stack, TargetId, TaskKey, What, Work,
     },
     fact::{Fact, FactKind},
     finding::{Confidence, Finding, Kind, Source},
@@ -444,6 +444,39 @@ impl World {
     pub(super) fn plant(&mut self, carrier: u32, value: &str) {
         let base = self.new_scope(vec![Some(text(value))]);
         self.thread(carrier).base = base;
+    }
+
+    /// A task is created, in a copy of the loop's current context.
+    pub(super) fn spawn(&mut self, site: &str) -> Scope {
+        let (scope, _) = self.current(LOOP);
+        let copy = self.copy_context(LOOP);
+        let task = TaskKey(copy.0 + 8);
+        let stack = at(site);
+        self.emit(LOOP, What::Spawn { task, scope, stack });
+        self.emit(LOOP, What::TaskScope { task, scope: copy });
+        copy
+    }
+
+    /// A future gets its result in the loop's current context.
+    pub(super) fn complete(&mut self, conveys: Conveys) -> FutureKey {
+        self.fresh += 16;
+        let future = FutureKey(self.fresh);
+        let (scope, _) = self.current(LOOP);
+        self.emit(
+            LOOP,
+            What::Complete {
+                future,
+                scope,
+                conveys,
+            },
+        );
+        future
+    }
+
+    /// The loop goes on with a task that waited for this.
+    pub(super) fn wake(&mut self, future: FutureKey, scope: Scope) {
+        self.emit(LOOP, What::Wake { future, scope });
+        self.enter(LOOP, scope);
     }
 
     pub(super) fn exit(&mut self) {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     carrier::CarrierState,
-    event::{Bytes, Event, Handle, Role, TargetId, What},
+    event::{Bytes, Carrier, Event, Handle, Role, TargetId, What},
     fact::{FactKind, ReadResult, Table},
     finding::{Kind, Mint, Poll},
     hop::ScopeKey,
@@ -175,7 +175,9 @@ impl Target {
                 self.requests.id(key, request.as_ref(), identity.as_ref());
             }
             before = self.last_read(&me, key, request.as_ref());
-            let strange = |read: &IdentityRead| read.time < since || self.is_of_another(&me, context, read);
+            let strange = |read: &IdentityRead| {
+                read.time < since || self.is_of_another(now.carrier, &me, context, read)
+            };
             before.read.take_if(|read| strange(read));
             before.undecided.take_if(|(_, read)| strange(read));
         }
@@ -190,15 +192,26 @@ impl Target {
     }
 
     /// Whether a read decides nothing about the response that is written in this context, although it goes by the same request.
-    fn is_of_another(&self, me: &CarrierState, context: &Context, read: &IdentityRead) -> bool {
+    fn is_of_another(
+        &self,
+        carrier: Carrier,
+        me: &CarrierState,
+        context: &Context,
+        read: &IdentityRead,
+    ) -> bool {
         match &me.item {
             // Whoever accepts connections hands over requests of many, and each answers in its own item.
             Some(item) if !item.for_request => ![read.item, read.within].contains(&Some(item.number)),
             Some(_) => false,
             // It was asked whether somebody is bound already, and then somebody was.
             None => {
+                let since = self
+                    .lineage
+                    .as_ref()
+                    .and_then(|lineage| lineage.identified(ScopeKey::new(context.scope, carrier), read.slot));
                 read.result == ReadResult::Empty
                     && read.item.is_none()
+                    && since.is_none_or(|since| read.seq < since)
                     && self
                         .slots
                         .bound(read.slot, held(&context.held, read.slot))

@@ -26,8 +26,12 @@ pub fn sentence(finding: &ExportedFinding) -> String {
                 Some(_) => format!("instead of {expected}"),
                 None => "although its own request had bound nothing".to_owned(),
             };
+            let reader = match finding.source {
+                Some("task") => "a task on thread",
+                _ => "worker thread",
+            };
             format!(
-                "worker thread {tid} read {slot}{read} and got {found} {instead}: {}{}.",
+                "{reader} {tid} read {slot}{read} and got {found} {instead}: {}{}.",
                 origin(finding, &bind),
                 handed_over(finding)
             )
@@ -121,6 +125,13 @@ pub fn fix(finding: &ExportedFinding) -> String {
             "hand the work over with its context{hop}: {along}; and find the work that binds {slot} without resetting it: \
              bleedtrace reports it as a squat when it runs again."
         ),
+        (Kind::Bleed, Some("task")) => {
+            let made = at(finding.spawn.as_ref().and_then(|spawn| spawn.site.as_ref()));
+            format!(
+                "let the request send its {slot} along with what it sends, and have the task bind it for each piece of work; or \
+                 create the task{made} where no request is: asyncio.create_task(f(), context=contextvars.Context())."
+            )
+        }
         (Kind::Bleed, _) => format!(
             "hand the work over with its context{hop}: {along}; and reset {slot} where the earlier work bound \
              it{bind}: token = var.set(...), then var.reset(token) in a finally block."
@@ -179,6 +190,7 @@ fn origin(finding: &ExportedFinding, bind: &str) -> String {
             "the worker's thread was started inside a request that held it, and lives in a copy of that one's context".to_owned()
         }
         Some("before_attach") => "it lay in the thread before bleedtrace attached".to_owned(),
+        Some("task") => format!("the request that bound it{bind} is over, and the task that was created in it goes on with a copy of its context"),
         _ => format!("{} left it there, bound{bind}", binder(finding)),
     }
 }

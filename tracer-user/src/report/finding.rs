@@ -81,6 +81,19 @@ pub struct Hop {
     pub wait_ns: Option<u64>,
 }
 
+/// The asyncio task that read, and carries the identity of a request that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Spawn {
+    /// Where it was created.
+    pub site: Option<Site>,
+    /// Nanoseconds from then to the finding; null if that was not seen.
+    pub age_ns: Option<u64>,
+    /// Nanoseconds from the end of that request to the finding.
+    pub over_ns: u64,
+    /// Where the request that it works for bound its own.
+    pub works_for: Option<Site>,
+}
+
 /// The bind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bind {
@@ -168,6 +181,9 @@ pub struct ExportedFinding {
     pub source: Option<&'static str>,
     /// The handoff.
     pub hop: Option<Hop>,
+    /// Of a bleed with the source `task`: the asyncio task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawn: Option<Spawn>,
     /// The bind.
     pub bind: Option<Bind>,
     /// The read.
@@ -228,6 +244,12 @@ impl ExportedFinding {
                 site: site(&hop.site),
                 submit_tid: hop.submitter.0,
                 wait_ns: hop.wait,
+            }),
+            spawn: finding.spawn.as_ref().map(|spawn| Spawn {
+                site: site(&spawn.site),
+                age_ns: spawn.age,
+                over_ns: spawn.over,
+                works_for: site(&spawn.works_for),
             }),
             bind: finding.bind.as_ref().map(|bind| Bind {
                 site: site(&bind.site),

@@ -101,6 +101,7 @@ pub fn finding(kind: Kind) -> Finding {
             submitter: Carrier(4242),
             wait: Some(120_000),
         }),
+        spawn: None,
         bind: None,
         read: None,
         mint: None,

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    finding::{ExportedFinding, Party, Site},
+    finding::{ExportedFinding, Party, Site, Spawn},
     groups::{Group, Groups},
     summary::{Summary, Verdict},
     wrap::wrap,
@@ -101,6 +101,11 @@ impl Text {
                     hop.submit_tid
                 ),
             );
+        }
+        if let Some(spawn) = &finding.spawn {
+            row("task of", created(spawn));
+            let theirs = place(spawn.works_for.as_ref());
+            row("works for", format!("the request that bound its own at {theirs}"));
         }
         if let Some(bind) = &finding.bind {
             let item = bind
@@ -269,6 +274,7 @@ impl Text {
         }
         let sites = [
             ("hop", first.hop.as_ref().map(|hop| hop.site.as_ref())),
+            ("made", first.spawn.as_ref().map(|spawn| spawn.site.as_ref())),
             ("bind", first.bind.as_ref().map(|bind| bind.site.as_ref())),
             ("read", first.read.as_ref().map(|read| read.site.as_ref())),
             ("task", first.task.as_ref().map(|task| task.site.as_ref())),
@@ -309,6 +315,12 @@ fn kind_style(kind: Kind) -> Style {
 
 fn place(site: Option<&Site>) -> String {
     site.map_or_else(|| "(place not known)".to_owned(), ToString::to_string)
+}
+
+/// Where and when a task was created.
+fn created(spawn: &Spawn) -> String {
+    let age = spawn.age_ns.map(|age| format!(", {} before", duration(age)));
+    place(spawn.site.as_ref()) + &age.unwrap_or_default()
 }
 
 /// What a finding is about.

@@ -2,6 +2,7 @@
 
 mod steps;
 mod streams;
+mod tasks;
 mod watched;
 
 use std::{
@@ -343,6 +344,9 @@ impl Frontend {
                 stack: self.stack(record),
             },
             kind::SCOPE_END => What::ScopeEnd { scope },
+            kind::TASK_SPAWNED | kind::TASK_CONTEXT | kind::FUTURE_SET | kind::TASK_WOKEN => {
+                return self.of_task(record);
+            }
             kind::EXITED => {
                 self.queues.remove(&record.tid);
                 self.by_hand.ended(record.tid);

@@ -1,6 +1,7 @@
 //! Where events come from: the ring that the kernel side fills, translated for the engine.
 
 mod by_hand;
+mod conveys;
 pub mod frontend;
 pub mod names;
 mod primitive;

@@ -53,6 +53,8 @@ pub struct NameSet {
     pub defaults: bool,
     /// Whether what these processes receive and send is read.
     pub wire: bool,
+    /// Their asyncio tasks are followed.
+    pub tasks: bool,
     mints: Vec<(WildMatch, WildMatch)>,
 }
 
@@ -108,6 +110,7 @@ impl NameSet {
             names,
             defaults: watch.defaults,
             wire: watch.wire.unwrap_or(false),
+            tasks: watch.tasks.or(watch.wire).unwrap_or(false),
             mints,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use tracer_common::stats::Probe;
 
-use super::{arm_wire, follow::FollowError, maps::Mapping, process::Process};
+use super::{arm_tasks, arm_wire, follow::FollowError, maps::Mapping, process::Process};
 use crate::{
     attach::registry::{ArmError, Armed, Registry},
     elf::{Elf, read_loaded},
@@ -151,6 +151,7 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         let layout = armed(registry, index).core.layout;
         queue_beside(registry, process, &exe, layout);
         arm_wire::early(registry, process, &exe, index);
+        arm_tasks::early(registry, process, &exe, index);
         return Ok(true);
     }
     for path in libpythons(process, &file, &exe) {
@@ -161,6 +162,7 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
             let layout = armed(registry, index).core.layout;
             queue_beside(registry, process, &path, layout);
             arm_wire::early(registry, process, &path, index);
+            arm_tasks::early(registry, process, &path, index);
             return Ok(true);
         }
     }

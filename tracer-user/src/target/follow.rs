@@ -20,7 +20,7 @@ mod running;
 pub use notice::{FollowError, Notice};
 
 use super::{
-    arm, arm_wire,
+    arm, arm_tasks, arm_wire,
     identify::identify,
     keeper::Keeper,
     maps::Mapping,
@@ -62,6 +62,9 @@ const WIRE: [Probe; 4] = [
     Probe::WireReceived,
     Probe::WireClose,
 ];
+
+/// And those that it takes to follow asyncio tasks.
+const TASKS: [Probe; 3] = [Probe::TaskSpawn, Probe::FutureSet, Probe::TaskWake];
 
 /// After how long a process's map is looked at again, in nanoseconds: after an eighth of the time that it has been followed, within
 /// these bounds. Libraries are loaded when a program starts.
@@ -384,7 +387,7 @@ impl Follower {
                 && target.names != set.number
             {
                 target.names = set.number;
-                target.flags = target.flags & !target_flag::WIRE | wire_flag(&set);
+                target.flags = target.flags & !(target_flag::WIRE | target_flag::TASKS) | tier_flags(&set);
                 if let Err(error) = self.registry.programs.add_target(pid, target) {
                     notices.push(Notice::Failed {
                         pid,
@@ -447,8 +450,8 @@ impl Follower {
         } else {
             arm::mapped_queue(&mut self.registry, &process, &maps, image)
         };
-        if set.wire && !maps.is_empty() {
-            notices.extend(self.arm_wire(&process, &maps, image));
+        if !maps.is_empty() {
+            self.arm_tiers(&set, &process, &maps, image, notices);
         }
         let frontend = Frontend::new(
             self.number(),
@@ -464,6 +467,26 @@ impl Follower {
         );
         frontend.introduce(record.time, events);
         self.follow(frontend, service, queue, None, record.time, notices);
+    }
+
+    /// Arms what is wanted of some processes only, if it is of this one, and says what of it cannot be had.
+    fn arm_tiers(
+        &mut self,
+        set: &NameSet,
+        process: &Process,
+        maps: &[Mapping],
+        image: u32,
+        notices: &mut Vec<Notice>,
+    ) {
+        if set.wire {
+            notices.extend(self.arm_wire(process, maps, image));
+        }
+        if set.tasks && !arm_tasks::tasks(&mut self.registry, process, maps, image) {
+            notices.push(Notice::Remark {
+                pid: process.pid(),
+                text: "asyncio tasks are not followed: no _asyncio module was found".to_owned(),
+            });
+        }
     }
 
     /// Arms what a process receives and sends with, and says what of it cannot be read.
@@ -543,9 +566,14 @@ impl Follower {
         if wire {
             probes.extend(self.registry.wire_probes());
         }
+        let tasks = frontend.names.tasks;
+        if tasks {
+            probes.extend(self.registry.task_probes());
+        }
         let missing = NEEDED
             .into_iter()
             .chain(WIRE.into_iter().filter(|_| wire))
+            .chain(TASKS.into_iter().filter(|_| tasks))
             .filter(|probe| !probes.contains_key(probe))
             .collect();
         Notice::Attached {
@@ -612,9 +640,11 @@ fn unread(pid: u32, what: &str) -> Notice {
     }
 }
 
-/// Whether what these processes receive and send is read, as the kernel side knows it.
-const fn wire_flag(names: &NameSet) -> u32 {
-    if names.wire { target_flag::WIRE } else { 0 }
+/// What is wanted of these processes only, as the kernel side knows it.
+const fn tier_flags(names: &NameSet) -> u32 {
+    let wire = if names.wire { target_flag::WIRE } else { 0 };
+    let tasks = if names.tasks { target_flag::TASKS } else { 0 };
+    wire | tasks
 }
 
 fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {
@@ -633,7 +663,7 @@ fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar])
         lost: 0,
         image,
         names: names.number,
-        flags: flags | wire_flag(names),
+        flags: flags | tier_flags(names),
         request_slot: request.map_or(u32::MAX, |slot| slot as u32),
         slots,
         module: 0,

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+mod arm_tasks;
 pub mod arm_wire;
 mod descendants;
 pub mod follow;

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
-use super::{Check, wire};
+use super::{Check, tasks, wire};
 use crate::{
     elf::{Cost, read_loaded},
     runtime::cpython::{
@@ -47,6 +47,7 @@ pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
     }
     rows.extend(points.iter().map(cost));
     rows.extend(wire::checks(process, maps, mapping, &bytes, core.layout));
+    rows.push(tasks::check(process, maps, mapping, &bytes, core.layout));
     rows
 }
 

@@ -88,20 +88,29 @@ fn extension(
     layout: &Layout,
     module: &str,
 ) -> Result<WireModule, String> {
+    let bytes = module_bytes(process, maps, core, layout, module)?;
+    WireModule::inspect(&bytes).map_err(|error| error.to_string())
+}
+
+/// The extension module that a process maps, or would map.
+pub(super) fn module_bytes(
+    process: &Process,
+    maps: &[Mapping],
+    core: &Mapping,
+    layout: &Layout,
+    module: &str,
+) -> Result<Vec<u8>, String> {
     let start = format!("{module}.");
     let mapped = maps
         .iter()
         .find(|m| m.is_file() && m.executable && m.file_name().starts_with(start.as_bytes()));
-    if let Some(mapping) = mapped {
-        return inspect(&process.open_mapped(mapping).map_err(|error| error.to_string())?);
-    }
-    let core = process.seen_from_inside(Path::new(OsStr::from_bytes(&core.raw_path)));
-    let files = find::extension_modules(module, &core, layout);
-    let file = files.iter().find_map(|path| process.open_in_root(path).ok());
-    inspect(&file.ok_or_else(|| "not found".to_owned())?)
-}
-
-fn inspect(file: &std::fs::File) -> Result<WireModule, String> {
-    let bytes = read_loaded(file).map_err(|error| format!("failed to read it: {error}"))?;
-    WireModule::inspect(&bytes).map_err(|error| error.to_string())
+    let file = if let Some(mapping) = mapped {
+        process.open_mapped(mapping).map_err(|error| error.to_string())?
+    } else {
+        let core = process.seen_from_inside(Path::new(OsStr::from_bytes(&core.raw_path)));
+        let files = find::extension_modules(module, &core, layout);
+        let file = files.iter().find_map(|path| process.open_in_root(path).ok());
+        file.ok_or_else(|| "not found".to_owned())?
+    };
+    read_loaded(&file).map_err(|error| format!("failed to read it: {error}"))
 }

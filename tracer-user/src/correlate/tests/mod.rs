@@ -2,6 +2,7 @@
 
 mod inventory;
 mod ledger;
+mod lineage;
 mod open_tasks;
 mod pools;
 mod programs;

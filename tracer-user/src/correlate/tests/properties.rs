@@ -101,7 +101,7 @@ proptest! {
                 let bound = match table {
                     Table::Submits => 4,
                     Table::Carriers => 3,
-                    Table::Returns | Table::Requests => 2,
+                    Table::Returns | Table::Requests | Table::Scopes => 2,
                     Table::Streams | Table::OpenRequests | Table::Tasks => 0,
                 };
                 prop_assert!(many <= bound, "{table:?} has {many}");

@@ -55,12 +55,14 @@ pool.submit(tenant.get).result()            # reads \"acme\"",
             the work over. Confirmed: that request had a value of its own, and the two differ in content. Suspected: it had \
             none, or the two are objects of a type that can only be compared by address. The source says who left the value: \
             residue (earlier work), inherited (the thread was started inside another request, and has a copy of its context), \
-            initializer (the pool's own), before_attach (it was there when bleedtrace came).",
+            initializer (the pool's own), before_attach (it was there when bleedtrace came), task (an asyncio task that was created \
+            inside a request which is over, lives on in a copy of its context, and was woken or created by another request that had \
+            something for it: a session's loop, a logging or batching task; seen with --tasks or --wire only).",
     remedy: "Hand work over with its context: asyncio.to_thread(f), or executor.submit(contextvars.copy_context().run, f). \
              Reset what the worker binds, in a finally block, at the bind site that is named. Then look at what the \
              request at the read site did with the value.",
-    not_reported: "A read after the same work has bound its own value; a read in a copied context; a read on the loop; a read \
-                   after events were lost, where nobody can say any more (counted as unjudged).",
+    not_reported: "A read after the same work has bound its own value; a read in a copied context; a read on the loop, unless by \
+                   a task that works for another request; a read after events were lost, where nobody can say any more (counted as unjudged).",
 };
 
 const SQUAT: Article = Article {

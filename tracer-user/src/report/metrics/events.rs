@@ -3,7 +3,7 @@
 use crate::correlate::event::What;
 
 /// Names of the engine's events.
-pub const EVENTS: [&str; 18] = [
+pub const EVENTS: [&str; 22] = [
     "attach",
     "existing",
     "variable",
@@ -22,6 +22,10 @@ pub const EVENTS: [&str; 18] = [
     "exit",
     "wire",
     "wire_closed",
+    "spawn",
+    "task_scope",
+    "complete",
+    "wake",
 ];
 
 /// The name of one.
@@ -45,6 +49,10 @@ pub const fn event_name(what: &What) -> &'static str {
         What::Exit { .. } => 15,
         What::Wire(_) => 16,
         What::WireClosed(_) => 17,
+        What::Spawn { .. } => 18,
+        What::TaskScope { .. } => 19,
+        What::Complete { .. } => 20,
+        What::Wake { .. } => 21,
     };
     EVENTS[at]
 }

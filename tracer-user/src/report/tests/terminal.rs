@@ -6,7 +6,7 @@ use crate::{
     correlate::{
         event::{Primitive, Slot, TargetId},
         fact::{Attribution, Carried, Fact, FactKind, Place, ReadResult},
-        finding::{Confidence, Kind, Source},
+        finding::{Confidence, Kind, Source, Spawn},
         value::{Content, Prefix},
     },
     report::{explain, samples, tally::Tally, text::Text},
@@ -61,6 +61,37 @@ fn a_hidden_bleed_that_is_less_sure() {
                 asyncio.to_thread(f) or executor.submit(contextvars.copy_context().run, f); and find the
                 work that binds tenant without resetting it: bleedtrace reports it as a squat when it
                 runs again.
+    "#);
+}
+
+#[test]
+fn a_bleed_of_a_task() {
+    let mut finding = samples::finding(Kind::Bleed);
+    finding.source = Some(Source::Task);
+    finding.hop = None;
+    finding.bind.as_mut().expect("a bind").item = None;
+    finding.spawn = Some(Box::new(Spawn {
+        site: Some(samples::site("Session.start", 12)),
+        age: Some(3_000_000_000),
+        over: 2_900_000_000,
+        works_for: Some(samples::site("middleware", 8)),
+    }));
+    insta::assert_snapshot!(Text::new(false).block(&samples::export(&finding, true)), @r#"
+    CRITICAL bleed f-000007 2026-01-02T03:04:05.123456Z
+      a task on thread 4250 read tenant at authorize (/srv/proxy.py:22) and got "acme" instead of
+      "globex": the request that bound it at work (/srv/proxy.py:12) is over, and the task that was
+      created in it goes on with a copy of its context.
+      whose     tenant in proxy, process 4242, thread 4250 (cpython)
+      expected  "globex"
+      found     "acme" (task)
+      task of   Session.start (/srv/proxy.py:12), 3.0 s before
+      works for the request that bound its own at middleware (/srv/proxy.py:8)
+      bind      work (/srv/proxy.py:12) on thread 4250, 1.2 s before
+      read      authorize (/srv/proxy.py:22)
+      sure      confirmed, read from the process's memory
+      fix       let the request send its tenant along with what it sends, and have the task bind it for
+                each piece of work; or create the task at Session.start (/srv/proxy.py:12) where no
+                request is: asyncio.create_task(f(), context=contextvars.Context()).
     "#);
 }
 

@@ -132,6 +132,8 @@ pub struct Layout {
     pub contextvar_default: u64,
     /// `PyContextVar.var_hash` (`internal/pycore_context.h`).
     pub contextvar_hash: u64,
+    /// `TaskObj.task_context` (`Modules/_asynciomodule.c`), in builds with a GIL; measured with debuggers and `Task.get_context`.
+    pub task_context: u64,
     /// Size of `PyContextVar` (`internal/pycore_context.h`).
     pub contextvar_size: u64,
     /// `PyHamtObject.h_root` (`internal/pycore_hamt.h`).
@@ -261,6 +263,7 @@ impl Layout {
         image.minor = self.minor;
         image.longer = self.longer() as u32;
         image.contextvar_hash = self.contextvar_hash as u32;
+        image.task_context = self.task_context as u32;
         image.unicode_kind = self.unicode_kind;
         image.managed_dict = self.managed_dict as u32;
         image.tstate_state = self.tstate_state.unwrap_or(0) as u32;

@@ -55,9 +55,7 @@ impl Follower {
         };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let (set, service) = self.identify(&process)?;
-        if set.wire {
-            notices.extend(self.arm_wire(&process, &maps, index));
-        }
+        self.arm_tiers(&set, &process, &maps, index, notices);
         let memory = ProcessMemory::new(process.memory()?);
         let core = self
             .registry

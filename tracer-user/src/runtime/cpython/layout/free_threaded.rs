@@ -69,6 +69,7 @@ const V3_14T: Layout = Layout {
     interp_id: V3_14.interp_id,
     interp_modules: 7712,
     tstate_state: Some(44),
+    task_context: V3_14.task_context,
     frame_owner: 78,
     code_adaptive: 232,
     code_copies: Some(CodeCopies {

@@ -13,6 +13,7 @@ pub const LAYOUTS: &[Layout] = &[V3_8, V3_9, V3_10, V3_11, V3_12, V3_13, V3_14, 
 /// Measured on 3.8.18.
 const V3_8: Layout = Layout {
     minor: 8,
+    task_context: 128,
     free_threaded: false,
     interpreters_head: 32,
     interpreters_main: 40,
@@ -93,6 +94,7 @@ const V3_8: Layout = Layout {
 /// Measured on 3.9.18.
 const V3_9: Layout = Layout {
     minor: 9,
+    task_context: 168,
     interp_id: 24,
     tstate_current: Some(568),
     interp_modules: 856,
@@ -102,6 +104,7 @@ const V3_9: Layout = Layout {
 /// Measured on 3.10.13.
 const V3_10: Layout = Layout {
     minor: 10,
+    task_context: 176,
     frame_instr: 96,
     frame_locals: 352,
     frame_lasti_unit: Some(2),
@@ -112,6 +115,7 @@ const V3_10: Layout = Layout {
 /// Measured on 3.11.7.
 const V3_11: Layout = Layout {
     minor: 11,
+    task_context: 152,
     interpreters_head: 40,
     interpreters_main: 48,
     interp_id: 48,
@@ -178,6 +182,7 @@ const V3_12: Layout = Layout {
 /// Measured on 3.13.0 and 3.13.18.
 pub(super) const V3_13: Layout = Layout {
     minor: 13,
+    task_context: 136,
     interpreters_head: 632,
     interpreters_main: 640,
     interp_next: 7264,
@@ -203,6 +208,7 @@ pub(super) const V3_13: Layout = Layout {
 /// Measured on 3.14.10.
 pub(super) const V3_14: Layout = Layout {
     minor: 14,
+    task_context: 144,
     interpreters_head: 808,
     interpreters_main: 816,
     interp_next: 7272,

@@ -1,0 +1,511 @@
+//! Which request an asyncio task works for: the one that created it, or the one that gave it what it works on.
+//!
+//! A task runs in a copy of the context of whoever creates it, for as long as it lives. Who gives it something later, through a queue or
+//! a stream, is seen by what ends its wait. That convicts only together with the rest: the request whose identity the task still
+//! carries is over, and the one that it works for is another.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{
+    event::{Carrier, Conveys, FutureKey, Site, Slot, TaskKey},
+    finding::Confidence,
+    hop::ScopeKey,
+    reporter::Now,
+    table::Table,
+    value::{Found, Sameness, Value},
+};
+
+/// Futures that were set and for which nobody was woken yet, of one carrier.
+const PENDING: usize = 1024;
+/// Values that one request is remembered to have bound to one slot.
+const BINDINGS: usize = 8;
+/// How many requests up the line a value is looked for.
+const ANCESTORS: usize = 8;
+
+/// Number of a request: of a scope that bound something itself.
+type Root = u64;
+/// Number of a time in which a task works for one request; 0 is its own.
+type Epoch = u64;
+const OWN: Epoch = 0;
+
+/// A bind of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Binding {
+    pub(super) value: Value,
+    pub(super) site: Option<Site>,
+    pub(super) carrier: Carrier,
+    pub(super) time: u64,
+    pub(super) seq: u64,
+    /// It was not reset, nor replaced.
+    in_force: bool,
+}
+
+impl Binding {
+    pub(super) fn new(value: Value, site: Option<Site>, now: Now) -> Self {
+        Self {
+            value,
+            site,
+            carrier: now.carrier,
+            time: now.time,
+            seq: now.seq,
+            in_force: true,
+        }
+    }
+}
+
+/// A request, by what it bound.
+#[derive(Debug, Default)]
+struct Request {
+    /// The one in whose task its own was created.
+    parent: Option<Root>,
+    /// Number of the event that created its task, if it is that task's only request.
+    began: Option<u64>,
+    /// By slot, the newest last.
+    bindings: BTreeMap<Slot, Vec<Binding>>,
+    /// When its scope ended.
+    over: Option<u64>,
+}
+
+impl Request {
+    /// The bind of a slot that is in force.
+    fn holds(&self, slot: Slot) -> Option<&Binding> {
+        self.bindings.get(&slot)?.iter().find(|binding| binding.in_force)
+    }
+}
+
+/// What is known of a scope that is a task's, or that a request bound something in.
+#[derive(Debug, Default)]
+struct Place {
+    /// The request that bound something in this scope.
+    own: Option<Root>,
+    /// The request of whoever created the task.
+    origin: Option<Root>,
+    task: Option<Created>,
+    works: Epoch,
+    /// Number of the last event in it; none before the first.
+    last: Option<u64>,
+}
+
+/// How a task came to be.
+#[derive(Clone, Debug)]
+pub(super) struct Created {
+    /// Where.
+    pub(super) site: Option<Site>,
+    /// When.
+    pub(super) time: u64,
+    seq: u64,
+}
+
+/// A task whose context is not known yet.
+#[derive(Debug)]
+struct Spawn {
+    task: TaskKey,
+    created: Created,
+    by: ScopeKey,
+    origin: Option<Root>,
+    works: Epoch,
+}
+
+/// A future that was set: for whom whoever is woken works from then on.
+#[derive(Debug)]
+struct Set {
+    future: FutureKey,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// It gets something from the one that works for this.
+    Gets(Epoch),
+    /// The same through a queue, which may be a pool that things are given back to.
+    MayGet(Epoch),
+    /// It was relieved of what it had to give: this works for it.
+    Gave(Epoch),
+}
+
+/// A read of an identity by a task that works for another request than the one that bound it, which is over.
+#[derive(Debug)]
+pub(super) struct Stale {
+    /// The request that it works for.
+    pub(super) request: u64,
+    /// What that one bound.
+    pub(super) expected: Option<Value>,
+    pub(super) confidence: Confidence,
+    /// The bind that it goes back to.
+    pub(super) bind: Binding,
+    pub(super) created: Option<Created>,
+    /// When the request ended that bound it.
+    pub(super) over: u64,
+    /// Where the request that it works for bound its own.
+    pub(super) works_for: Option<Site>,
+}
+
+/// Whose a read is.
+#[derive(Debug)]
+pub(super) enum Whose {
+    /// Nothing speaks against the task's own request.
+    Own,
+    /// Somebody else's.
+    Stale(Box<Stale>),
+    /// The task works for another request, and whose identity it carries is not known.
+    Unknown,
+}
+
+/// Tasks and requests of one target.
+#[derive(Debug)]
+pub(super) struct Lineage {
+    places: Table<ScopeKey, Place>,
+    requests: Table<Root, Request>,
+    /// For whom tasks work.
+    works: Table<Epoch, Option<Root>>,
+    spawning: BTreeMap<Carrier, Spawn>,
+    set: BTreeMap<Carrier, VecDeque<Set>>,
+    /// Requests of which a read was told, by slot.
+    told: Table<(Root, Slot), ()>,
+    last: u64,
+}
+
+impl Lineage {
+    pub(super) fn new(bound: usize) -> Self {
+        Self {
+            places: Table::new(bound),
+            requests: Table::new(bound),
+            works: Table::new(bound),
+            spawning: BTreeMap::new(),
+            set: BTreeMap::new(),
+            told: Table::new(bound),
+            last: 0,
+        }
+    }
+
+    /// Something was bound outside items.
+    pub(super) fn bound(&mut self, scope: ScopeKey, slot: Slot, binding: Binding) {
+        self.touched(scope, binding.seq);
+        let own = self.places.get(&scope).and_then(|place| place.own);
+        let root = own.unwrap_or_else(|| {
+            let root = self.next();
+            let place = self.place(scope);
+            place.own = Some(root);
+            let request = Request {
+                parent: place.origin,
+                began: place.task.as_ref().map(|task| task.seq),
+                ..Request::default()
+            };
+            self.requests.insert(root, request);
+            root
+        });
+        if let Some(request) = self.requests.get_mut(&root) {
+            let bindings = request.bindings.entry(slot).or_default();
+            // A second identity in one scope may be another request's: nobody knows when that one began.
+            if bindings.iter().any(|former| !former.value.same(&binding.value)) {
+                request.began = None;
+            }
+            for former in &mut *bindings {
+                former.in_force = false;
+            }
+            if bindings.len() >= BINDINGS {
+                bindings.remove(0);
+            }
+            bindings.push(binding);
+        }
+    }
+
+    /// What was bound outside items is reset.
+    pub(super) fn unbound(&mut self, scope: ScopeKey, slot: Slot, restored: &Found, seq: u64) {
+        self.touched(scope, seq);
+        let own = self.places.get(&scope).and_then(|place| place.own);
+        let request = own.and_then(|root| self.requests.get_mut(&root));
+        let Some(bindings) = request.and_then(|request| request.bindings.get_mut(&slot)) else {
+            return;
+        };
+        let again = match restored {
+            Found::Value(value) => bindings.iter().rposition(|binding| binding.value.same(value)),
+            Found::Unset | Found::Unreadable | Found::Unresolved => None,
+        };
+        for (at, binding) in bindings.iter_mut().enumerate() {
+            binding.in_force = again == Some(at);
+        }
+    }
+
+    /// A task is being created.
+    pub(super) fn spawned(&mut self, now: Now, task: TaskKey, scope: ScopeKey, site: Option<Site>) {
+        self.touched(scope, now.seq);
+        let spawn = Spawn {
+            task,
+            created: Created {
+                site,
+                time: now.time,
+                seq: now.seq,
+            },
+            by: scope,
+            origin: self.natural(scope),
+            works: self.places.get(&scope).map_or(OWN, |place| place.works),
+        };
+        self.spawning.insert(now.carrier, spawn);
+        // A future at this address is gone.
+        if let Some(set) = self.set.get_mut(&now.carrier) {
+            set.retain(|set| set.future.0 != task.0);
+        }
+    }
+
+    /// The context of the task that was created last.
+    pub(super) fn context(&mut self, now: Now, task: TaskKey, scope: ScopeKey) {
+        let Some(spawn) = self
+            .spawning
+            .remove(&now.carrier)
+            .filter(|spawn| spawn.task == task)
+        else {
+            return;
+        };
+        let known = self.places.contains(&scope);
+        let causes = self.cause(spawn.by);
+        let foreign = known && causes != self.natural(scope);
+        let works = if !known {
+            spawn.works
+        } else if foreign {
+            self.epoch(causes)
+        } else {
+            OWN
+        };
+        let place = self.place(scope);
+        if !known {
+            place.origin = spawn.origin;
+        }
+        place.works = works;
+        place.task.get_or_insert(spawn.created);
+    }
+
+    /// A future got its result.
+    pub(super) fn set(&mut self, now: Now, future: FutureKey, scope: ScopeKey, conveys: Conveys) {
+        self.touched(scope, now.seq);
+        let pending = self.set.entry(now.carrier).or_default();
+        pending.retain(|set| set.future != future);
+        let then = match conveys {
+            Conveys::Nothing => return,
+            Conveys::Gives | Conveys::MayGive => {
+                let Some(place) = self.places.get(&scope).filter(|place| place.task.is_some()) else {
+                    return;
+                };
+                let works = if place.works == OWN {
+                    let Some(root) = self.natural(scope).filter(|root| !self.is_over(*root)) else {
+                        return;
+                    };
+                    self.epoch(Some(root))
+                } else {
+                    place.works
+                };
+                match conveys {
+                    Conveys::Gives => Then::Gets(works),
+                    _ => Then::MayGet(works),
+                }
+            }
+            Conveys::Takes => {
+                let works = self.epoch(None);
+                self.place(scope).works = works;
+                Then::Gave(works)
+            }
+        };
+        let pending = self.set.entry(now.carrier).or_default();
+        if pending.len() >= PENDING {
+            pending.pop_front();
+        }
+        pending.push_back(Set { future, then });
+    }
+
+    /// A task is woken by a future that it waited for.
+    pub(super) fn woken(&mut self, now: Now, future: FutureKey, scope: ScopeKey) {
+        let waited = self.places.get(&scope).and_then(|place| place.last);
+        self.touched(scope, now.seq);
+        // Callbacks run in the order in which their futures were set: what was set before and woke nobody never will.
+        let pending = self.set.entry(now.carrier).or_default();
+        let Some(at) = pending.iter().position(|set| set.future == future) else {
+            return;
+        };
+        let Some(set) = pending.drain(..=at).next_back() else {
+            return;
+        };
+        match set.then {
+            Then::Gets(works) => self.place(scope).works = works,
+            Then::MayGet(works) => {
+                let root = self.works.get(&works).copied().flatten();
+                let began = root.and_then(|root| self.requests.get(&root)?.began);
+                // What it waits for since before that request began cannot have been held by it.
+                let idle = matches!((waited, began), (Some(waited), Some(began)) if waited < began);
+                self.place(scope).works = if idle { works } else { OWN };
+            }
+            Then::Gave(works) => {
+                let root = self.cause(scope).filter(|root| !self.is_over(*root));
+                self.works.insert(works, root);
+            }
+        }
+    }
+
+    /// A scope ended.
+    pub(super) fn ended(&mut self, scope: ScopeKey, time: u64) {
+        let own = self.places.remove(&scope).and_then(|place| place.own);
+        if let Some(request) = own.and_then(|root| self.requests.get_mut(&root)) {
+            request.over = Some(time);
+        }
+    }
+
+    /// Something happened in a scope.
+    pub(super) fn touched(&mut self, scope: ScopeKey, seq: u64) {
+        if let Some(place) = self.places.get_mut(&scope) {
+            place.last = Some(seq);
+        }
+    }
+
+    /// Whose identity a task reads.
+    pub(super) fn whose(&self, scope: ScopeKey, slot: Slot, found: &Value) -> Whose {
+        let Some(place) = self.places.get(&scope) else {
+            return Whose::Own;
+        };
+        let own = place.own.and_then(|root| self.requests.get(&root));
+        if own.is_some_and(|own| own.holds(slot).is_some_and(|binding| binding.value.same(found))) {
+            return Whose::Own;
+        }
+        let Some(works_for) = self.works.get(&place.works).copied().flatten() else {
+            return Whose::Own;
+        };
+        let theirs = self.binding(works_for, slot);
+        if theirs.is_some_and(|theirs| theirs.value.same(found)) {
+            return Whose::Own;
+        }
+        let Some(natural) = self.natural(scope) else {
+            // It was created before it could be seen.
+            return if theirs.is_some() {
+                Whose::Unknown
+            } else {
+                Whose::Own
+            };
+        };
+        if self.is_related(natural, works_for) {
+            return Whose::Own;
+        }
+        let Some((bind, Some(over))) = self.bound_by(natural, slot, found) else {
+            return Whose::Own;
+        };
+        let comparable = theirs.is_some_and(|theirs| theirs.value.compare(found) == Sameness::Different);
+        Whose::Stale(Box::new(Stale {
+            request: works_for,
+            expected: theirs.map(|theirs| theirs.value.clone()),
+            confidence: if comparable {
+                Confidence::Confirmed
+            } else {
+                Confidence::Suspected
+            },
+            bind: bind.clone(),
+            created: place.task.clone(),
+            over,
+            works_for: theirs.and_then(|theirs| theirs.site.clone()),
+        }))
+    }
+
+    /// The request that what happens in a scope happens for, and those in whose tasks that one's was created, the nearest first.
+    pub(super) fn works_for(&self, scope: ScopeKey) -> impl Iterator<Item = u64> {
+        let root = self.cause(scope);
+        let line = root.into_iter().flat_map(|root| self.line(root));
+        line.map(|(root, _)| root)
+    }
+
+    /// Number of the event with which the request of a scope first bound a slot.
+    pub(super) fn identified(&self, scope: ScopeKey, slot: Slot) -> Option<u64> {
+        let bindings = self.requests.get(&self.cause(scope)?)?.bindings.get(&slot)?;
+        bindings.first().map(|binding| binding.seq)
+    }
+
+    /// Whether this is the first read that is told of a request and a slot.
+    pub(super) fn first(&mut self, request: u64, slot: Slot) -> bool {
+        let first = !self.told.contains(&(request, slot));
+        self.told.insert((request, slot), ());
+        first
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.requests.clear();
+        self.works.clear();
+        self.spawning.clear();
+        self.set.clear();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn take_evicted(&mut self) -> u64 {
+        // What is lost with a request or a time is that somebody works for another: then a task works for its own.
+        self.places.take_evicted()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn epoch(&mut self, root: Option<Root>) -> Epoch {
+        let epoch = self.next();
+        self.works.insert(epoch, root);
+        epoch
+    }
+
+    fn place(&mut self, scope: ScopeKey) -> &mut Place {
+        if !self.places.contains(&scope) {
+            self.places.insert(scope, Place::default());
+        }
+        self.places.get_mut(&scope).expect("it was inserted just now")
+    }
+
+    /// The request in whose context a scope's task was created, or that bound something in it.
+    fn natural(&self, scope: ScopeKey) -> Option<Root> {
+        let place = self.places.get(&scope)?;
+        place.own.or(place.origin)
+    }
+
+    /// The request that what happens in a scope happens for.
+    fn cause(&self, scope: ScopeKey) -> Option<Root> {
+        let place = self.places.get(&scope)?;
+        let works = self.works.get(&place.works).copied().flatten();
+        works.or_else(|| self.natural(scope))
+    }
+
+    fn is_over(&self, root: Root) -> bool {
+        self.requests
+            .get(&root)
+            .is_none_or(|request| request.over.is_some())
+    }
+
+    /// A request and those in whose tasks its own was created.
+    fn line(&self, root: Root) -> impl Iterator<Item = (Root, &Request)> {
+        let up = |(_, request): &(Root, &Request)| {
+            let parent = request.parent?;
+            Some((parent, self.requests.get(&parent)?))
+        };
+        let first = self.requests.get(&root).map(|request| (root, request));
+        std::iter::successors(first, up).take(ANCESTORS)
+    }
+
+    /// What a request holds in a slot; if it holds nothing any more, what it held last.
+    fn binding(&self, root: Root, slot: Slot) -> Option<&Binding> {
+        let held = self.line(root).find_map(|(_, request)| request.holds(slot));
+        held.or_else(|| {
+            self.line(root)
+                .find_map(|(_, request)| request.bindings.get(&slot)?.last())
+        })
+    }
+
+    /// The bind of this value by a request, or by one up the line, and when that one ended.
+    fn bound_by(&self, root: Root, slot: Slot, value: &Value) -> Option<(&Binding, Option<u64>)> {
+        self.line(root).find_map(|(_, request)| {
+            let bindings = request.bindings.get(&slot)?;
+            let bind = bindings.iter().rfind(|binding| binding.value.same(value))?;
+            Some((bind, request.over))
+        })
+    }
+
+    /// Whether two requests are parts of one.
+    fn is_related(&self, one: Root, other: Root) -> bool {
+        let others: Vec<_> = self.line(other).map(|(root, _)| root).collect();
+        self.line(one).any(|(root, _)| others.contains(&root))
+    }
+}
