@@ -23,7 +23,7 @@ use crate::workspace;
 
 const SERVED: &str = "xtask/src/bench/served.py";
 /// How long one measurement takes, after a moment of warming up.
-const MEASURED: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(2);
 const WARM: Duration = Duration::from_millis(700);
 /// Connections that ask at once.
 const CONNECTIONS: usize = 8;
@@ -33,10 +33,13 @@ const CONNECTIONS: usize = 8;
 enum Mode {
     Off,
     Traced,
+    /// The wire is read, too.
     Wire,
+    /// The wire is read, and tasks are followed, as is usual with it.
+    Tasks,
 }
 
-const MODES: [Mode; 3] = [Mode::Off, Mode::Traced, Mode::Wire];
+const MODES: [Mode; 4] = [Mode::Off, Mode::Traced, Mode::Wire, Mode::Tasks];
 
 /// Of one measurement.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +55,10 @@ pub fn run(rounds: u32) -> Result<()> {
     let bleedtrace = workspace::release()?;
     let mut text = format!(
         "A FastAPI service under uvicorn, asked by {CONNECTIONS} connections for as much as it can answer, {} s at a time: untraced, with `trace --identity`, \
-and with `--wire` as well, {rounds} rounds of the three in turn. Ratios are to the untraced run of the same round; goal: with the wire at least 0.95 of the answers. The machine has two \
-processors, for the service, the tracer and who asks. Processor time is the service's alone, what probes take included.\n\n\
-| CPython, loop | untraced, answers/s | traced | with the wire | untraced, µs of processor time an answer | with the wire, ratio |\n|---|---|---|---|---|---|\n",
+with `--wire --tasks=false`, and with `--wire`, {rounds} rounds of the four in turn. Ratios are to the untraced run of the same round, of answers and of the service's own \
+processor time for an answer, what probes take included; goal: with the wire at least 0.95 of the answers. The service, the tracer and who asks share two processors.\n\n\
+| CPython, loop | untraced, answers/s | traced, answers | wire, answers | wire and tasks, answers | untraced, µs an answer | traced, time | wire, time | wire and tasks, time |\n\
+|---|---|---|---|---|---|---|---|---|\n",
         MEASURED.as_secs()
     );
     for interpreter in installed().into_iter().filter(|interpreter| is_main(interpreter)) {
@@ -71,23 +75,26 @@ processors, for the service, the tracer and who asks. Processor time is the serv
     notes::replace("What reading the wire costs a server", &text)
 }
 
-fn row(rounds: &[[Figures; 3]]) -> String {
+fn row(rounds: &[[Figures; 4]]) -> String {
     let ratio = |of: fn(&Figures) -> f64, mode: usize| {
         Spread::of(rounds.iter().map(|round| of(&round[mode]) / of(&round[0])))
     };
-    let answers = |figures: &Figures| figures.answers;
-    let processor = |figures: &Figures| figures.processor;
-    format!(
-        "{} | {} | {} | {} | {}",
-        Spread::of(rounds.iter().map(|round| round[0].answers)),
-        ratio(answers, 1),
-        ratio(answers, 2),
-        Spread::of(rounds.iter().map(|round| round[0].processor)),
-        ratio(processor, 2),
-    )
+    let answers: fn(&Figures) -> f64 = |figures| figures.answers;
+    let processor: fn(&Figures) -> f64 = |figures| figures.processor;
+    let first = |of: fn(&Figures) -> f64| Spread::of(rounds.iter().map(|round| of(&round[0])));
+    let of = |of: fn(&Figures) -> f64| {
+        format!(
+            "{} | {} | {} | {}",
+            first(of),
+            ratio(of, 1),
+            ratio(of, 2),
+            ratio(of, 3)
+        )
+    };
+    format!("{} | {}", of(answers), of(processor))
 }
 
-fn measure(setup: &Setup, event_loop: &str, rounds: u32) -> Result<Vec<[Figures; 3]>> {
+fn measure(setup: &Setup, event_loop: &str, rounds: u32) -> Result<Vec<[Figures; 4]>> {
     let mut server = Server::start(&setup.interpreter.python, event_loop)?;
     let mut figures = Vec::new();
     for round in 0..=rounds {
@@ -101,7 +108,7 @@ fn measure(setup: &Setup, event_loop: &str, rounds: u32) -> Result<Vec<[Figures;
         }
         // The first round warms up.
         if round > 0 {
-            figures.push([one[0], one[1], one[2]]);
+            figures.push([one[0], one[1], one[2], one[3]]);
         }
     }
     Ok(figures)
@@ -115,6 +122,9 @@ fn trace(bleedtrace: &Path, mode: Mode, server: &Child) -> Result<Option<Child>>
         Mode::Off => return Ok(None),
         Mode::Traced => {}
         Mode::Wire => {
+            command.args(["--wire", "--tasks=false"]);
+        }
+        Mode::Tasks => {
             command.arg("--wire");
         }
     }
