@@ -205,7 +205,7 @@ impl Target {
         &mut self,
         me: &CarrierState,
         (slot, id): (Option<Slot>, Option<RequestId>),
-        missed: Missed,
+        missed: &Missed,
         out: &mut Out<'_>,
     ) {
         let Some(id) = id else { return };
