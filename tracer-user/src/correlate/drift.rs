@@ -39,6 +39,8 @@ struct Pin {
     found_again: bool,
     /// Its work has ended, and did not reset it.
     kept: bool,
+    /// It was the target that ended.
+    cut_short: bool,
     missed: Option<Missed>,
     minted: Option<(u64, Mint)>,
     reported: bool,
@@ -156,6 +158,7 @@ impl Target {
             evidence,
             found_again: false,
             kept: false,
+            cut_short: false,
             missed: None,
             minted: None,
             reported: false,
@@ -172,15 +175,15 @@ impl Target {
         }
     }
 
-    /// The work of an item has ended.
-    pub(super) fn pins_kept(&mut self, item: &Item, out: &mut Out<'_>) {
+    /// The work of an item has ended, or is `cut_short` (rule 13).
+    pub(super) fn pins_kept(&mut self, item: &Item, cut_short: bool, out: &mut Out<'_>) {
         if self.drifts.pins.len() == 0 {
             return;
         }
         for slot in self.digests() {
             let keys = self.keys_of(item, slot);
             if let Some((key, pin)) = self.drifts.pin_of(&keys, item.number) {
-                pin.kept = true;
+                (pin.kept, pin.cut_short) = (true, cut_short);
                 self.drift(key, out);
             }
         }
@@ -324,6 +327,7 @@ fn tell(finding: &mut Finding, pin: &Pin, missed: &Missed, mint: &Mint) {
         finding.evidence = Evidence::Claimed;
     }
     finding.item = Some(pin.item);
+    finding.window_complete &= !pin.cut_short;
     finding.expected.clone_from(&pin.bind.value);
     finding.found.clone_from(&missed.found);
     finding.hop = Some(pin.hop.clone());
