@@ -46,10 +46,11 @@ fn facts(kind: &str) -> &'static [&'static str] {
         ],
         "squat" => &["confidence", "found", "primitive", "hop", "bind"],
         "black_hole_read" => &["confidence", "expected", "primitive", "hop", "read"],
-        "black_hole_return" => &["confidence", "expected", "primitive", "hop", "bind", "read"],
+        "black_hole_return" | "drift_blindness" => {
+            &["confidence", "expected", "primitive", "hop", "bind", "read"]
+        }
         "unattributed_task" => &["task"],
         "misattributed_task" => &["found", "task"],
-        "drift_blindness" => &["confidence", "expected", "primitive", "hop", "bind", "read"],
         "empty_check" => &[
             "confidence",
             "expected",

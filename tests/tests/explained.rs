@@ -21,6 +21,9 @@ request = types.SimpleNamespace(tenant="acme")
 
 def answer(request):
     return "done"
+
+def allowed(who, tool):
+    return True
 "#;
 
 /// A server of tasks around an example's functions, on a pair of sockets, and its clients.
@@ -64,7 +67,7 @@ store = {}
 "#;
 
 /// Each kind, what runs its example, and all that must be reported.
-const EXAMPLES: [(&str, &str, &[&str]); 8] = [
+const EXAMPLES: [(&str, &str, &[&str]); 10] = [
     ("bleed", "", &["bleed", "squat"]),
     ("squat", "", &["squat"]),
     ("black_hole_read", "asyncio.run(handle())", &["black_hole_read"]),
@@ -92,6 +95,16 @@ const EXAMPLES: [(&str, &str, &[&str]); 8] = [
         "owner_refused",
         "create = lambda task: pool.submit(create_task, task).result()\ncall('acme', 'tools/call')\ncall('acme', 'tasks/get')",
         &["black_hole_read", "owner_refused", "unattributed_task"],
+    ),
+    (
+        "drift_blindness",
+        "asyncio.run(run('search'))",
+        &["black_hole_return", "drift_blindness", "squat"],
+    ),
+    (
+        "empty_check",
+        "asyncio.run(handle())",
+        &["black_hole_read", "empty_check"],
     ),
 ];
 
@@ -121,7 +134,15 @@ fn the_examples_show_what_they_explain() {
             fs::write(&path, program).expect("a program");
             let name = path.to_str().expect("a path in UTF-8");
             let outcome = Trace::new(setup, "tenant")
-                .flags(["--mint", "Store.create*", "--wire"])
+                .flags([
+                    "--mint",
+                    "Store.create*",
+                    "--wire",
+                    "--policy",
+                    "may_call",
+                    "--digest",
+                    "tool_digest",
+                ])
                 .start(setup, name, &[])
                 .end();
             fs::remove_file(&path).expect("it is ours");

@@ -242,7 +242,7 @@ impl Target {
                     read: judged.read.clone(),
                     evidence: Evidence::Observed,
                 };
-                self.not_verified(me, (Some(slot), id), missed, out);
+                self.not_verified(me, (Some(slot), id), &missed, out);
             }
             ReadResult::Foreign | ReadResult::Unreadable | ReadResult::Unjudged => {}
         }

@@ -1,5 +1,7 @@
 //! What a program announces, judged: it says what it does, the rest is known from what was read and bound.
 
+use std::sync::Arc;
+
 use super::{
     access::Here,
     announcement::{Announcement, Said},
@@ -60,6 +62,13 @@ impl Announced {
     /// Whether somebody goes by this value of a variable.
     fn knows(&self, slot: Slot, value: &Value) -> bool {
         self.identities.contains(&(slot, RequestKey::of(value)))
+    }
+}
+
+fn told_at(here: Here<'_>) -> Read {
+    Read {
+        site: here.stack.site().cloned(),
+        stack: Arc::clone(here.stack),
     }
 }
 
@@ -144,9 +153,9 @@ impl Target {
             Said::Nothing => None,
             Said::Empty => Some(Owner::Nobody),
             Said::Is(value) => Some(Owner::Somebody {
-                value: value.clone(),
+                value: Box::new(value.clone()),
                 goes_by: self.goes_by(value),
-                asks: party.known,
+                asks: party.known.map(Box::new),
             }),
         };
         let event = MintEvent {
@@ -254,15 +263,8 @@ impl Target {
         finding.item = me.item.as_ref().map(|item| item.number);
         let named = here.stack.outermost(Named::Policy).map(|frame| &frame.site);
         finding.policy = named.or_else(|| here.stack.site()).cloned();
-        finding.read = Some(self.told_at(here));
+        finding.read = Some(told_at(here));
         self.check_for_nobody(me, here, (None, inside), finding, out);
-    }
-
-    fn told_at(&self, here: Here<'_>) -> Read {
-        Read {
-            site: here.stack.site().cloned(),
-            stack: std::sync::Arc::clone(here.stack),
-        }
     }
 
     fn digest_pinned(&mut self, me: &CarrierState, now: Now, here: Here<'_>, digest: &Said) {
@@ -298,12 +300,12 @@ impl Target {
         let missed = Missed {
             now,
             found: None,
-            read: self.told_at(here),
+            read: told_at(here),
             evidence: Evidence::Claimed,
         };
         if let Some(task) = task {
             self.task_not_verified(&TaskName::Said(name_of(task)), &missed, out);
         }
-        self.not_verified(me, (None, id), missed, out);
+        self.not_verified(me, (None, id), &missed, out);
     }
 }

@@ -250,4 +250,5 @@ fn tell_lost(finding: &mut Finding, lost: &Finding) {
     finding.expected.clone_from(&lost.expected);
     finding.hop.clone_from(&lost.hop);
     finding.bind.clone_from(&lost.bind);
+    finding.window_complete &= lost.window_complete;
 }

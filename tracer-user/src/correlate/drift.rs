@@ -37,11 +37,19 @@ struct Pin {
     evidence: Evidence,
     /// Its work found it again, and may have carried it out as data.
     found_again: bool,
-    /// Its work has ended, and did not reset it.
-    kept: bool,
+    /// How its work has ended without a reset, if it has.
+    kept: Option<End>,
     missed: Option<Missed>,
     minted: Option<(u64, Mint)>,
     reported: bool,
+}
+
+/// How work ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// The target ended first.
+    CutShort,
 }
 
 /// A verification that found nothing.
@@ -155,7 +163,7 @@ impl Target {
             hop: told(hop, item.taken),
             evidence,
             found_again: false,
-            kept: false,
+            kept: None,
             missed: None,
             minted: None,
             reported: false,
@@ -172,15 +180,15 @@ impl Target {
         }
     }
 
-    /// The work of an item has ended.
-    pub(super) fn pins_kept(&mut self, item: &Item, out: &mut Out<'_>) {
+    /// The work of an item has ended, or is `cut_short` (rule 13).
+    pub(super) fn pins_kept(&mut self, item: &Item, cut_short: bool, out: &mut Out<'_>) {
         if self.drifts.pins.len() == 0 {
             return;
         }
         for slot in self.digests() {
             let keys = self.keys_of(item, slot);
             if let Some((key, pin)) = self.drifts.pin_of(&keys, item.number) {
-                pin.kept = true;
+                pin.kept = Some(if cut_short { End::CutShort } else { End::Whole });
                 self.drift(key, out);
             }
         }
@@ -205,7 +213,7 @@ impl Target {
         &mut self,
         me: &CarrierState,
         (slot, id): (Option<Slot>, Option<RequestId>),
-        missed: Missed,
+        missed: &Missed,
         out: &mut Out<'_>,
     ) {
         let Some(id) = id else { return };
@@ -301,7 +309,7 @@ impl Target {
         let stack = &missed.read.stack;
         let later = missed.now.seq > *minted && stack.outermost(Named::Mint).is_none();
         // What the task was minted with is not seen: as data it may have had the digest.
-        if !pin.kept || pin.reported || (later && pin.found_again) {
+        if pin.kept.is_none() || pin.reported || (later && pin.found_again) {
             return;
         }
         pin.reported = true;
@@ -324,6 +332,7 @@ fn tell(finding: &mut Finding, pin: &Pin, missed: &Missed, mint: &Mint) {
         finding.evidence = Evidence::Claimed;
     }
     finding.item = Some(pin.item);
+    finding.window_complete &= pin.kept != Some(End::CutShort);
     finding.expected.clone_from(&pin.bind.value);
     finding.found.clone_from(&missed.found);
     finding.hop = Some(pin.hop.clone());

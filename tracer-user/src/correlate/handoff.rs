@@ -74,7 +74,7 @@ impl Target {
     pub(super) fn end_item(&mut self, carrier: Carrier, item: &Item, out: &mut Out<'_>) {
         let findings = self.returns.ended(scene!(self, out), item);
         self.say_lost(out, findings);
-        self.pins_kept(item, out);
+        self.pins_kept(item, false, out);
         self.cover(item, out);
         self.leave_base(carrier, item);
     }

@@ -384,7 +384,7 @@ impl Target {
             if let Some(item) = &me.item {
                 let findings = self.returns.cut_short(scene!(self, out), item);
                 self.say_lost(out, findings);
-                self.pins_kept(item, out);
+                self.pins_kept(item, true, out);
                 self.cover(item, out);
             }
             self.squat_gauge(&mut me, false, out);

@@ -73,11 +73,11 @@ pub(super) struct MintEvent {
 pub(super) enum Owner {
     Nobody,
     Somebody {
-        value: Value,
+        value: Box<Value>,
         /// Variables whose values this is one of: only there another one is somebody else.
         goes_by: Vec<Slot>,
         /// Whom the request is for, as far as that is known.
-        asks: Option<(Slot, Value)>,
+        asks: Option<Box<(Slot, Value)>>,
     },
 }
 
@@ -380,7 +380,7 @@ impl Draw {
 fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&IdentityRead>) {
     let attribution = match &event.owner {
         Some(Owner::Nobody) => Attribution::Unattributed,
-        Some(Owner::Somebody { value, goes_by, asks }) => claimed(value, goes_by, asks.as_ref(), read),
+        Some(Owner::Somebody { value, goes_by, asks }) => claimed(value, goes_by, asks.as_deref(), read),
         None => match read.map(|r| r.result) {
             Some(ReadResult::Own) => Attribution::Attributed,
             Some(ReadResult::Empty) => Attribution::Unattributed,
@@ -426,13 +426,13 @@ fn said_by_program(
             let took = foreign.filter(|read| read.found.as_ref().is_some_and(|found| found.same(value)));
             let found = match (took, asks) {
                 (Some(read), _) => finding_of(scene, kind, now, read, mint.clone()),
-                (None, Some((slot, _))) => scene.finding(kind, now, *slot, now.seq),
+                (None, Some(known)) => scene.finding(kind, now, known.0, now.seq),
                 (None, None) => none,
             };
             Finding {
                 confidence: Confidence::Confirmed,
-                expected: asks.as_ref().map(|(_, own)| own.clone()),
-                found: Some(value.clone()),
+                expected: asks.as_ref().map(|known| known.1.clone()),
+                found: Some((**value).clone()),
                 ..found
             }
         }

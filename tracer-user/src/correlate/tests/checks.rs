@@ -158,6 +158,18 @@ fn what_a_worker_bound_and_did_not_bring_back_is_missed_by_a_check() {
 }
 
 #[test]
+fn work_that_is_open_at_the_end_may_have_reset_it_later() {
+    let mut w = pool();
+    w.request();
+    let item = w.submit(LOOP);
+    w.take(2, item);
+    w.bind(2, TENANT, text("acme"), "worker_binds");
+    checks(&mut w, LOOP);
+    let incomplete = |kind| a(kind).window_incomplete();
+    w.expect(&[incomplete(Kind::BlackHoleReturn), incomplete(Kind::EmptyCheck)]);
+}
+
+#[test]
 fn what_a_worker_bound_for_a_while_is_not_missed() {
     let mut w = pool();
     w.request();

@@ -161,6 +161,18 @@ fn a_pin_that_its_work_resets_is_over() {
 }
 
 #[test]
+fn work_that_is_open_at_the_end_may_have_reset_it_later() {
+    let mut w = pool();
+    w.request();
+    let item = w.submit(LOOP);
+    w.take(2, item);
+    w.bind(2, DIGEST, text("sha256:1"), "worker_pins");
+    verifies(&mut w, LOOP);
+    w.random(LOOP, minting(8, 2));
+    expect_drift(&w, &[drift().window_incomplete()]);
+}
+
+#[test]
 fn what_was_missed_before_the_pin_is_not_missed() {
     let mut w = pool();
     w.request();

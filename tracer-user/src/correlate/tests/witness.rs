@@ -94,7 +94,7 @@ impl World {
     fn witnessed(&self) -> Vec<Fact> {
         let mut engine = Engine::new(Settings {
             wire: Some(Rules::new(&[3; 32], &[""; 0])),
-            ..Settings::default()
+            ..self.settings.clone()
         });
         engine.serves(TargetId(1), "service");
         let mut facts = Vec::new();
@@ -448,6 +448,34 @@ fn a_check_between_a_request_and_its_response_is_inside_it() {
         w.answered(LOOP, connection, r#""result":{"content":[]}"#);
     }
     assert_eq!(w.kinds(), [Kind::EmptyCheck]);
+}
+
+#[test]
+fn a_check_before_a_request_is_not_the_requests() {
+    let mut w = World::new();
+    w.request();
+    w.read_under(LOOP, TENANT, checking());
+    w.called(1, "a");
+    w.answered(LOOP, 1, r#""result":{"content":[]}"#);
+    assert_eq!(w.kinds(), []);
+}
+
+#[test]
+fn a_check_in_a_task_that_works_for_the_request_is_inside_it() {
+    for tasks in [true, false] {
+        let mut w = World::new().with_digest();
+        w.settings.tasks = tasks;
+        w.called(1, "a");
+        let request = w.spawn("server");
+        w.enter(LOOP, request);
+        w.bind(LOOP, DIGEST, text("sha256:1"), "middleware");
+        let handler = w.spawn("middleware");
+        w.enter(LOOP, handler);
+        w.read_under(LOOP, TENANT, checking());
+        w.leave(LOOP);
+        w.answered(LOOP, 1, r#""result":{"content":[]}"#);
+        assert_eq!(w.kinds().len(), usize::from(tasks));
+    }
 }
 
 #[test]

@@ -213,9 +213,11 @@ const DRIFT_BLINDNESS: Article = Article {
           and its result verified, where the variable is empty.",
     example: "pin = ContextVar(\"tool_digest\", default=None)
 
-async def call(tool):
-    await loop.run_in_executor(None, invoke, tool)    # invoke() does pin.set(digest(tool))
-    return store.create_task(digest=pin.get())        # None: nothing will be verified",
+def invoke(tool): pin.set(f\"digest of {tool}\")    # in the worker
+
+async def run(tool):
+    await asyncio.get_running_loop().run_in_executor(pool, invoke, tool)
+    return store.create_task(pin.get())           # None: nothing will be verified",
     proof: "Work bound a --digest variable and ended without resetting it; later the request that had handed the work over read it, or a \
             poll of the task did (with --wire, or where the program announces its tasks), and found nothing; and the request created \
             a task. Confirmed: the read came before the task, or under the function that created it. Suspected: it came later, and \
@@ -234,12 +236,12 @@ const EMPTY_CHECK: Article = Article {
               check that ran against nothing.",
     how: "The policy asks a context variable who the caller is, in a worker that has no context, or on a path on which nobody has \
           bound it.",
-    example: "def check(tool):                              # --policy '*.check'
-    return allowed(principal.get(None), tool)  # None, and None is allowed
+    example: "def may_call(tool):                           # --policy may_call
+    return allowed(tenant.get(None), tool)    # nobody, and nobody is allowed
 
-async def handle(request):
-    principal.set(request.user)
-    await loop.run_in_executor(None, check, request.tool)",
+async def handle():
+    tenant.set(\"acme\")
+    await asyncio.get_running_loop().run_in_executor(None, may_call, \"search\")",
     proof: "A watched identity was read under a function that --policy names, nothing was found, and it is known that this was inside a \
             request: the --request variable was bound; or the work was handed over with the identity; or a worker had bound the \
             identity for this very context, and it did not come back; or, with --wire, a response was written in the same \
