@@ -362,7 +362,7 @@ impl Target {
             Whose::Stale(stale) => *stale,
         };
         judged.confidence = stale.confidence;
-        judged.expected.clone_from(&stale.expected);
+        judged.expected = Some(stale.expected.clone());
         out.say(FactKind::BleedAge(now.time.saturating_sub(stale.bind.time)));
         let first = lineage.first(stale.request, slot);
         let finding = bleed::of_task(scene!(self, out), now, slot, found, judged, &stale);
@@ -500,7 +500,7 @@ impl Target {
             let request = request.filter(|v| slot.is_none_or(|slot| !self.slots.is_nothing(slot, v, None)));
             let id = self.requests.id(scope, request, identity);
             Some(match &self.lineage {
-                Some(lineage) => id.of_tasks(lineage.works_for(scope)),
+                Some(lineage) => id.of_tasks(lineage, scope),
                 None => id,
             })
         }

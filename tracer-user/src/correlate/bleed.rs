@@ -61,7 +61,7 @@ pub(super) fn of_task(
 ) -> Finding {
     let mut finding = scene.finding(Kind::Bleed, now, slot, stale.bind.seq);
     finding.confidence = stale.confidence;
-    finding.expected.clone_from(&stale.expected);
+    finding.expected = Some(stale.expected.clone());
     finding.found = Some(found.clone());
     finding.source = Some(Source::Task);
     finding.bind = Some(Bind {

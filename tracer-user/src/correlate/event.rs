@@ -489,6 +489,8 @@ pub enum What {
         task: TaskKey,
         /// The scope of whoever creates it.
         scope: Scope,
+        /// Whether that scope was entered through `Context.run`, as those of callbacks are.
+        entered: bool,
         /// Where.
         stack: Arc<Stack>,
     },

@@ -208,7 +208,7 @@ impl Target {
             .or_else(|| of(Role::Identity).next());
         let id = self.requests.id(key, request, identity);
         match &self.lineage {
-            Some(lineage) => id.of_tasks(lineage.works_for(key)),
+            Some(lineage) => id.of_tasks(lineage, key),
             None => id,
         }
     }

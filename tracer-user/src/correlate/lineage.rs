@@ -53,9 +53,11 @@ impl Binding {
     }
 }
 
-/// A request, by what it bound.
+/// A request, by what it bound, or by the task that a callback created for it.
 #[derive(Debug, Default)]
 struct Request {
+    /// A callback created its task: a server's, for a request or a connection.
+    entry: bool,
     /// The one in whose task its own was created.
     parent: Option<Root>,
     /// Number of the event that created its task, if it is that task's only request.
@@ -102,6 +104,8 @@ struct Spawn {
     task: TaskKey,
     created: Created,
     by: ScopeKey,
+    /// By a callback, or by something else that runs in a context of its own.
+    entered: bool,
     origin: Option<Root>,
     works: Epoch,
 }
@@ -129,7 +133,7 @@ pub(super) struct Stale {
     /// The request that it works for.
     pub(super) request: u64,
     /// What that one bound.
-    pub(super) expected: Option<Value>,
+    pub(super) expected: Value,
     pub(super) confidence: Confidence,
     /// The bind that it goes back to.
     pub(super) bind: Binding,
@@ -228,7 +232,13 @@ impl Lineage {
     }
 
     /// A task is being created.
-    pub(super) fn spawned(&mut self, now: Now, task: TaskKey, scope: ScopeKey, site: Option<Site>) {
+    pub(super) fn spawned(
+        &mut self,
+        now: Now,
+        task: TaskKey,
+        (scope, entered): (ScopeKey, bool),
+        site: Option<Site>,
+    ) {
         self.touched(scope, now.seq);
         let spawn = Spawn {
             task,
@@ -238,6 +248,7 @@ impl Lineage {
                 seq: now.seq,
             },
             by: scope,
+            entered,
             origin: self.natural(scope),
             works: self.places.get(&scope).map_or(OWN, |place| place.works),
         };
@@ -267,9 +278,20 @@ impl Lineage {
         } else {
             OWN
         };
+        let entry = !known && spawn.entered && !self.places.contains(&spawn.by);
+        let own = entry.then(|| {
+            let request = Request {
+                entry,
+                began: Some(spawn.created.seq),
+                ..Request::default()
+            };
+            let root = self.next();
+            self.requests.insert(root, request);
+            root
+        });
         let place = self.place(scope);
         if !known {
-            place.origin = spawn.origin;
+            (place.origin, place.own) = (spawn.origin, own);
         }
         place.works = works;
         place.task.get_or_insert(spawn.created);
@@ -368,16 +390,12 @@ impl Lineage {
             return Whose::Own;
         };
         let theirs = self.binding(works_for, slot);
-        if theirs.is_some_and(|theirs| theirs.value.same(found)) {
+        let Some(theirs) = theirs.filter(|theirs| !theirs.value.same(found)) else {
             return Whose::Own;
-        }
+        };
         let Some(natural) = self.natural(scope) else {
             // It was created before it could be seen.
-            return if theirs.is_some() {
-                Whose::Unknown
-            } else {
-                Whose::Own
-            };
+            return Whose::Unknown;
         };
         if self.is_related(natural, works_for) {
             return Whose::Own;
@@ -385,11 +403,10 @@ impl Lineage {
         let Some((bind, Some(over))) = self.bound_by(natural, slot, found) else {
             return Whose::Own;
         };
-        let comparable = theirs.is_some_and(|theirs| theirs.value.compare(found) == Sameness::Different);
         Whose::Stale(Box::new(Stale {
             request: works_for,
-            expected: theirs.map(|theirs| theirs.value.clone()),
-            confidence: if comparable {
+            expected: theirs.value.clone(),
+            confidence: if theirs.value.compare(found) == Sameness::Different {
                 Confidence::Confirmed
             } else {
                 Confidence::Suspected
@@ -397,7 +414,7 @@ impl Lineage {
             bind: bind.clone(),
             created: place.task.clone(),
             over,
-            works_for: theirs.and_then(|theirs| theirs.site.clone()),
+            works_for: theirs.site.clone(),
         }))
     }
 
@@ -406,6 +423,15 @@ impl Lineage {
         let root = self.cause(scope);
         let line = root.into_iter().flat_map(|root| self.line(root));
         line.map(|(root, _)| root)
+    }
+
+    /// The request that what happens in a scope happens for, if no other request can be meant: it says whom it is for, or the scope is its
+    /// own. What a server creates for a connection may serve several.
+    pub(super) fn request(&self, scope: ScopeKey) -> Option<u64> {
+        let root = self.cause(scope)?;
+        let own = self.places.get(&scope).and_then(|place| place.own) == Some(root);
+        let identified = |request: &Request| !request.bindings.is_empty();
+        (own || self.requests.get(&root).is_some_and(identified)).then_some(root)
     }
 
     /// Number of the event with which the request of a scope first bound a slot.
@@ -503,9 +529,10 @@ impl Lineage {
         })
     }
 
-    /// Whether two requests are parts of one.
+    /// Whether two requests are parts of one: one was created in the other's task, or both in that of what a server created.
     fn is_related(&self, one: Root, other: Root) -> bool {
         let others: Vec<_> = self.line(other).map(|(root, _)| root).collect();
-        self.line(one).any(|(root, _)| others.contains(&root))
+        self.line(one)
+            .any(|(root, request)| others.contains(&root) && (request.entry || root == one || root == other))
     }
 }

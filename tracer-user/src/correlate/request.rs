@@ -5,6 +5,7 @@ use super::{
     fact::ReadResult,
     finding::{Bind, Confidence, Hop, Read, Source},
     hop::ScopeKey,
+    lineage::Lineage,
     table::Table,
     value::{Content, Value},
 };
@@ -82,23 +83,26 @@ pub(super) struct RequestId {
     object: Option<RequestKey>,
     /// The request that its task works for, and those in whose tasks that one's was created; the nearest first.
     tasks: Vec<RequestKey>,
+    /// The first of these, if it can be no other request.
+    task: Option<RequestKey>,
 }
 
 impl RequestId {
     /// The same, where it is known whom its task works for.
-    pub(super) fn of_tasks(mut self, line: impl Iterator<Item = u64>) -> Self {
-        self.tasks = line.map(RequestKey::Task).collect();
+    pub(super) fn of_tasks(mut self, lineage: &Lineage, scope: ScopeKey) -> Self {
+        self.tasks = lineage.works_for(scope).map(RequestKey::Task).collect();
+        self.task = lineage.request(scope).map(RequestKey::Task);
         self
     }
 
     /// The request that its task works for.
-    pub(super) fn task(&self) -> Option<&RequestKey> {
-        self.tasks.first()
+    pub(super) const fn task(&self) -> Option<&RequestKey> {
+        self.task.as_ref()
     }
 
     /// What a request goes by in all contexts that were copied from its own.
     pub(super) fn shared(&self) -> RequestKey {
-        match (&self.exact, self.tasks.first().or(self.object.as_ref())) {
+        match (&self.exact, self.task.as_ref().or(self.object.as_ref())) {
             (RequestKey::Scope(..), Some(object)) => object.clone(),
             (exact, _) => exact.clone(),
         }
@@ -174,6 +178,7 @@ impl Requests {
             exact,
             object,
             tasks: Vec::new(),
+            task: None,
         }
     }
 
@@ -187,6 +192,7 @@ impl Requests {
                 exact: RequestKey::of(request),
                 object: None,
                 tasks: Vec::new(),
+                task: None,
             }),
             (None, None) => None,
         }

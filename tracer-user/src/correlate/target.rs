@@ -312,8 +312,13 @@ impl Target {
         };
         let key = |scope: &Scope| ScopeKey::new(*scope, now.carrier);
         match what {
-            What::Spawn { task, scope, stack } => {
-                lineage.spawned(now, *task, key(scope), stack.site().cloned());
+            What::Spawn {
+                task,
+                scope,
+                entered,
+                stack,
+            } => {
+                lineage.spawned(now, *task, (key(scope), *entered), stack.site().cloned());
             }
             What::TaskScope { task, scope } => lineage.context(now, *task, key(scope)),
             What::Complete {

@@ -495,11 +495,16 @@ impl World {
 
     /// A task is created, in a copy of the loop's current context.
     pub(super) fn spawn(&mut self, site: &str) -> Scope {
-        let (scope, _) = self.current(LOOP);
+        let (scope, entered) = self.current(LOOP);
         let copy = self.copy_context(LOOP);
         let task = TaskKey(copy.0 + 8);
-        let stack = at(site);
-        self.emit(LOOP, What::Spawn { task, scope, stack });
+        let spawn = What::Spawn {
+            task,
+            scope,
+            entered,
+            stack: at(site),
+        };
+        self.emit(LOOP, spawn);
         self.emit(LOOP, What::TaskScope { task, scope: copy });
         copy
     }

@@ -232,6 +232,7 @@ fn a_context_that_is_brought_along_is_its_owners() {
         What::Spawn {
             task: key,
             scope: task,
+            entered: true,
             stack,
         },
     );
@@ -304,4 +305,27 @@ fn a_future_at_a_used_address_is_another() {
     w.wake(unheard, task);
     w.read(LOOP, "task_reads");
     w.expect_nothing();
+}
+
+#[test]
+fn what_one_connections_task_creates_is_related() {
+    for connection in [true, false] {
+        let mut w = world();
+        // A callback runs in a copy of the server's context.
+        let callback = w.copy_context(LOOP);
+        if connection {
+            w.enter(LOOP, callback);
+        }
+        let entry = w.spawn("connection_made");
+        w.enter(LOOP, entry);
+        let (first, task) = leave_a_task(&mut w);
+        w.free(LOOP, first);
+        begin(&mut w, text("globex"));
+        served(&mut w, task, Conveys::Gives);
+        if connection {
+            w.expect_nothing();
+        } else {
+            w.expect(&[bleed().expected("globex").found("acme")]);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Lives of asyncio tasks, as the kernel side tells them.
 
-use tracer_common::record::{Record, kind};
+use tracer_common::record::{Record, flag, kind};
 
 use super::Frontend;
 use crate::{
@@ -17,6 +17,7 @@ impl Frontend {
             kind::TASK_SPAWNED => What::Spawn {
                 task,
                 scope,
+                entered: record.flags & flag::ENTERED != 0,
                 stack: self.stack(record),
             },
             kind::TASK_CONTEXT => What::TaskScope {
