@@ -17,6 +17,8 @@ use super::{
 
 /// Futures that were set and for which nobody was woken yet, of one carrier.
 const PENDING: usize = 1024;
+/// Things that were put into queues and are remembered, of one carrier.
+const PUTS: usize = 64;
 /// Values that one request is remembered to have bound to one slot.
 const BINDINGS: usize = 8;
 /// How many requests up the line a value is looked for.
@@ -121,8 +123,9 @@ struct Set {
 enum Then {
     /// It gets something from the one that works for this.
     Gets(Epoch),
-    /// The same through a queue, which may be a pool that things are given back to.
-    MayGet(Epoch),
+    /// The same through a queue, which may be a pool that things are given back to. `taken` says that the giver may have taken it
+    /// from there.
+    MayGet { works: Epoch, taken: bool },
     /// It was relieved of what it had to give: this works for it.
     Gave(Epoch),
 }
@@ -142,6 +145,15 @@ pub(super) struct Stale {
     pub(super) over: u64,
     /// Where the request that it works for bound its own.
     pub(super) works_for: Option<Site>,
+}
+
+/// Something that was put into a queue while somebody waited.
+#[derive(Debug)]
+struct Put {
+    by: ScopeKey,
+    future: FutureKey,
+    /// Number of the event with which whoever waited went on.
+    woken: Option<u64>,
 }
 
 /// Whose a read is.
@@ -164,6 +176,8 @@ pub(super) struct Lineage {
     works: Table<Epoch, Option<Root>>,
     spawning: BTreeMap<Carrier, Spawn>,
     set: BTreeMap<Carrier, VecDeque<Set>>,
+    /// What was put into queues last.
+    puts: BTreeMap<Carrier, VecDeque<Put>>,
     /// Requests of which a read was told, by slot.
     told: Table<(Root, Slot), ()>,
     last: u64,
@@ -177,6 +191,7 @@ impl Lineage {
             works: Table::new(bound),
             spawning: BTreeMap::new(),
             set: BTreeMap::new(),
+            puts: BTreeMap::new(),
             told: Table::new(bound),
             last: 0,
         }
@@ -316,9 +331,21 @@ impl Lineage {
                 } else {
                     place.works
                 };
-                match conveys {
-                    Conveys::Gives => Then::Gets(works),
-                    _ => Then::MayGet(works),
+                if conveys == Conveys::Gives {
+                    Then::Gets(works)
+                } else {
+                    let taken = self.may_have_taken(now.carrier, scope, works);
+                    let put = Put {
+                        by: scope,
+                        future,
+                        woken: None,
+                    };
+                    let puts = self.puts.entry(now.carrier).or_default();
+                    if puts.len() >= PUTS {
+                        puts.pop_front();
+                    }
+                    puts.push_back(put);
+                    Then::MayGet { works, taken }
                 }
             }
             Conveys::Takes => {
@@ -338,6 +365,13 @@ impl Lineage {
     pub(super) fn woken(&mut self, now: Now, future: FutureKey, scope: ScopeKey) {
         let waited = self.places.get(&scope).and_then(|place| place.last);
         self.touched(scope, now.seq);
+        let puts = self.puts.entry(now.carrier).or_default();
+        if let Some(at) = puts.iter().rposition(|put| put.future == future) {
+            // Who waited for what was put before went on before, or never will.
+            for put in puts.iter_mut().take(at + 1) {
+                put.woken.get_or_insert(now.seq);
+            }
+        }
         // Callbacks run in the order in which their futures were set: what was set before and woke nobody never will.
         let pending = self.set.entry(now.carrier).or_default();
         let Some(at) = pending.iter().position(|set| set.future == future) else {
@@ -348,12 +382,11 @@ impl Lineage {
         };
         match set.then {
             Then::Gets(works) => self.place(scope).works = works,
-            Then::MayGet(works) => {
-                let root = self.works.get(&works).copied().flatten();
-                let began = root.and_then(|root| self.requests.get(&root)?.began);
-                // What it waits for since before that request began cannot have been held by it.
-                let idle = matches!((waited, began), (Some(waited), Some(began)) if waited < began);
-                self.place(scope).works = if idle { works } else { OWN };
+            Then::MayGet { works, taken } => {
+                // What it waits for since before that request began was not held by it then.
+                let idle =
+                    matches!((waited, self.began(works)), (Some(waited), Some(began)) if waited < began);
+                self.place(scope).works = if idle && !taken { works } else { OWN };
             }
             Then::Gave(works) => {
                 let root = self.cause(scope).filter(|root| !self.is_over(*root));
@@ -453,6 +486,7 @@ impl Lineage {
         self.works.clear();
         self.spawning.clear();
         self.set.clear();
+        self.puts.clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -480,6 +514,27 @@ impl Lineage {
             self.places.insert(scope, Place::default());
         }
         self.places.get_mut(&scope).expect("it was inserted just now")
+    }
+
+    /// Number of the event with which the request began that works are done for.
+    fn began(&self, works: Epoch) -> Option<u64> {
+        let root = self.works.get(&works).copied().flatten()?;
+        self.requests.get(&root)?.began
+    }
+
+    /// Whether the request that these works are done for can have taken something from a queue for which others waited already: only
+    /// while what somebody else has put there is on its way to one of them.
+    fn may_have_taken(&self, carrier: Carrier, scope: ScopeKey, works: Epoch) -> bool {
+        let Some(began) = self.began(works) else {
+            return true;
+        };
+        let Some(puts) = self.puts.get(&carrier) else {
+            return false;
+        };
+        let on_its_way = |put: &Put| put.by != scope && put.woken.is_none_or(|woken| woken > began);
+        // Of those that are forgotten nobody knows.
+        let forgotten = puts.len() >= PUTS && puts.front().is_none_or(|put| put.woken > Some(began));
+        forgotten || puts.iter().any(on_its_way)
     }
 
     /// The request in whose context a scope's task was created, or that bound something in it.

@@ -11,21 +11,28 @@ const STREAMS: &str = "anyio/streams/memory.py";
 
 /// What passes on by setting a future there.
 pub(super) fn conveys(stack: &Stack) -> Conveys {
+    let mut at_once = false;
     for frame in &stack.frames {
         let file = &frame.site.file;
         let Some(path) = library_path(file).or_else(|| package_path(file)) else {
-            return Conveys::Nothing;
+            break;
         };
         let function = frame.site.function.rsplit('.').next().unwrap_or_default();
         match (path, function) {
             (QUEUES, "put_nowait") => return Conveys::MayGive,
-            (STREAMS, "send_nowait") => return Conveys::Gives,
+            (STREAMS, "send_nowait") => at_once = true,
+            // Whoever gives back to a pool knows that there is room.
+            (STREAMS, "send") if at_once => return Conveys::Gives,
             (STREAMS, "receive_nowait") => return Conveys::Takes,
             (QUEUES, "_wakeup_next") | ("asyncio/locks.py" | "anyio/_backends/_asyncio.py", "set") => {}
-            _ => return Conveys::Nothing,
+            _ => break,
         }
     }
-    Conveys::Nothing
+    if at_once {
+        Conveys::MayGive
+    } else {
+        Conveys::Nothing
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +72,10 @@ mod tests {
         assert_eq!(by(&[wakes, ("Queue.get_nowait", QUEUES), app]), Conveys::Nothing);
         let event = [("Event.set", LOCKS), ("Event.set", BACKEND)];
         let through = |function| by(&[event[0], event[1], (function, STREAMS), app]);
-        assert_eq!(through("MemoryObjectSendStream.send_nowait"), Conveys::Gives);
+        let at_once = ("MemoryObjectSendStream.send_nowait", STREAMS);
+        let send = ("MemoryObjectSendStream.send", STREAMS);
+        assert_eq!(by(&[event[0], event[1], at_once, send, app]), Conveys::Gives);
+        assert_eq!(through("MemoryObjectSendStream.send_nowait"), Conveys::MayGive);
         assert_eq!(
             through("MemoryObjectReceiveStream.receive_nowait"),
             Conveys::Takes

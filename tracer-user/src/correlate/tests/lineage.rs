@@ -157,6 +157,40 @@ fn what_is_given_back_to_a_pool_was_waited_for_by_one_who_knew_its_holder() {
 }
 
 #[test]
+fn what_is_on_its_way_to_one_who_waits_may_be_taken_by_another() {
+    for taken in [true, false] {
+        let mut w = world();
+        let (first, task) = leave_a_task(&mut w);
+        w.free(LOOP, first);
+        // Somebody gives a connection back, for which yet another waits, before the task does.
+        let holder = begin(&mut w, text("initech"));
+        w.leave(LOOP);
+        let other = w.spawn("server");
+        w.enter(LOOP, holder);
+        let given_back = w.complete(Conveys::MayGive);
+        w.leave(LOOP);
+        if !taken {
+            w.wake(given_back, other);
+            w.leave(LOOP);
+        }
+        // A request comes, finds it lying there, and gives it back.
+        let second = begin(&mut w, text("globex"));
+        w.leave(LOOP);
+        if taken {
+            w.wake(given_back, other);
+            w.leave(LOOP);
+        }
+        w.enter(LOOP, second);
+        served(&mut w, task, Conveys::MayGive);
+        if taken {
+            w.expect_nothing();
+        } else {
+            w.expect(&[bleed().expected("globex").found("acme")]);
+        }
+    }
+}
+
+#[test]
 fn a_task_that_binds_what_comes_with_its_work_is_right() {
     let mut w = world();
     let (first, task) = leave_a_task(&mut w);
