@@ -1,6 +1,7 @@
 //! The committed BPF object: how it is built, and whether it is still the one that its sources give.
 
 mod compile;
+mod forward;
 mod sidecar;
 mod strip;
 mod toolchain;

@@ -6,12 +6,19 @@ use object::{
     elf::SHT_STRTAB,
 };
 
+use super::forward;
+
 /// The object without its `.debug_*` sections, their relocations and the symbols that point into them.
 /// BTF, maps, read-only data, programs and all other symbols stay.
 pub fn debug_sections(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(object).context("the linker's output is no ELF file")?;
     for section in &mut builder.sections {
         let name = section.name.as_slice();
+        if name == b".BTF"
+            && let SectionData::Data(data) = &mut section.data
+        {
+            forward::sort(data.to_mut())?;
+        }
         let relocates = matches!(section.data, SectionData::Relocation(_));
         section.delete = name.starts_with(b".debug_") || relocates && name.starts_with(b".rel.debug_");
     }
