@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, once, skip};
+use bleedtrace_tests::{Program, Regression, Setup, Trace, Traffic, on_main_interpreters, skip};
 
 fn with(test: &str, requirements: &str, check: impl Fn(&Setup)) {
     on_main_interpreters(test, |setup| match setup.with_requirements(requirements) {
@@ -104,9 +104,11 @@ fn correct_traffic_is_clean() {
 
 #[test]
 fn correct_traffic_does_not_make_the_tracer_grow() {
-    let test = "correct_traffic_does_not_make_the_tracer_grow";
-    once(test, |setup| match setup.with_requirements("pools") {
-        Some(setup) => Traffic::run(&setup, 120, Duration::from_millis(1)).assert_steady(),
-        None => skip(test, "no packages of requirements/pools.txt"),
-    });
+    with(
+        "correct_traffic_does_not_make_the_tracer_grow",
+        "pools",
+        |setup| {
+            Traffic::run(setup, 120, Duration::from_millis(1)).assert_steady();
+        },
+    );
 }

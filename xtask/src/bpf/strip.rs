@@ -1,4 +1,4 @@
-//! Dropping what the loader has no use for.
+//! The object as it is committed: without what the loader has no use for, in one order where LLVM writes in any.
 
 use anyhow::{Context as _, Result};
 use object::{
