@@ -19,7 +19,18 @@ use crate::{bpf, deps, fuzz, interpreters, workspace};
 const FUZZ_SECONDS: u32 = 10;
 
 /// Suites whose tests do not mind each other: two of them run at a time. Those of any other suite run alone.
-const SIDE_BY_SIDE: [&str; 5] = ["accuracy", "must_hold", "packages", "primitives", "values"];
+const SIDE_BY_SIDE: [&str; 10] = [
+    "accuracy",
+    "checks",
+    "loops",
+    "must_hold",
+    "packages",
+    "primitives",
+    "tasks",
+    "values",
+    "wire",
+    "wire_ways",
+];
 
 /// How a step ended.
 #[derive(Default)]
