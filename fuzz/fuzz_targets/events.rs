@@ -29,6 +29,7 @@ fuzz_target!(|input: (u8, &[u8])| {
                 let _ = code.line(code.start.wrapping_add(u64::from(minor)));
             }
         }
+        Some(Message::Wire(head, bytes)) => assert_eq!(bytes.len(), head.bytes as usize),
         None => {}
     }
 });
