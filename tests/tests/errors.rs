@@ -190,6 +190,13 @@ fn doctor_says_whether_a_process_will_do() {
             (qualified, qualified),
             "{found}"
         );
+        let (outcome, found) = row(&rows, "calls of async functions (--mint)");
+        let shown = setup.minor() >= 13 || setup.minor() >= 11 && !setup.interpreter.stripped;
+        assert_eq!(
+            (outcome == "ok", found.contains("_Py_MakeCoro (")),
+            (shown, shown),
+            "{found}"
+        );
         for probe in ["context_get", "queue_put", "queue_got", "thread_start"] {
             let (_, found) = row(&rows, probe);
             assert!(

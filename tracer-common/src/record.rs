@@ -67,6 +67,9 @@ pub mod kind {
     pub const FUTURE_SET: u16 = 26;
     /// A task is woken by a future that it waited for, in its own context: `object` is the future.
     pub const TASK_WOKEN: u16 = 27;
+    /// A coroutine or a generator is made, whose function is not known to mint nothing: `object` is its code, `callable` a digest of what
+    /// that is, the innermost frame its own.
+    pub const COROUTINE: u16 = 28;
 }
 
 /// Bits of [`Record::flags`].

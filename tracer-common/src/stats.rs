@@ -48,11 +48,13 @@ pub enum Probe {
     FutureSet = 20,
     /// A task of `_asyncio` that is woken by what it waited for.
     TaskWake = 21,
+    /// `_Py_MakeCoro`: a call of a function that is a coroutine's, or a generator's.
+    Coroutine = 22,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -75,6 +77,7 @@ impl Probe {
         Self::TaskSpawn,
         Self::FutureSet,
         Self::TaskWake,
+        Self::Coroutine,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -102,6 +105,7 @@ impl Probe {
             Self::TaskSpawn => "task_spawn",
             Self::FutureSet => "future_set",
             Self::TaskWake => "task_wake",
+            Self::Coroutine => "coroutine",
         }
     }
 
@@ -111,6 +115,11 @@ impl Probe {
             self,
             Self::WireSend | Self::WireReceive | Self::WireReceived | Self::WireClose | Self::WireVector
         )
+    }
+
+    /// Whether it sees what mints task handles, which is configured or not.
+    pub const fn is_mint(self) -> bool {
+        matches!(self, Self::Random | Self::Coroutine)
     }
 
     /// Whether it follows asyncio tasks, which is wanted or not.

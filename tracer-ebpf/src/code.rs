@@ -4,7 +4,7 @@
 
 use tracer_common::{
     MAX_CODE_FILE, MAX_CODE_NAME, MAX_CODE_OWNER, MAX_CODE_TABLE, MAX_FRAMES, MAX_USED_NAME, MAX_USED_NAMES,
-    config::CodeKey,
+    config::{CodeKey, Image},
     record::{CodeHead, FullCode, RawFrame, RawStr, kind},
 };
 
@@ -80,7 +80,7 @@ fn tell_one(hit: &Hit, address: u64, frame: u64, code: &mut FullCode) -> Result<
         tgid: hit.tgid,
         pad: 0,
     };
-    let digest = digest(head);
+    let digest = digest(head.first_line, [head.name.object, head.file.object, head.table]);
     if CODES.get_ptr(key).is_some_and(|known| {
         // SAFETY: the entry lives as long as this program runs.
         unsafe { *known == digest }
@@ -204,11 +204,22 @@ const fn at_most(len: u64, room: u32) -> u32 {
     if len > room as u64 { room } else { len as u32 }
 }
 
-/// What differs between two code objects that follow one another at one address.
+/// What differs between two code objects that follow one another at this address.
 #[inline(always)]
-fn digest(head: &CodeHead) -> u64 {
-    let mut digest = u64::from(head.first_line);
-    for word in [head.name.object, head.file.object, head.table] {
+pub fn digest_of(image: &Image, address: u64) -> Result<u64, Unreadable> {
+    let objects = [
+        read::pointer(address + u64::from(image.code_name))?,
+        read::pointer(address + u64::from(image.code_filename))?,
+        read::pointer(address + u64::from(image.code_line_table))?,
+    ];
+    let first_line = read::user::<u32>(address + u64::from(image.code_first_line))?;
+    Ok(digest(first_line, objects))
+}
+
+#[inline(always)]
+fn digest(first_line: u32, objects: [u64; 3]) -> u64 {
+    let mut digest = u64::from(first_line);
+    for word in objects {
         digest = (digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         digest ^= digest >> 29;
     }

@@ -26,6 +26,8 @@ mod lookup;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod mint;
+#[cfg(target_arch = "bpf")]
 mod own;
 #[cfg(target_arch = "bpf")]
 mod path;

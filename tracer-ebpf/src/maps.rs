@@ -218,6 +218,10 @@ pub static TSTATES: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_
 #[map]
 pub static SPAWNED: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 
+/// Functions that mint nothing, by the digest of their code. The agent fills it in; the least used are forgotten: they are told anew.
+#[map]
+pub static MINTS_NOTHING: LruHashMap<CodeKey, u64> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Counters by program.
 #[map]
 pub static STATS: PerCpuArray<ProbeStats> = PerCpuArray::with_max_entries(PROBES, 0);

@@ -76,7 +76,9 @@ fn tell(ctx: &ProbeContext, mut hit: Hit, kind: u16, object: u64) -> u32 {
 
 /// Tells the context of the task that this thread created last: it has one only when its creation is over. And remembers the task
 /// that this record is about, if it is such a creation.
-#[inline(always)]
+///
+/// The record that it puts together takes its room on the stack only as long as it runs.
+#[inline(never)]
 pub fn tell_context(hit: &Hit, record: &Record) {
     // SAFETY: the entry belongs to this thread alone, and is copied at once.
     if let Some(task) = unsafe { SPAWNED.get(hit.tid) }.copied() {

@@ -1,21 +1,17 @@
-//! Threads that Python starts, ids that it draws, interpreters that it brings up.
+//! Threads that Python starts, interpreters that it brings up.
 
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use aya_log_ebpf::debug;
-use tracer_common::{
-    record::{SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, kind},
-    stats::Probe,
-};
+use tracer_common::{record::kind, stats::Probe};
 
 use crate::{
     emit::{self, Frames, Wake},
     ids,
-    maps::{Fill, POINTS, Scratch, TARGETS, Wanted},
+    maps::{Fill, POINTS, Scratch, TARGETS},
     queue::first_argument,
     state::{Hit, forget, is_new},
-    vars,
 };
 
 /// `_thread.start_new_thread(function, ...)`, `start_joinable_thread(function, ...)`.
@@ -31,28 +27,6 @@ pub fn thread_start(ctx: ProbeContext) -> u32 {
     };
     record.head.callable = callable;
     ask.fill = Fill::All;
-    emit::tell(&ctx, &hit);
-    0
-}
-
-/// `os.urandom(size)`, which `uuid.uuid4` and `secrets` draw from.
-#[uprobe]
-pub fn random(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::Random) else {
-        return 0;
-    };
-    let Some((Scratch { record, ask, .. }, state)) = emit::begin(&mut hit, kind::RANDOM, Frames::With) else {
-        return 0;
-    };
-    record.head.values = SLOT_EVENT_VALUES as u8;
-    ask.values[VALUE_FOUND] = Wanted::UNSET;
-    ask.values[VALUE_CALL_DEFAULT] = Wanted::UNSET;
-    ask.values[VALUE_REQUEST] = Wanted::UNSET;
-    if state.is_some() {
-        vars::want_request(&hit, &mut ask.values);
-    } else {
-        ask.values[VALUE_REQUEST] = Wanted::UNREADABLE;
-    }
     emit::tell(&ctx, &hit);
     0
 }

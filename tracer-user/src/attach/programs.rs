@@ -16,8 +16,8 @@ use aya_log::EbpfLogger;
 use aya_obj::Object;
 use tracer_common::{
     config::{
-        Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, WireKey, WireState,
-        global,
+        CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, WireKey,
+        WireState, global,
     },
     stats::{PROBES, Probe, ProbeStats, Stage},
 };
@@ -103,7 +103,7 @@ impl AttachError {
     /// Whether the kernel refused for lack of privilege.
     pub fn is_permission(&self) -> bool {
         let io = match self {
-            Self::Load(e) => Some(&e.error),
+            Self::Load(e) => Some(&e.error).filter(|_| e.verdict.is_none()),
             Self::Link { error, .. } => Some(error),
             Self::Maps(e) => {
                 let mut source: Option<&(dyn std::error::Error + 'static)> = Some(e);
@@ -122,7 +122,7 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 19] = [
+const UPROBES: [(Probe, When); 20] = [
     (Probe::ContextGet, When::Entry),
     (Probe::ContextSet, When::Entry),
     (Probe::ContextReset, When::Entry),
@@ -142,6 +142,7 @@ const UPROBES: [(Probe, When); 19] = [
     (Probe::TaskSpawn, When::Entry),
     (Probe::FutureSet, When::Entry),
     (Probe::TaskWake, When::Entry),
+    (Probe::Coroutine, When::Entry),
 ];
 
 /// The programs that follow processes.
@@ -177,8 +178,8 @@ pub struct Options {
     pub count_uses: bool,
     /// Say where things are put into queues that are no work.
     pub inventory: bool,
-    /// Follow ids that programs draw.
-    pub random: bool,
+    /// See what mints task handles: ids that programs draw, and coroutines that they make.
+    pub mints: bool,
     /// Paths lead on from the values of some variables.
     pub paths: bool,
     /// Read what some processes receive and send.
@@ -204,6 +205,7 @@ pub struct Programs {
     scopes: HashMap<MapData, Shared<ScopeKey>, u8>,
     wires: HashMap<MapData, Shared<WireKey>, Shared<WireState>>,
     uses: HashMap<MapData, Shared<UseKey>, Shared<Uses>>,
+    mints_nothing: HashMap<MapData, Shared<CodeKey>, u64>,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     run_times: RunTimes,
@@ -266,6 +268,7 @@ impl Programs {
             scopes: loaded.take("SCOPES")?,
             wires: loaded.take("WIRES")?,
             uses: loaded.take("USES")?,
+            mints_nothing: loaded.take("MINTS_NOTHING")?,
             stats: loaded.take("STATS")?,
             by_name: loaded.programs,
             run_times: RunTimes::start(),
@@ -316,6 +319,15 @@ impl Programs {
     pub fn remove_recipe(&mut self, key: RecipeKey) {
         // It may never have been added.
         let _ = self.recipes.remove(&Shared(key));
+    }
+
+    /// Says that a function mints nothing, of whose code this is the digest.
+    pub fn mints_nothing(&mut self, key: CodeKey, digest: u64) -> Result<(), AttachError> {
+        let outcome = self.mints_nothing.insert(Shared(key), digest, 0);
+        outcome.map_err(|error| AttachError::Map {
+            map: "MINTS_NOTHING",
+            error,
+        })
     }
 
     /// Traces a process from here on.
@@ -436,7 +448,7 @@ impl Programs {
 /// The programs that are needed, and what they are called by. What the verifier takes longest for comes first.
 fn wanted(options: Options) -> Vec<(&'static str, Kind)> {
     let uprobes = UPROBES.into_iter().map(|(probe, _)| probe);
-    let uprobes = uprobes.filter(|probe| options.random || *probe != Probe::Random);
+    let uprobes = uprobes.filter(|probe| options.mints || !probe.is_mint());
     let uprobes = uprobes.filter(|probe| options.wire || !probe.is_wire());
     let uprobes = uprobes.filter(|probe| options.tasks || !probe.is_task());
     let names: Vec<&str> = Stage::ALL.into_iter().map(Stage::name).collect();
@@ -484,4 +496,51 @@ fn program_ids(programs: &BTreeMap<&str, OwnedFd>) -> BTreeMap<u32, Probe> {
         Some((id.trim().parse().ok()?, probe))
     };
     Probe::ALL.into_iter().filter_map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not wanted is removed by the verifier; what is left must pass whatever that is.
+    #[test]
+    fn every_choice_of_options_is_verified() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP every_choice_of_options_is_verified: not root");
+            return;
+        }
+        let object = BpfObject::find().expect("the object");
+        for bits in 0..1 << 6 {
+            let is = |bit: u32| bits & 1 << bit != 0;
+            let options = Options {
+                ring_bytes: 1 << 20,
+                count_uses: is(0),
+                inventory: is(1),
+                mints: is(2),
+                paths: is(3),
+                wire: is(4),
+                tasks: is(5),
+            };
+            let loaded = Programs::load(&object, options);
+            loaded.unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_verdict_of_the_verifier_is_no_lack_of_privilege() {
+        let refused = |verdict: Option<&str>| {
+            AttachError::from(LoadError {
+                program: "tell".to_owned(),
+                error: io::Error::from_raw_os_error(13),
+                verdict: verdict.map(str::to_owned),
+            })
+        };
+        assert!(refused(None).is_permission());
+        let too_large = refused(Some("combined stack size of 4 calls is 560. Too large"));
+        assert!(!too_large.is_permission());
+        assert!(
+            too_large.to_string().contains("combined stack size"),
+            "{too_large}"
+        );
+    }
 }

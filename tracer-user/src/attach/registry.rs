@@ -23,6 +23,7 @@ use crate::{
     elf::{Cost, read_loaded},
     runtime::cpython::{
         core::{Core, CoreError},
+        coroutine,
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
         task::{TaskError, TaskModule},
@@ -135,8 +136,8 @@ pub struct Registry {
 /// What is armed only where it is wanted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wants {
-    /// Ids that programs draw.
-    pub random: bool,
+    /// What mints task handles.
+    pub mints: bool,
     /// What processes receive and send.
     pub wire: bool,
     /// Their asyncio tasks.
@@ -212,7 +213,11 @@ impl Registry {
         }
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
-        points.retain(|point| self.wants.random || point.probe != Probe::Random);
+        points.retain(|point| self.wants.mints || !point.probe.is_mint());
+        if self.wants.mints {
+            // What is missing without it, `doctor` says.
+            points.extend(coroutine::point(file, &bytes, core.layout));
+        }
         self.armed_files += 1;
         let mut probes = self.link(file, &points, index)?;
         // Some distributions build `_queue` into the interpreter.

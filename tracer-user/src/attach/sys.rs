@@ -16,8 +16,8 @@ use aya_obj::generated::{
 };
 use tracer_common::{
     config::{
-        Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, WireKey,
-        WireState,
+        CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
+        WireKey, WireState,
     },
     stats::ProbeStats,
 };
@@ -36,8 +36,8 @@ macro_rules! plain {
     };
 }
 plain!(
-    Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey, WireKey,
-    WireState, ProbeStats
+    CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
+    WireKey, WireState, ProbeStats
 );
 
 /// Where a link takes effect.
@@ -97,13 +97,15 @@ pub trait UprobeBackend {
 
 /// A program that the kernel refused.
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel refused program {program}: {error}")]
+#[error("the kernel refused program {program}: {error}{}", verdict.as_ref().map(|verdict| format!(" ({verdict})")).unwrap_or_default())]
 pub struct LoadError {
     /// Its name.
     pub program: String,
     /// The kernel's answer.
     #[source]
     pub error: io::Error,
+    /// What the verifier has against it; none if it was not even looked at, for lack of privilege.
+    pub verdict: Option<String>,
 }
 
 /// `uprobe_multi` links: Linux 6.6.
@@ -223,9 +225,17 @@ pub fn load_program(program: Program<'_>, kind: Kind) -> Result<OwnedFd, LoadErr
             LoadError {
                 program: program.name.to_owned(),
                 error,
+                verdict: verdict(&said),
             }
         })
     })
+}
+
+/// The last line of the verifier's log that is no statistics.
+fn verdict(said: &str) -> Option<String> {
+    let mut lines = said.lines().rev().map(str::trim);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with("processed "))?;
+    Some(line.to_owned())
 }
 
 fn load(program: Program<'_>, kind: Kind, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {

@@ -172,12 +172,12 @@ impl<O: Observer> Session<O> {
         let started = Instant::now();
         let sets = Follower::sets(&config);
         let object = BpfObject::find().map_err(AttachError::from)?;
-        let random = sets.iter().any(|set| set.names_mints());
+        let mints = sets.iter().any(|set| set.names_mints());
         let options = Options {
             ring_bytes: requirements::ring_bytes()?,
             count_uses: wants.uses,
             inventory: wants.inventory,
-            random,
+            mints,
             paths: sets.iter().any(|set| set.has_paths()),
             wire: wants.wire.is_some() && sets.iter().any(|set| set.wire),
             tasks: wants.wire.is_some() && sets.iter().any(|set| set.tasks),
@@ -186,7 +186,7 @@ impl<O: Observer> Session<O> {
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
         let ring = Ring::new(programs.ring()?);
         let armed = registry::Wants {
-            random,
+            mints,
             wire: options.wire,
             tasks: options.tasks,
         };

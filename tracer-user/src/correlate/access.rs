@@ -123,6 +123,11 @@ impl Target {
                 scope,
                 request,
                 stack,
+            }
+            | What::Coroutine {
+                scope,
+                request,
+                stack,
             } => {
                 let here = Here {
                     scope: *scope,
@@ -132,7 +137,7 @@ impl Target {
                 };
                 self.enter(me, now, *scope, out);
                 self.look(now, *scope, stack, out);
-                self.random(me, now, here, out);
+                self.at_mint(me, now, here, matches!(what, What::Coroutine { .. }), out);
             }
             What::Announced {
                 scope,
@@ -541,14 +546,19 @@ impl Target {
         }
     }
 
-    pub(super) fn random(&mut self, me: &CarrierState, now: Now, here: Here<'_>, out: &mut Out<'_>) {
+    /// A minting function is called, or draws an id.
+    fn at_mint(&mut self, me: &CarrierState, now: Now, here: Here<'_>, called: bool, out: &mut Out<'_>) {
         let before = self.last_read(me, here.key(now.carrier), here.request);
         let id = self.request(me, here.key(now.carrier), here.request, None);
         if let (Some(id), Some(mint)) = (id, minted_under(here.stack)) {
             self.task_was_minted(me, &id, (now, &mint, None), out);
         }
-        self.mintings
-            .drawn(scene!(self, out), out, now, here.scope, here.stack, before);
+        let (scene, scope) = (scene!(self, out), here.scope);
+        if called {
+            self.mintings.called(scene, out, now, scope, here.stack, before);
+        } else {
+            self.mintings.drawn(scene, out, now, scope, here.stack, before);
+        }
     }
 
     /// Whom a request is for, as it has read last, or bound.

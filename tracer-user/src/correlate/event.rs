@@ -470,6 +470,15 @@ pub enum What {
         /// Where.
         stack: Arc<Stack>,
     },
+    /// A coroutine was made of a function that mints: the innermost frame's.
+    Coroutine {
+        /// The current scope.
+        scope: Scope,
+        /// The value of the `request` slot.
+        request: Option<super::value::Value>,
+        /// Where.
+        stack: Arc<Stack>,
+    },
     /// The program announced something about a task or a check.
     Announced {
         /// The current scope.

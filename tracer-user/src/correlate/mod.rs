@@ -5,6 +5,7 @@ mod announced;
 pub mod announcement;
 mod black_hole;
 mod bleed;
+mod called;
 mod carrier;
 mod check;
 mod contexts;

@@ -238,6 +238,7 @@ impl Target {
             | What::Bind { .. }
             | What::Unbind { .. }
             | What::Random { .. }
+            | What::Coroutine { .. }
             | What::Announced { .. } => self.access(&mut me, now, what, out),
             What::Wire(bytes) => {
                 if let Some(context) = &bytes.context {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    called::{Call, Calls},
     event::{Carrier, Frame, Named, Scope, Site, Slot, Stack},
     fact::{Attribution, FactKind, ReadResult},
     finding::{Confidence, Evidence, Finding, Kind, Mint},
@@ -30,8 +31,8 @@ struct Minting {
     offset: u64,
     inner: Vec<(u64, u64)>,
     opened: u64,
-    /// The first read under it, as a mint.
-    first_read: Option<Draw>,
+    /// What was seen of it first, as a mint.
+    first_seen: Option<Draw>,
     /// The last identity read under it.
     under: Option<IdentityRead>,
     draws: Vec<Draw>,
@@ -39,10 +40,10 @@ struct Minting {
 
 /// The making of one handle.
 #[derive(Debug)]
-struct Draw {
-    now: Now,
-    site: Option<Site>,
-    before: Before,
+pub(super) struct Draw {
+    pub(super) now: Now,
+    pub(super) site: Option<Site>,
+    pub(super) before: Before,
 }
 
 /// What a request had read before a mint.
@@ -86,6 +87,8 @@ pub(super) enum Owner {
 pub(super) struct Mintings {
     /// Activations of minting functions, by carrier and address.
     active: BTreeMap<(Carrier, u64), Minting>,
+    /// Calls of `async` minting functions that were not seen at work yet.
+    called: Calls,
     /// Mints that depend on what a thread turns out to be.
     waiting: Vec<MintEvent>,
     /// Where the wire is read, too: of each request the mints that one of the two witnesses has told and the other has not; below 0 it
@@ -109,6 +112,7 @@ impl Mintings {
     pub(super) fn new(wire: Option<usize>) -> Self {
         Self {
             active: BTreeMap::new(),
+            called: Calls::default(),
             waiting: Vec::new(),
             told_once: wire.map(Table::new),
         }
@@ -127,6 +131,11 @@ impl Mintings {
             .map(|(key, _)| *key)
             .collect();
         over.truncate(1);
+        if over.is_empty()
+            && let Some(call) = self.called.of_request(request)
+        {
+            self.judge(scene, out, call.event());
+        }
         self.close(scene, out, over);
         self.told_by(Some(request), -1)
     }
@@ -184,6 +193,7 @@ impl Mintings {
         out: &mut Out<'_>,
         over: impl Fn(Carrier, Scope, u64) -> bool,
     ) {
+        let calls = self.called.over(&over);
         let over = self
             .active
             .iter()
@@ -191,6 +201,9 @@ impl Mintings {
             .map(|(key, _)| *key)
             .collect();
         self.close(scene, out, over);
+        for call in calls {
+            self.judge(scene, out, call.event());
+        }
     }
 
     /// The activation that a stack shows, if one of a minting function.
@@ -214,6 +227,8 @@ impl Mintings {
                 over.extend(self.active.keys().next());
             }
             self.close(scene, out, over);
+            self.called
+                .works(now.carrier, (scope, request.as_ref()), &frame.site.function);
         }
         let minting = self.active.entry(key).or_insert_with(|| Minting {
             scope,
@@ -222,7 +237,7 @@ impl Mintings {
             offset: frame.offset,
             inner: Vec::new(),
             opened: now.time,
-            first_read: None,
+            first_seen: None,
             under: None,
             draws: Vec::new(),
         });
@@ -241,13 +256,51 @@ impl Mintings {
         read: &IdentityRead,
     ) {
         let stack = Arc::clone(&read.read.stack);
+        let asked_by = request.clone();
         if let Some((minting, site)) = self.activation(scene, out, now, (scope, request), &stack) {
-            minting.first_read.get_or_insert(Draw {
+            minting.first_seen.get_or_insert(Draw {
                 now,
                 site,
                 before: Before::default(),
             });
             minting.under = Some(read.clone());
+        } else {
+            self.called.read((scope, asked_by.as_ref()), read.result);
+        }
+    }
+
+    /// A coroutine was made of a minting function.
+    pub(super) fn called(
+        &mut self,
+        scene: Scene<'_>,
+        out: &mut Out<'_>,
+        now: Now,
+        scope: Scope,
+        stack: &Stack,
+        before: Before,
+    ) {
+        let Some((frame, inner)) = minting_frame(stack) else {
+            return;
+        };
+        let request = before.request.clone();
+        if inner.is_empty() {
+            let call = Call {
+                scope,
+                request,
+                function: Arc::clone(&frame.site.function),
+                draw: Draw {
+                    now,
+                    site: Some(frame.site.clone()),
+                    before,
+                },
+                contradicted: false,
+            };
+            if let Some(early) = self.called.add(call) {
+                self.judge(scene, out, early.event());
+            }
+        } else if let Some((minting, site)) = self.activation(scene, out, now, (scope, request), stack) {
+            // It is called by another minting function, which is at work.
+            minting.first_seen.get_or_insert(Draw { now, site, before });
         }
     }
 
@@ -285,8 +338,12 @@ impl Mintings {
 
     /// A thread turned out to be a pool's worker: what it read before its first item belongs to no request.
     pub(super) fn turned_out_worker(&mut self, scene: Scene<'_>, out: &mut Out<'_>, carrier: Carrier) {
-        for draw in self.active.values_mut().flat_map(|minting| &mut minting.draws) {
-            draw.before.undecided.take_if(|(of, _)| *of == carrier);
+        let draws = self.active.values_mut().flat_map(|minting| &mut minting.draws);
+        for before in draws
+            .map(|draw| &mut draw.before)
+            .chain(self.called.each_before())
+        {
+            before.undecided.take_if(|(of, _)| *of == carrier);
         }
         for event in self.settled(|c| c == carrier) {
             self.conclude(scene, out, &event, event.before.read.as_ref());
@@ -326,12 +383,12 @@ impl Mintings {
     /// What was lost may have decided: all that is pending is unknown.
     pub(super) fn lose(&mut self, out: &mut Out<'_>) {
         for (_, minting) in std::mem::take(&mut self.active) {
-            let mints = minting.draws.len().max(usize::from(minting.first_read.is_some()));
+            let mints = minting.draws.len().max(usize::from(minting.first_seen.is_some()));
             for _ in 0..mints {
                 out.say(FactKind::Mint(Attribution::Unknown));
             }
         }
-        for _ in self.waiting.drain(..) {
+        for _ in 0..self.waiting.drain(..).count() + self.called.clear() {
             out.say(FactKind::Mint(Attribution::Unknown));
         }
     }
@@ -340,7 +397,7 @@ impl Mintings {
 impl Minting {
     fn mints(self) -> Vec<MintEvent> {
         let draws = if self.draws.is_empty() {
-            self.first_read.into_iter().collect()
+            self.first_seen.into_iter().collect()
         } else {
             self.draws
         };
@@ -353,7 +410,7 @@ impl Minting {
 
 impl Draw {
     /// The mint, decided by a read under the minting function first.
-    fn event(self, under: Option<&IdentityRead>, request: Option<RequestKey>) -> MintEvent {
+    pub(super) fn event(self, under: Option<&IdentityRead>, request: Option<RequestKey>) -> MintEvent {
         let before = match under {
             Some(read) => Before {
                 read: Some(read.clone()),

@@ -24,4 +24,4 @@ pub use placement::{
 pub use slots::Pointer;
 pub use static_type::{TypeError, static_type};
 pub use stub::stubs;
-pub use symbols::is_stripped;
+pub use symbols::{is_stripped, symbol};

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tracer_common::{
-    config::Recipe,
+    config::{CodeKey, Recipe},
     record::{
         CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
         kind, work,
@@ -23,7 +23,7 @@ use super::{
     by_hand::HandWorkers,
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, restores_context, started},
-    sites::Sites,
+    sites::{Sites, UNKNOWN},
 };
 use crate::{
     correlate::{
@@ -105,6 +105,7 @@ pub struct Frontend {
     fresh: Vec<(u64, u32)>,
     /// Steps that a record could not take: from which object of which type, and their numbers.
     unresolved: Vec<(u64, u64, u32)>,
+    mints_nothing: Vec<(CodeKey, u64)>,
     looked_at: HashMap<(u64, u32), u64>,
     said: BTreeSet<String>,
     /// What a person has to know.
@@ -139,6 +140,7 @@ impl Frontend {
             recipes: HashMap::new(),
             fresh: Vec::new(),
             unresolved: Vec::new(),
+            mints_nothing: Vec::new(),
             looked_at: HashMap::new(),
             said: BTreeSet::new(),
             to_say: Vec::new(),
@@ -330,17 +332,8 @@ impl Frontend {
                 }
             }
             kind::CONTEXT_HANDED => self.context_handed(record, values)?,
-            kind::RANDOM => {
-                let stack = self.stack(record);
-                // Ids are drawn for many purposes: only those under a function that mints matter.
-                stack.outermost(Named::Mint)?;
-                self.saw(&stack);
-                What::Random {
-                    scope,
-                    request: self.optional(values, VALUE_REQUEST),
-                    stack,
-                }
-            }
+            kind::RANDOM => self.random(record, values)?,
+            kind::COROUTINE => self.coroutine(record, values)?,
             kind::MARK => What::Announced {
                 scope,
                 entered,
@@ -362,6 +355,55 @@ impl Frontend {
             }
             _ => return None,
         })
+    }
+
+    /// An id is drawn. That is done for many purposes: only those under a function that mints matter.
+    fn random(&mut self, record: &Record, values: &[RawValue]) -> Option<What> {
+        let stack = self.stack(record);
+        stack.outermost(Named::Mint)?;
+        self.saw(&stack);
+        Some(What::Random {
+            scope: Scope(record.scope),
+            request: self.optional(values, VALUE_REQUEST),
+            stack,
+        })
+    }
+
+    /// A coroutine is made: of a function that mints, or of another one.
+    fn coroutine(&mut self, record: &Record, values: &[RawValue]) -> Option<What> {
+        let stack = self.stack(record);
+        if !self.is_minting(record, &stack) {
+            return None;
+        }
+        self.saw(&stack);
+        Some(What::Coroutine {
+            scope: Scope(record.scope),
+            request: self.optional(values, VALUE_REQUEST),
+            stack,
+        })
+    }
+
+    /// Whether the function is configured as one that mints whose coroutine is made. If not, the kernel side is told so.
+    fn is_minting(&mut self, record: &Record, stack: &Stack) -> bool {
+        let own = record.stack.first().filter(|frame| frame.code == record.object);
+        let Some(frame) = stack.frames.first().filter(|_| own.is_some()) else {
+            return false;
+        };
+        let minting = frame.named.is(Named::Mint);
+        if !minting && &*frame.site.function != UNKNOWN {
+            let key = CodeKey {
+                code: record.object,
+                tgid: self.tgid,
+                pad: 0,
+            };
+            self.mints_nothing.push((key, record.callable));
+        }
+        minting
+    }
+
+    /// Functions that mint nothing, by their code and a digest of it, as far as that was not told yet.
+    pub fn mints_nothing(&mut self) -> Vec<(CodeKey, u64)> {
+        std::mem::take(&mut self.mints_nothing)
     }
 
     /// Something happens under the functions that are configured.

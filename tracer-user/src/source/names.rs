@@ -187,7 +187,7 @@ impl NameSet {
         self.names.iter().any(|name| !name.path.is_empty())
     }
 
-    /// Whether ids that are drawn matter: only then `os.urandom` is probed.
+    /// Whether ids that are drawn matter, and coroutines that are made: only then these are probed.
     pub fn names_mints(&self) -> bool {
         self.functions
             .iter()

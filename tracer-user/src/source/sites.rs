@@ -209,9 +209,12 @@ impl Place {
     }
 }
 
+/// The name of a function whose code could not be read.
+pub const UNKNOWN: &str = "?";
+
 /// A frame whose code could not be read.
 fn unknown(raw: &RawFrame) -> Frame {
-    let name: Arc<str> = Arc::from("?");
+    let name: Arc<str> = Arc::from(UNKNOWN);
     Frame {
         site: Site {
             function: Arc::clone(&name),

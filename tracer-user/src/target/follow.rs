@@ -615,8 +615,14 @@ pub fn maps_greenlet(maps: &[Mapping]) -> bool {
         .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
 }
 
-/// Tells the kernel side how to take the steps of paths that a process's front end has found out about.
+/// Tells the kernel side what a process's front end has found out: how to take the steps of paths, and which functions mint nothing.
 fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<Notice>) {
+    for (key, digest) in frontend.mints_nothing() {
+        // Without it the function is told again.
+        if let Err(error) = registry.programs.mints_nothing(key, digest) {
+            tracing::debug!(pid = frontend.tgid, %error, "a function is told again");
+        }
+    }
     for (key, recipe) in frontend.fresh_recipes() {
         // Without it values stay unresolved, which is counted.
         if let Err(error) = registry.programs.add_recipe(key, recipe) {

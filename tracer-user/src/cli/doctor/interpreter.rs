@@ -9,7 +9,7 @@ use crate::{
     elf::{Cost, read_loaded},
     runtime::cpython::{
         core::{Core, CoreError},
-        find,
+        coroutine, find,
         layout::Layout,
         probe_point::ProbePoint,
         queue::{QueueError, QueueModule},
@@ -19,6 +19,8 @@ use crate::{
 
 const INTERPRETER: &str = "CPython interpreter";
 const FUNCTIONS: &str = "functions (--mint, --policy)";
+const COROUTINES: &str = "calls of async functions (--mint)";
+const UNSEEN: &str = "one that neither reads a watched variable nor draws an id is out of sight";
 const QUEUE: &str = "_queue module";
 const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 is";
 const NO_PROBE: &str = "no probe can be attached to it";
@@ -48,13 +50,14 @@ pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
     }
     rows.extend(points.iter().map(cost));
     rows.push(functions(core.layout));
+    rows.push(coroutines(process, maps, mapping, &bytes, core.layout));
     rows.extend(wire::checks(process, maps, mapping, &bytes, core.layout));
     rows.push(tasks::check(process, maps, mapping, &bytes, core.layout));
     rows
 }
 
-/// How functions are known that mint or check. They are seen in the stacks of reads and of random ids, coroutines as well; not by being
-/// called, which no probe could tell without stopping every call.
+/// How functions are known that mint or check. They are seen in the stacks of reads and of random ids, coroutines as well; by being
+/// called only if they are `async`.
 fn functions(layout: &Layout) -> Check {
     let (how, qualified) = if layout.code_qualname.is_some() {
         ("qualified name", true)
@@ -68,6 +71,20 @@ fn functions(layout: &Layout) -> Check {
         found,
         "a function without self is known by its name alone",
     )
+}
+
+/// Whether calls of `async` functions that mint are seen.
+fn coroutines(process: &Process, maps: &[Mapping], core: &Mapping, bytes: &[u8], layout: &Layout) -> Check {
+    let file = process.open_image(core, maps).map_err(|error| error.to_string());
+    let point =
+        file.and_then(|file| coroutine::point(&file, bytes, layout).map_err(|error| error.to_string()));
+    match point {
+        Ok(point) => Check {
+            check: COROUTINES,
+            ..cost(&point)
+        },
+        Err(why) => Check::wanted(COROUTINES, false, why, UNSEEN),
+    }
 }
 
 fn cost(point: &ProbePoint) -> Check {

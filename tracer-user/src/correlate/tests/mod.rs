@@ -1,6 +1,7 @@
 //! The engine's tests: programs with their verdicts, the rules one by one, and properties.
 
 mod announced;
+mod called;
 mod checks;
 mod drift;
 mod inventory;

@@ -281,6 +281,11 @@ fn access() -> impl Strategy<Value = What> {
             request: Some(text("r")),
             stack
         }),
+        (scope(), stack()).prop_map(|(scope, stack)| What::Coroutine {
+            scope,
+            request: Some(text("r")),
+            stack
+        }),
         (scope(), any::<bool>(), announcement(), stack()).prop_map(|(scope, entered, said, stack)| {
             What::Announced {
                 scope,

@@ -135,8 +135,8 @@ async def create():
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, authenticate)
     return store.create_task(owner=tenant.get(None))    # owner=None",
-    proof: "A task was created (a random id was drawn, or a watched variable read, under a function that --mint names; the \
-            program announced it; or, with --wire, a response gave its handle), and the last read of the identity in its request before that had found nothing.",
+    proof: "A task was created (a random id was drawn, or a watched variable read, under a function that --mint names, or an async one \
+            was called; the program announced it; or, with --wire, a response gave its handle), and the last read of the identity in its request before that had found nothing.",
     remedy: "Refuse to create a task without an owner. Pass the owner to the store as an argument, from the request. Find the \
              tasks without an owner that exist already.",
     not_reported: "A task whose request never read an identity: nobody can say whose it should be (counted as unknown).",

@@ -3,7 +3,7 @@
 use crate::correlate::event::What;
 
 /// Names of the engine's events.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 23] = [
     "attach",
     "existing",
     "variable",
@@ -26,6 +26,7 @@ pub const EVENTS: [&str; 22] = [
     "task_scope",
     "complete",
     "wake",
+    "coroutine",
 ];
 
 /// The name of one.
@@ -53,6 +54,7 @@ pub const fn event_name(what: &What) -> &'static str {
         What::TaskScope { .. } => 19,
         What::Complete { .. } => 20,
         What::Wake { .. } => 21,
+        What::Coroutine { .. } => 22,
     };
     EVENTS[at]
 }

@@ -1,7 +1,7 @@
 //! CPython: what to probe and how to read it.
 //!
 //! From files: [`core`] finds an interpreter's probe points and the addresses of its static objects, [`queue`] those of the
-//! `_queue` module, [`task`] those of asyncio tasks, [`wire`] and [`uvloop`] those of what receives and sends, [`find`] says where files may be. Both rest on [`layout`], the offsets of every supported version, and on
+//! `_queue` module, [`task`] those of asyncio tasks, [`coroutine`] that of calls of `async` functions, [`wire`] and [`uvloop`] those of what receives and sends, [`find`] says where files may be. Both rest on [`layout`], the offsets of every supported version, and on
 //! method tables ([`crate::elf`]) instead of symbols, so a stripped build is read like any other.
 //!
 //! From a live process ([`memory`]): [`threads`] lists threads, their stacks and what their contexts hold ([`hamt`]), [`code`] turns
@@ -14,6 +14,7 @@ pub mod attributes;
 pub mod binaries;
 pub mod code;
 pub mod core;
+pub mod coroutine;
 pub mod find;
 pub mod hamt;
 mod hash;
