@@ -207,6 +207,33 @@ fn doctor_says_whether_a_process_will_do() {
     });
 }
 
+/// The wire of uvloop is tapped where it calls the C library, which the kernel emulates.
+#[test]
+fn doctor_says_what_of_the_wire_costs_more() {
+    const TEST: &str = "doctor_says_what_of_the_wire_costs_more";
+    on_main_interpreters(TEST, |setup| {
+        let Some(setup) = &setup.with_requirements("loops") else {
+            return skip(TEST, "no packages of requirements/loops.txt");
+        };
+        let program = "import uvloop; print('ready', flush=True); input()";
+        let mut target = Program::start(Command::new(&setup.interpreter.python).args(["-c", program]));
+        target.wait_for("ready");
+        let (_, rows) = doctor(setup, target.pid());
+        target.say("go on");
+        target.end();
+        let wire: Vec<_> = rows
+            .iter()
+            .filter(|row| row["check"] == "wire (with --wire)")
+            .map(|row| (row["outcome"].as_str(), row["found"].as_str().expect("text")))
+            .collect();
+        for (outcome, found) in &wire {
+            assert_eq!(*outcome == Some("ok"), !found.contains("(stepped)"), "{found}");
+        }
+        let uvloop = wire.iter().find(|(_, found)| found.contains("read of uvloop"));
+        assert_eq!(uvloop.expect("a row for uvloop").0, Some("ok"), "{wire:?}");
+    });
+}
+
 #[test]
 fn doctor_says_why_an_older_interpreter_will_not_do() {
     const TEST: &str = "doctor_says_why_an_older_interpreter_will_not_do";

@@ -14,9 +14,13 @@ use anyhow::{Context as _, Result, ensure};
 use aya_obj::generated::bpf_insn;
 use tracer_common::stats::Probe;
 use tracer_user::{
-    attach::sys::{Multi, Offset, Program, UprobeBackend as _, When},
+    attach::sys::{Multi, Offset, Program, UprobeBackend as _},
     elf::read_loaded,
-    runtime::cpython::{core::Core, probe_point::ProbePoint, queue::QueueModule},
+    runtime::cpython::{
+        core::Core,
+        probe_point::{ProbePoint, When},
+        queue::QueueModule,
+    },
 };
 
 /// Keeps the kernel measuring run times all the while.
@@ -44,12 +48,7 @@ fn main() -> Result<()> {
             let file = File::open(name).with_context(|| format!("cannot open {name}"))?;
             let by_probe = offsets(&points(&file, name)?);
             ensure!(!by_probe.is_empty(), "nothing to probe in {name}");
-            for (probe, offsets) in by_probe {
-                let when = if probe == Probe::QueueGot {
-                    When::Return
-                } else {
-                    When::Entry
-                };
+            for ((_, when), offsets) in by_probe {
                 links.push(Multi.link(program.as_fd(), file.as_fd(), &offsets, when)?);
             }
         }
@@ -69,13 +68,16 @@ fn points(file: &File, name: &str) -> Result<Vec<ProbePoint>> {
     Ok(points)
 }
 
-fn offsets(points: &[ProbePoint]) -> BTreeMap<Probe, Vec<Offset>> {
-    let mut offsets: BTreeMap<Probe, Vec<Offset>> = BTreeMap::new();
+fn offsets(points: &[ProbePoint]) -> BTreeMap<(Probe, When), Vec<Offset>> {
+    let mut offsets: BTreeMap<(Probe, When), Vec<Offset>> = BTreeMap::new();
     for point in points {
-        offsets.entry(point.probe).or_default().push(Offset {
-            file_offset: point.file_offset,
-            cookie: 0,
-        });
+        offsets
+            .entry((point.probe, point.when))
+            .or_default()
+            .push(Offset {
+                file_offset: point.file_offset,
+                cookie: 0,
+            });
     }
     offsets
 }

@@ -29,8 +29,10 @@ use super::{
     namespace::{self, NamespaceError},
     object::{BpfObject, ObjectError},
     run_time::{Measured, RunTimes},
-    sys::{Kind, LoadError, Multi, Offset, Shared, UprobeBackend, When, open_tracepoint, set_program},
+    sys::{Kind, LoadError, Multi, Offset, Shared, UprobeBackend, open_tracepoint, set_program},
 };
+
+use crate::runtime::cpython::probe_point::When;
 
 /// Why the kernel side could not be loaded, configured or linked.
 #[derive(Debug, thiserror::Error)]
@@ -121,28 +123,28 @@ impl AttachError {
     }
 }
 
-/// The programs that are linked to points in files, and whether at their return.
-const UPROBES: [(Probe, When); 20] = [
-    (Probe::ContextGet, When::Entry),
-    (Probe::ContextSet, When::Entry),
-    (Probe::ContextReset, When::Entry),
-    (Probe::ContextFree, When::Entry),
-    (Probe::ContextLookup, When::Entry),
-    (Probe::QueuePut, When::Entry),
-    (Probe::QueueGet, When::Entry),
-    (Probe::QueueGot, When::Return),
-    (Probe::ThreadStart, When::Entry),
-    (Probe::Random, When::Entry),
-    (Probe::InterpreterStart, When::Entry),
-    (Probe::WireSend, When::Entry),
-    (Probe::WireReceive, When::Entry),
-    (Probe::WireReceived, When::Return),
-    (Probe::WireClose, When::Entry),
-    (Probe::WireVector, When::Entry),
-    (Probe::TaskSpawn, When::Entry),
-    (Probe::FutureSet, When::Entry),
-    (Probe::TaskWake, When::Entry),
-    (Probe::Coroutine, When::Entry),
+/// The programs that are linked to points in files.
+const UPROBES: [Probe; 20] = [
+    Probe::ContextGet,
+    Probe::ContextSet,
+    Probe::ContextReset,
+    Probe::ContextFree,
+    Probe::ContextLookup,
+    Probe::QueuePut,
+    Probe::QueueGet,
+    Probe::QueueGot,
+    Probe::ThreadStart,
+    Probe::Random,
+    Probe::InterpreterStart,
+    Probe::WireSend,
+    Probe::WireReceive,
+    Probe::WireReceived,
+    Probe::WireClose,
+    Probe::WireVector,
+    Probe::TaskSpawn,
+    Probe::FutureSet,
+    Probe::TaskWake,
+    Probe::Coroutine,
 ];
 
 /// The programs that follow processes.
@@ -387,11 +389,13 @@ impl Programs {
     }
 
     /// Links a program to points of an opened file, in every process that maps it now or later.
-    pub fn link(&mut self, probe: Probe, file: &File, points: &[Offset]) -> Result<(), AttachError> {
-        let (_, when) = UPROBES
-            .into_iter()
-            .find(|(p, _)| *p == probe)
-            .ok_or_else(|| AttachError::Misfit(format!("program {} is no uprobe", probe.name())))?;
+    pub fn link(
+        &mut self,
+        probe: Probe,
+        when: When,
+        file: &File,
+        points: &[Offset],
+    ) -> Result<(), AttachError> {
         let program = self
             .by_name
             .get(probe.name())
@@ -447,7 +451,7 @@ impl Programs {
 
 /// The programs that are needed, and what they are called by. What the verifier takes longest for comes first.
 fn wanted(options: Options) -> Vec<(&'static str, Kind)> {
-    let uprobes = UPROBES.into_iter().map(|(probe, _)| probe);
+    let uprobes = UPROBES.into_iter();
     let uprobes = uprobes.filter(|probe| options.mints || !probe.is_mint());
     let uprobes = uprobes.filter(|probe| options.wire || !probe.is_wire());
     let uprobes = uprobes.filter(|probe| options.tasks || !probe.is_task());

@@ -24,7 +24,7 @@ use crate::{
     runtime::cpython::{
         core::{Core, CoreError},
         coroutine,
-        probe_point::ProbePoint,
+        probe_point::{ProbePoint, When},
         queue::{QueueError, QueueModule},
         task::{TaskError, TaskModule},
         uvloop,
@@ -386,7 +386,7 @@ impl Registry {
         points: &[ProbePoint],
         image: u32,
     ) -> Result<BTreeMap<Probe, Cost>, ArmError> {
-        let mut offsets: BTreeMap<Probe, Vec<Offset>> = BTreeMap::new();
+        let mut offsets: BTreeMap<(Probe, When), Vec<Offset>> = BTreeMap::new();
         let mut costs: BTreeMap<Probe, Cost> = BTreeMap::new();
         for point in points {
             // Index 0 stays free: a hit without a cookie must not look like a point.
@@ -406,14 +406,14 @@ impl Registry {
                 file_offset: point.file_offset,
                 cookie: u64::from(self.points),
             };
-            offsets.entry(point.probe).or_default().push(offset);
+            offsets.entry((point.probe, point.when)).or_default().push(offset);
             let cost = costs.entry(point.probe).or_insert(point.cost);
             if point.cost == Cost::Stepped {
                 *cost = Cost::Stepped;
             }
         }
-        for (probe, offsets) in offsets {
-            self.programs.link(probe, file, &offsets)?;
+        for ((probe, when), offsets) in offsets {
+            self.programs.link(probe, when, file, &offsets)?;
         }
         Ok(costs)
     }

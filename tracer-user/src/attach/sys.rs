@@ -22,6 +22,8 @@ use tracer_common::{
     stats::ProbeStats,
 };
 
+use crate::runtime::cpython::probe_point::When;
+
 /// Makes a plain struct of the contract acceptable as key or value of aya's typed maps.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +41,6 @@ plain!(
     CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
     WireKey, WireState, ProbeStats
 );
-
-/// Where a link takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// When the instruction is reached.
-    Entry,
-    /// When the function that starts there returns.
-    Return,
-}
 
 /// A point in a file: offset of the instruction, and the cookie that the program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,6 +85,7 @@ pub struct Elf<'data> {
     data: &'data [u8],
     segments: Vec<Segment>,
     build_id: Option<&'data [u8]>,
+    frame_table: Option<u64>,
     linkage: Linkage<'data>,
     exports: HashMap<&'data [u8], u64>,
     slots: Slots,
@@ -147,6 +148,10 @@ impl<'data> Elf<'data> {
             data,
             segments,
             build_id,
+            frame_table: program_headers
+                .iter()
+                .find(|header| header.p_type(endian) == elf::PT_GNU_EH_FRAME)
+                .map(|header| header.p_vaddr(endian)),
             linkage: Linkage::default(),
             exports: HashMap::new(),
             slots: Slots::default(),
@@ -170,6 +175,11 @@ impl<'data> Elf<'data> {
     /// The GNU build id.
     pub fn build_id(&self) -> Option<&'data [u8]> {
         self.build_id
+    }
+
+    /// Address of `.eh_frame_hdr`.
+    pub fn frame_table(&self) -> Option<u64> {
+        self.frame_table
     }
 
     /// What the dynamic linker is told about the file's libraries.

@@ -2,7 +2,9 @@
 //!
 //! Everything here works on bytes that a target chose. Nothing panics, and work is bounded by the length of the file.
 
+mod call_sites;
 mod file;
+mod functions;
 mod load;
 mod member_table;
 mod method_table;
@@ -14,6 +16,7 @@ mod symbols;
 #[cfg(test)]
 mod test_file;
 
+pub use call_sites::{CallSite, call_sites};
 pub use file::{Elf, ElfError, Linkage, Segment};
 pub use load::read_loaded;
 pub use member_table::member_table;

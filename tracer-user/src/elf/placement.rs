@@ -95,18 +95,27 @@ pub fn place(
     if entry.cost == Cost::Emulated {
         return Ok(entry);
     }
+    let arguments: Vec<Register> = arguments.iter().map(|argument| argument.full()).collect();
+    let cheap = first_emulated(body, function, decoder(body, function).iter(), &arguments);
+    Ok(cheap
+        .filter(|place| !is_branched_into(body, function, place.vaddr))
+        .unwrap_or(entry))
+}
+
+/// The first of these instructions that the kernel emulates, if each leads to the next one and none before it changes the registers
+/// that are `kept`. They are part of `body`, which begins at `start`.
+pub(super) fn first_emulated(
+    body: &[u8],
+    start: u64,
+    instructions: impl IntoIterator<Item = Instruction>,
+    kept: &[Register],
+) -> Option<Placement> {
     let mut info = InstructionInfoFactory::new();
-    for instruction in decoder(body, function).iter().take(MAX_PROLOGUE) {
-        if is_emulated(bytes_of(body, function, &instruction)) {
-            let vaddr = instruction.ip();
-            let passed_once = !is_branched_into(body, function, vaddr);
-            return Ok(if passed_once {
-                Placement {
-                    vaddr,
-                    cost: Cost::Emulated,
-                }
-            } else {
-                entry
+    for instruction in instructions.into_iter().take(MAX_PROLOGUE) {
+        if is_emulated(bytes_of(body, start, &instruction)) {
+            return Some(Placement {
+                vaddr: instruction.ip(),
+                cost: Cost::Emulated,
             });
         }
         let clobbers = info.info(&instruction).used_registers().iter().any(|used| {
@@ -114,16 +123,13 @@ pub fn place(
                 used.access(),
                 OpAccess::Read | OpAccess::CondRead | OpAccess::None
             );
-            writes
-                && arguments
-                    .iter()
-                    .any(|argument| argument.full() == used.register().full_register())
+            writes && kept.contains(&used.register().full_register())
         });
         if clobbers || instruction.flow_control() != FlowControl::Next {
-            break;
+            return None;
         }
     }
-    Ok(entry)
+    None
 }
 
 /// The entry itself: the only place for a return probe, which must find the return address on top of the stack.
@@ -211,7 +217,7 @@ fn body<'data>(file: &Elf<'data>, function: u64) -> Result<&'data [u8], Placemen
     Ok(&bytes[..bytes.len().min(MAX_BODY)])
 }
 
-fn decoder(body: &[u8], at: u64) -> Decoder<'_> {
+pub(super) fn decoder(body: &[u8], at: u64) -> Decoder<'_> {
     Decoder::with_ip(64, body, at, DecoderOptions::NONE)
 }
 

@@ -18,7 +18,7 @@ const JUMPS: [&[u8]; 4] = [
 ];
 
 /// The stubs of these functions, as far as the file has some. The kernel steps through their jump.
-pub fn stubs<'names>(file: &Elf<'_>, names: &[&'names str]) -> BTreeMap<&'names str, Placement> {
+pub fn stubs<'names>(file: &Elf<'_>, names: &[&'names str]) -> BTreeMap<&'names str, Vec<Placement>> {
     let slots: BTreeMap<u64, &str> = file
         .imports()
         .filter_map(|(import, slot)| {
@@ -26,14 +26,14 @@ pub fn stubs<'names>(file: &Elf<'_>, names: &[&'names str]) -> BTreeMap<&'names 
             Some((slot, *name))
         })
         .collect();
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for segment in file.segments().iter().filter(|segment| segment.executable) {
         let code = file.bytes_from(segment.vaddr).unwrap_or_default();
         for (number, _) in code.chunks(ALIGNMENT).enumerate() {
             let offset = number * ALIGNMENT;
             let vaddr = segment.vaddr + offset as u64;
             if let Some(name) = leads_to(&code[offset..], vaddr).and_then(|slot| slots.get(&slot)) {
-                found.entry(*name).or_insert(Placement {
+                found.entry(*name).or_default().push(Placement {
                     vaddr,
                     cost: Cost::Stepped,
                 });

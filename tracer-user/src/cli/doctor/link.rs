@@ -6,7 +6,8 @@ use aya_obj::generated::bpf_insn;
 
 use super::Check;
 use crate::{
-    attach::sys::{Multi, Offset, Program, UprobeBackend, When},
+    attach::sys::{Multi, Offset, Program, UprobeBackend},
+    runtime::cpython::probe_point::When,
     target::process::Process,
 };
 

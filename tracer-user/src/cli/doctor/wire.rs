@@ -1,6 +1,6 @@
 //! What `--wire` reads of a process, and what it does not.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{collections::BTreeMap, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::Check;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     runtime::cpython::{
         find,
         layout::Layout,
+        probe_point::ProbePoint,
         uvloop,
         wire::{Part, WireModule},
     },
@@ -61,24 +62,28 @@ fn through_uvloop(process: &Process, mapping: &Mapping) -> Check {
     let bytes = file.and_then(|file| read_loaded(&file).map_err(|error| error.to_string()));
     let points = bytes.and_then(|bytes| uvloop::inspect(&bytes).map_err(|error| error.to_string()));
     match points {
-        Ok(points) => {
-            let mut names: Vec<&str> = points.iter().map(|point| point.function).collect();
-            names.dedup();
-            Check::wanted(WIRE, false, names.join(", "), STEPPED)
-        }
+        Ok(points) => read_at(points.iter()),
         Err(error) => Check::wanted(WIRE, false, format!("uvloop: {error}"), NOT_READ),
     }
 }
 
 fn of(part: Part, found: &WireModule) -> Check {
-    let points = found
-        .points
-        .iter()
-        .filter(|point| point.function.starts_with(part.class()));
-    let mut names: Vec<&str> = points.clone().map(|point| point.function).collect();
-    names.dedup();
-    let stepped = points.clone().any(|point| point.cost == Cost::Stepped);
-    Check::wanted(WIRE, !stepped, names.join(", "), STEPPED)
+    let points = found.points.iter();
+    read_at(points.filter(|point| point.function.starts_with(part.class())))
+}
+
+/// What is tapped, and what of it at a high cost.
+fn read_at<'a>(points: impl Iterator<Item = &'a ProbePoint>) -> Check {
+    let mut stepped: BTreeMap<&str, bool> = BTreeMap::new();
+    for point in points {
+        *stepped.entry(point.function).or_default() |= point.cost == Cost::Stepped;
+    }
+    let names = stepped.iter().map(|(name, stepped)| {
+        let cost = if *stepped { " (stepped)" } else { "" };
+        format!("{name}{cost}")
+    });
+    let found = names.collect::<Vec<_>>().join(", ");
+    Check::wanted(WIRE, !stepped.values().any(|stepped| *stepped), found, STEPPED)
 }
 
 fn extension(

@@ -22,8 +22,19 @@ pub struct ProbePoint {
     pub arguments: u32,
     /// Of a point of the wire: what is tapped; one of [`tracer_common::config::tap`]. Else 0.
     pub tap: u32,
+    /// Whether the program runs when the instruction is reached, or when the function that begins there returns.
+    pub when: When,
     /// What a hit costs.
     pub cost: Cost,
+}
+
+/// When a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum When {
+    /// Before the probed instruction.
+    Entry,
+    /// At the return of the function that begins there.
+    Return,
 }
 
 /// Why a function cannot be probed.
@@ -102,17 +113,15 @@ impl ProbePoint {
         method: &Method<'_>,
     ) -> Result<Self, PointError> {
         let (arguments, _) = convention(function, method.flags)?;
-        Self::at(
-            file,
-            probe,
-            function,
-            arguments,
-            place_at_entry(file, address(function, method)?),
-        )
+        let entry = place_at_entry(file, address(function, method)?);
+        Ok(Self {
+            when: When::Return,
+            ..Self::at(file, probe, function, arguments, entry)?
+        })
     }
 
-    /// A probe on a stub through which a file calls a function of another.
-    pub fn stub(
+    /// A probe on a place that was found before.
+    pub fn placed(
         file: &Elf<'_>,
         probe: Probe,
         function: &'static str,
@@ -141,6 +150,7 @@ impl ProbePoint {
             file_offset,
             arguments,
             tap: 0,
+            when: When::Entry,
             cost: placement.cost,
         })
     }

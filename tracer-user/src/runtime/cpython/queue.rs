@@ -10,7 +10,7 @@ const SIMPLE_QUEUE: &[&str] = &["put", "put_nowait", "get", "get_nowait", "empty
 /// A file that carries `_queue`: the extension module, or the interpreter where it is built in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueModule {
-    /// Where to probe. [`Probe::QueueGot`] is a return probe.
+    /// Where to probe.
     pub points: Vec<ProbePoint>,
 }
 

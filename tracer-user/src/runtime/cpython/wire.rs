@@ -114,7 +114,7 @@ impl Part {
 pub struct WireModule {
     /// What passes through it.
     pub parts: Vec<Part>,
-    /// Where to probe. [`Probe::WireReceived`] is a return probe.
+    /// Where to probe.
     pub points: Vec<ProbePoint>,
 }
 
