@@ -196,7 +196,7 @@ pub static RECEIVING: HashMap<u32, Receiving> = HashMap::with_max_entries(32_768
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Receiving {
-    /// The stream.
+    /// The stream; of no process when nothing is about to be received.
     pub stream: WireKey,
     /// Where the bytes are put; 0 when the call returns them.
     pub buffer: u64,

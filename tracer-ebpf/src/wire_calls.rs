@@ -74,7 +74,11 @@ pub fn wire_receive(ctx: ProbeContext) -> u32 {
         into(&ctx, &hit).unwrap_or(0)
     };
     let receiving = Receiving { stream, buffer };
-    if RECEIVING.insert(hit.tid, &receiving, 0).is_err() {
+    // In place, which takes no memory: most threads that receive do so again.
+    if let Some(known) = RECEIVING.get_ptr_mut(hit.tid) {
+        // SAFETY: the entry belongs to this thread alone.
+        unsafe { *known = receiving };
+    } else if RECEIVING.insert(hit.tid, &receiving, 0).is_err() {
         emit::count(hit.probe, |s| &raw mut s.lost_map);
     }
     0
@@ -124,14 +128,16 @@ pub fn wire_received(ctx: RetProbeContext) -> u32 {
         return 0;
     }
     // Not there: its entry went unseen, or this return was told before, through another name of the file.
-    let Some(receiving) = RECEIVING.get_ptr(tid) else {
+    // SAFETY: the entry belongs to this thread alone.
+    let receiving = RECEIVING
+        .get_ptr_mut(tid)
+        .map(|receiving| unsafe { &mut *receiving });
+    let Some(receiving) = receiving.filter(|receiving| receiving.stream.tgid == tgid) else {
         emit::count_filtered(Probe::WireReceived);
         return 0;
     };
-    // SAFETY: the entry belongs to this thread alone.
-    let Receiving { stream, buffer } = unsafe { *receiving };
-    // It was there just now, and nobody else removes it.
-    let _ = RECEIVING.remove(tid);
+    let Receiving { stream, buffer } = *receiving;
+    receiving.stream.tgid = 0;
     let bytes = if point.tap != tap::C_RECEIVE {
         if returned == 0 {
             return 0;
