@@ -11,13 +11,17 @@ use crate::{
     code,
     emit::{self, Frames},
     maps::{MINTS_NOTHING, Scratch, Wanted},
-    read,
+    read::{self, Unreadable},
     state::Hit,
     vars,
 };
 
 /// `PyFunctionObject.func_code` (Include/cpython/funcobject.h, 3.11 to 3.15).
 const FUNCTION_CODE: u64 = 48;
+/// What `PyCodeObject.co_flags` comes after `co_names` (Include/cpython/code.h, 3.11 to 3.15).
+const FLAGS_AFTER_NAMES: u64 = 16;
+/// `CO_COROUTINE`, `CO_ITERABLE_COROUTINE`: generators are made, too.
+const COROUTINE: u32 = 0x80 | 0x100;
 
 /// `os.urandom(size)`, which `uuid.uuid4` and `secrets` draw from.
 #[uprobe]
@@ -37,9 +41,7 @@ pub fn coroutine(ctx: ProbeContext) -> u32 {
     let (Some(mut hit), Some(function)) = (Hit::new(&ctx, Probe::Coroutine), ctx.arg::<u64>(0)) else {
         return 0;
     };
-    let called = read::pointer(hit.member(function, FUNCTION_CODE))
-        .and_then(|code| Ok((code, code::digest_of(hit.image, code)?)));
-    let Ok((code, digest)) = called else {
+    let Ok((code, digest)) = called(&hit, function) else {
         emit::count(hit.probe, |s| &raw mut s.unreadable);
         emit::mark_lost(hit.target);
         return 0;
@@ -50,16 +52,27 @@ pub fn coroutine(ctx: ProbeContext) -> u32 {
         pad: 0,
     };
     // SAFETY: the entry is copied at once.
-    if unsafe { MINTS_NOTHING.get(key) }.copied() == Some(digest) {
+    if digest.is_none() || unsafe { MINTS_NOTHING.get(key) }.copied() == digest {
         emit::count_filtered(hit.probe);
         return 0;
     }
     if let Some(Scratch { record, .. }) = begin(&mut hit, kind::COROUTINE) {
         record.head.object = code;
-        record.head.callable = digest;
+        record.head.callable = digest.unwrap_or(0);
         emit::tell(&ctx, &hit);
     }
     0
+}
+
+/// The code that is called; a digest of what it is, if it is a coroutine's.
+#[inline(always)]
+fn called(hit: &Hit, function: u64) -> Result<(u64, Option<u64>), Unreadable> {
+    let code = read::pointer(hit.member(function, FUNCTION_CODE))?;
+    let flags = read::user::<u32>(code + u64::from(hit.image.code_names) + FLAGS_AFTER_NAMES)?;
+    if flags & COROUTINE == 0 {
+        return Ok((code, None));
+    }
+    Ok((code, Some(code::digest_of(hit.image, code)?)))
 }
 
 /// Begins a record with a stack and the value of the `request` slot.

@@ -216,7 +216,7 @@ impl Target {
             if let (Some(id), Some(mint)) = (&request, minted_under(here.stack)) {
                 self.task_was_minted(me, id, (now, &mint, None), out);
             }
-            let minting = (here.scope, request.as_ref().map(RequestId::shared));
+            let minting = (here.scope, request.as_ref().map(RequestId::keys));
             self.mintings.read(scene!(self, out), out, now, minting, &judged);
             match (request, &mut me.undecided) {
                 (Some(request), Some(undecided)) => undecided.last_read = Some((request, judged)),
@@ -542,7 +542,7 @@ impl Target {
         Before {
             undecided: others.max_by_key(|(_, read)| read.seq),
             read,
-            request: Some(id.shared()),
+            request: Some(id.keys()),
         }
     }
 

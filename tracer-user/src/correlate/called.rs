@@ -6,7 +6,8 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     event::{Carrier, Scope},
     fact::ReadResult,
-    request::RequestKey,
+    finding::Evidence,
+    request::Keys,
     task::{Before, Draw, MintEvent},
 };
 
@@ -17,7 +18,7 @@ const MOST: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) scope: Scope,
-    pub(super) request: Option<RequestKey>,
+    pub(super) request: Option<Keys>,
     pub(super) function: Arc<str>,
     pub(super) draw: Draw,
     /// Its request has read something else since: before the handle was there, or after, nobody knows.
@@ -27,8 +28,13 @@ pub(super) struct Call {
 impl Call {
     /// Whether something in this scope, of this request as far as it is known by then, is done by whoever called. A request may come to
     /// be known by more than its scope.
-    fn is_by(&self, scope: Scope, request: Option<&RequestKey>) -> bool {
-        self.scope == scope || self.request.is_some() && self.request.as_ref() == request
+    fn is_by(&self, scope: Scope, request: Option<&Keys>) -> bool {
+        self.scope == scope
+            || self
+                .request
+                .as_ref()
+                .zip(request)
+                .is_some_and(|(own, other)| own.agree(other))
     }
 
     /// The mint that it is.
@@ -37,7 +43,11 @@ impl Call {
             self.draw.before.read = None;
             self.draw.before.undecided = None;
         }
-        self.draw.event(None, self.request)
+        MintEvent {
+            // It may have been given up before it began.
+            evidence: Evidence::Inferred,
+            ..self.draw.event(None, self.request)
+        }
     }
 }
 
@@ -53,7 +63,7 @@ impl Calls {
     }
 
     /// A function is seen at work: the oldest call of it by the same request is no longer without effect.
-    pub(super) fn works(&mut self, carrier: Carrier, by: (Scope, Option<&RequestKey>), function: &str) {
+    pub(super) fn works(&mut self, carrier: Carrier, by: (Scope, Option<&Keys>), function: &str) {
         let called = self.0.iter().position(|call| {
             let known = call.request.is_some() && by.1.is_some();
             call.draw.now.carrier == carrier
@@ -66,7 +76,7 @@ impl Calls {
     }
 
     /// A request has read an identity.
-    pub(super) fn read(&mut self, by: (Scope, Option<&RequestKey>), result: ReadResult) {
+    pub(super) fn read(&mut self, by: (Scope, Option<&Keys>), result: ReadResult) {
         for call in self.0.iter_mut().filter(|call| call.is_by(by.0, by.1)) {
             let before = call.draw.before.read.as_ref();
             call.contradicted |= before.is_none_or(|before| before.result != result);
@@ -74,11 +84,11 @@ impl Calls {
     }
 
     /// The oldest call of this request: it has had its effect elsewhere.
-    pub(super) fn of_request(&mut self, request: &RequestKey) -> Option<Call> {
+    pub(super) fn of_request(&mut self, request: &Keys) -> Option<Call> {
         let place = self
             .0
             .iter()
-            .position(|call| call.request.as_ref() == Some(request))?;
+            .position(|call| call.request.as_ref().is_some_and(|of| of.agree(request)))?;
         self.0.remove(place)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    event::{Carrier, TargetId},
+    event::{Carrier, Slot, TargetId},
     fact::{Attribution, ReadResult},
     finding::{Confidence, Kind, names},
     life::Life,
@@ -31,8 +31,9 @@ pub struct Told {
     pub last_read: Option<(ReadResult, Confidence)>,
     /// How the task that the response mints came about.
     pub life: Option<Box<Life>>,
-    /// The identity that the context held. None if it may be another request's: that would make two principals look like one.
-    pub identity: Option<Value>,
+    /// The identities that the context held, by variable, the first one by name first. Without those that may be another request's: they
+    /// would make two principals look like one.
+    pub identities: Vec<(Slot, Value)>,
 }
 
 /// How a poll ended.
@@ -68,8 +69,8 @@ pub struct Party {
     pub request: Option<u64>,
     /// Who asked, as the wire says.
     pub credential: Option<Credential>,
-    /// Who asked, as the context says.
-    pub identity: Option<Value>,
+    /// Who asked, as the context says: by variable, the first one by name first.
+    pub identities: Vec<(Slot, Value)>,
 }
 
 /// A finding about a task.
@@ -177,7 +178,7 @@ impl TaskLedger {
             carrier: response.moment.thread,
             request: request.map(|request| request.number),
             credential: request.and_then(|request| request.credential),
-            identity: told.identity,
+            identities: told.identities,
         };
         let life = told.life;
         let method = request.and_then(|request| request.method);
@@ -360,16 +361,36 @@ impl Task {
         if self.contested {
             return Whose::Unknown;
         }
-        let identities = self.owner.identity.as_ref().zip(party.identity.as_ref());
         match owner.same_principal(&asks) {
             SamePrincipal::Yes => Whose::Owner(Confidence::Confirmed),
             SamePrincipal::No => Whose::Foreign(Confidence::Confirmed),
-            SamePrincipal::Unclear => match identities.map(|(a, b)| a.compare(b)) {
-                Some(Sameness::Same) => Whose::Owner(Confidence::Suspected),
-                Some(Sameness::Different) => Whose::Foreign(Confidence::Confirmed),
-                Some(Sameness::Unknown) | None => Whose::Foreign(Confidence::Suspected),
+            SamePrincipal::Unclear => match self.owner.same_identities(party) {
+                (true, false) => Whose::Owner(Confidence::Suspected),
+                (false, true) => Whose::Foreign(Confidence::Confirmed),
+                // One tenant's users may share their tasks; who has nothing that can be compared may be anybody.
+                (true, true) | (false, false) => Whose::Foreign(Confidence::Suspected),
             },
         }
+    }
+}
+
+impl Party {
+    /// What is shown of who it is.
+    pub fn identity(&self) -> Option<&Value> {
+        self.identities.first().map(|(_, value)| value)
+    }
+
+    /// Whether some variable held the same for both, and whether some held something else. One that only one of them has says nothing.
+    fn same_identities(&self, other: &Self) -> (bool, bool) {
+        let compared = self.identities.iter().filter_map(|(slot, own)| {
+            let theirs = other.identities.iter().find(|(of, _)| of == slot)?;
+            Some(own.compare(&theirs.1))
+        });
+        compared.fold((false, false), |(same, different), sameness| match sameness {
+            Sameness::Same => (true, different),
+            Sameness::Different => (same, true),
+            Sameness::Unknown => (same, different),
+        })
     }
 }
 

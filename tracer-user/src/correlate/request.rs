@@ -100,12 +100,34 @@ impl RequestId {
         self.task.as_ref()
     }
 
+    /// All that a request is known by.
+    pub(super) fn keys(&self) -> Keys {
+        Keys {
+            shared: self.shared(),
+            task: self.task.clone(),
+        }
+    }
+
     /// What a request goes by in all contexts that were copied from its own.
-    pub(super) fn shared(&self) -> RequestKey {
+    fn shared(&self) -> RequestKey {
         match (&self.exact, self.task.as_ref().or(self.object.as_ref())) {
             (RequestKey::Scope(..), Some(object)) => object.clone(),
             (exact, _) => exact.clone(),
         }
+    }
+}
+
+/// What two witnesses of one request know it by, who need not know the same.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    shared: RequestKey,
+    task: Option<RequestKey>,
+}
+
+impl Keys {
+    /// Whether both may mean one request.
+    pub(super) fn agree(&self, other: &Self) -> bool {
+        self.shared == other.shared || self.task.is_some() && self.task == other.task
     }
 }
 

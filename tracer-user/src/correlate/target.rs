@@ -114,7 +114,7 @@ impl Target {
             data: Table::new(bounds.submits),
             returns: Returns::new(bounds.returns),
             requests: Requests::new(bounds.requests, from_start),
-            mintings: Mintings::new(settings.wire.as_ref().map(|_| bounds.requests)),
+            mintings: Mintings::new(settings.wire.is_some()),
             checks: Checks::new(bounds.requests),
             announced: Announced::new(bounds.requests),
             seen_on_wire: false,

@@ -1,6 +1,9 @@
 //! `unattributed_task` and `misattributed_task`: for whom a task was minted (rule 12).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{
     called::{Call, Calls},
@@ -9,8 +12,7 @@ use super::{
     finding::{Confidence, Evidence, Finding, Kind, Mint},
     life::Life,
     reporter::{Now, Out, Scene},
-    request::{IdentityRead, RequestKey},
-    table::Table,
+    request::{IdentityRead, Keys},
     value::{Sameness, Value},
 };
 
@@ -26,7 +28,7 @@ pub(super) const PATIENCE: u64 = 1_000_000_000;
 struct Minting {
     scope: Scope,
     /// The request that it is part of, if that is known.
-    request: Option<RequestKey>,
+    request: Option<Keys>,
     function: Arc<str>,
     offset: u64,
     inner: Vec<(u64, u64)>,
@@ -54,7 +56,7 @@ pub(super) struct Before {
     /// A later one on a thread that may yet turn out to be no part of the request.
     pub(super) undecided: Option<(Carrier, IdentityRead)>,
     /// The request, if it is known.
-    pub(super) request: Option<RequestKey>,
+    pub(super) request: Option<Keys>,
 }
 
 /// A mint, and what decides whose it is.
@@ -82,6 +84,15 @@ pub(super) enum Owner {
     },
 }
 
+/// Who has seen a mint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Teller {
+    /// The wire.
+    Wire,
+    /// A function that is configured, or the program itself.
+    Program,
+}
+
 /// Mints that are not judged yet.
 #[derive(Debug)]
 pub(super) struct Mintings {
@@ -91,9 +102,8 @@ pub(super) struct Mintings {
     called: Calls,
     /// Mints that depend on what a thread turns out to be.
     waiting: Vec<MintEvent>,
-    /// Where the wire is read, too: of each request the mints that one of the two witnesses has told and the other has not; below 0 it
-    /// is the wire that has told them.
-    told_once: Option<Table<RequestKey, i64>>,
+    /// Where the wire is read, too: mints that one of the two witnesses has told and the other has not, the oldest first.
+    told_once: Option<VecDeque<(Keys, Teller)>>,
 }
 
 /// The outermost minting frame of a stack, with what runs inside of it.
@@ -108,13 +118,13 @@ fn minting_frame(stack: &Stack) -> Option<(&Frame, Vec<(u64, u64)>)> {
 }
 
 impl Mintings {
-    /// `wire` bounds how many requests are remembered whose mints are seen on the wire, too.
-    pub(super) fn new(wire: Option<usize>) -> Self {
+    /// `wire` says that the wire is read, too.
+    pub(super) fn new(wire: bool) -> Self {
         Self {
             active: BTreeMap::new(),
             called: Calls::default(),
             waiting: Vec::new(),
-            told_once: wire.map(Table::new),
+            told_once: wire.then(VecDeque::new),
         }
     }
 
@@ -127,7 +137,7 @@ impl Mintings {
         let mut over: Vec<_> = self
             .active
             .iter()
-            .filter(|(_, minting)| minting.request.as_ref() == Some(request))
+            .filter(|(_, minting)| minting.request.as_ref().is_some_and(|of| of.agree(request)))
             .map(|(key, _)| *key)
             .collect();
         over.truncate(1);
@@ -137,21 +147,24 @@ impl Mintings {
             self.judge(scene, out, call.event());
         }
         self.close(scene, out, over);
-        self.told_by(Some(request), -1)
+        self.told_by(Some(request), Teller::Wire)
     }
 
-    /// One of the witnesses, 1 or -1, sees a mint of a request. Whether the other one has told it.
-    fn told_by(&mut self, request: Option<&RequestKey>, witness: i64) -> bool {
-        let (Some(table), Some(request)) = (&mut self.told_once, request) else {
+    /// One of the witnesses sees a mint of a request. Whether the other one has told it.
+    fn told_by(&mut self, request: Option<&Keys>, teller: Teller) -> bool {
+        let (Some(told), Some(request)) = (&mut self.told_once, request) else {
             return false;
         };
-        let balance = table.get(request).copied().unwrap_or(0);
-        if balance + witness == 0 {
-            table.remove(request);
-        } else {
-            table.insert(request.clone(), balance + witness);
+        let by_other = |(keys, by): &(Keys, Teller)| *by != teller && keys.agree(request);
+        if let Some(place) = told.iter().position(by_other) {
+            told.remove(place);
+            return true;
         }
-        balance.signum() == -witness
+        told.push_back((request.clone(), teller));
+        if told.len() > PENDING {
+            told.pop_front();
+        }
+        false
     }
 
     /// Judges the activations that are over, now that the carrier shows this stack in this scope.
@@ -212,7 +225,7 @@ impl Mintings {
         scene: Scene<'_>,
         out: &mut Out<'_>,
         now: Now,
-        (scope, request): (Scope, Option<RequestKey>),
+        (scope, request): (Scope, Option<Keys>),
         stack: &Stack,
     ) -> Option<(&mut Minting, Option<Site>)> {
         let (frame, inner) = minting_frame(stack)?;
@@ -252,7 +265,7 @@ impl Mintings {
         scene: Scene<'_>,
         out: &mut Out<'_>,
         now: Now,
-        (scope, request): (Scope, Option<RequestKey>),
+        (scope, request): (Scope, Option<Keys>),
         read: &IdentityRead,
     ) {
         let stack = Arc::clone(&read.read.stack);
@@ -375,7 +388,7 @@ impl Mintings {
         event: &MintEvent,
         read: Option<&IdentityRead>,
     ) {
-        if !self.told_by(event.before.request.as_ref(), 1) {
+        if !self.told_by(event.before.request.as_ref(), Teller::Program) {
             judge(scene, out, event, read);
         }
     }
@@ -410,7 +423,7 @@ impl Minting {
 
 impl Draw {
     /// The mint, decided by a read under the minting function first.
-    pub(super) fn event(self, under: Option<&IdentityRead>, request: Option<RequestKey>) -> MintEvent {
+    pub(super) fn event(self, under: Option<&IdentityRead>, request: Option<Keys>) -> MintEvent {
         let before = match under {
             Some(read) => Before {
                 read: Some(read.clone()),
@@ -464,6 +477,9 @@ fn judge(scene: Scene<'_>, out: &mut Out<'_>, event: &MintEvent, read: Option<&I
         (Some(owner), _) => said_by_program(scene, kind, event.now, owner, foreign, mint),
     };
     finding.evidence = event.evidence;
+    if event.evidence == Evidence::Inferred {
+        finding.confidence = Confidence::Suspected;
+    }
     out.say(FactKind::Finding(Box::new(finding)));
 }
 

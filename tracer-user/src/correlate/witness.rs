@@ -9,7 +9,7 @@ use super::{
     announcement::Announcement,
     carrier::CarrierState,
     drift::TaskName,
-    event::{Bytes, Carrier, Event, Handle, Role, TargetId, What},
+    event::{Bytes, Carrier, Event, Handle, Role, Slot, TargetId, What},
     fact::{Attribution, FactKind, ReadResult, Table},
     finding::{Kind, Mint, Poll},
     hop::ScopeKey,
@@ -21,7 +21,7 @@ use super::{
     slots::held,
     target::{Target, scene},
     task::{Before, finding_of},
-    value::{Content, Found, Value},
+    value::{Content, Value},
 };
 use crate::wire::{
     Wire,
@@ -196,7 +196,8 @@ impl Target {
         let Some(mut me) = self.carriers.remove(&now.carrier) else {
             return <(Told, Before)>::default();
         };
-        let identity = self.whose(&mut me, context);
+        let identities = self.whose(&mut me, context);
+        let identity = identities.first().map(|(_, value)| value);
         let mut before = Before::default();
         let minted = matches!(outcome, Outcome::Minted { .. });
         let key = ScopeKey::new(context.scope, now.carrier);
@@ -211,7 +212,7 @@ impl Target {
             let request = self.slot_of(Role::Request, context).cloned();
             if me.item.is_none() && identity.is_some() {
                 // A context that was copied from the request's has its identity, too.
-                self.requests.id(key, request.as_ref(), identity.as_ref());
+                self.requests.id(key, request.as_ref(), identity);
             }
             before = self.last_read(&me, key, request.as_ref());
             let strange = |read: &IdentityRead| {
@@ -227,7 +228,7 @@ impl Target {
         let told = Told {
             life: life.map(Box::new),
             last_read: read.map(|read| (read.result, read.confidence)),
-            identity,
+            identities,
         };
         (told, before)
     }
@@ -287,24 +288,30 @@ impl Target {
 
     /// What the first bound variable of a role, by name, holds.
     fn slot_of<'a>(&self, role: Role, context: &'a Context) -> Option<&'a Value> {
-        let bound = |slot| self.slots.bound(slot, held(&context.held, slot));
+        let bound = self.bound_of(role, context);
+        bound.first().map(|(_, value)| *value)
+    }
+
+    /// What the variables of a role hold, as far as they are bound, by name.
+    fn bound_of<'a>(&self, role: Role, context: &'a Context) -> Vec<(Slot, &'a Value)> {
         let of_role = self
             .slots
             .all()
             .filter(|slot| self.slots.role(*slot) == Some(role));
-        of_role
-            .filter_map(|slot| Some((self.slots.name(slot), bound(slot)?)))
-            .min_by(|(a, _), (b, _)| a.cmp(b))
-            .map(|(_, value)| value)
+        let bound = of_role.filter_map(|slot| {
+            let value = self.slots.bound(slot, held(&context.held, slot))?;
+            Some((slot, value))
+        });
+        let mut bound: Vec<_> = bound.collect();
+        bound.sort_by_key(|(slot, _)| self.slots.name(*slot));
+        bound
     }
 
-    /// The identity that a context holds, unless it may be another request's.
-    fn whose(&self, me: &mut CarrierState, context: &Context) -> Option<Value> {
-        let value = self.slot_of(Role::Identity, context)?;
-        let is_it = |found: &Found| matches!(found, Found::Value(held) if std::ptr::eq(held, value));
-        let slot = self.slots.all().find(|slot| is_it(held(&context.held, *slot)))?;
-        let own = match me.item.take() {
-            None => me.knows(slot, value),
+    /// The identities that a context holds, without those that may be another request's.
+    fn whose(&self, me: &mut CarrierState, context: &Context) -> Vec<(Slot, Value)> {
+        let bound = self.bound_of(Role::Identity, context).into_iter();
+        let own = bound.filter(|(slot, value)| match me.item.take() {
+            None => me.knows(*slot, value),
             Some(item) => {
                 let place = item.place_known(context.scope);
                 let verdict = judge(
@@ -312,15 +319,15 @@ impl Target {
                     &item,
                     &self.slots,
                     place,
-                    slot,
-                    held(&context.held, slot),
+                    *slot,
+                    held(&context.held, *slot),
                     None,
                 );
                 me.item = Some(item);
                 matches!(verdict, Verdict::Own)
             }
-        };
-        own.then(|| value.clone())
+        });
+        own.map(|(slot, value)| (slot, value.clone())).collect()
     }
 
     fn task_finding(&self, now: Now, found: TaskFinding, before: &Before, known: bool, out: &mut Out<'_>) {
@@ -340,8 +347,8 @@ impl Target {
                 let mut finding = scene.finding_of_none(found.kind, now, now.seq);
                 finding.confidence = found.confidence;
                 if found.kind == Kind::ForeignPoll {
-                    finding.expected.clone_from(&found.owner.identity);
-                    finding.found.clone_from(&poller.identity);
+                    finding.expected = found.owner.identity().cloned();
+                    finding.found = poller.identity().cloned();
                 }
                 finding.poll = Some(Box::new(Poll {
                     handle: found.task,

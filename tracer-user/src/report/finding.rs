@@ -217,7 +217,7 @@ fn party(party: &ledger::Party, now: u64, privacy: &Privacy) -> Party {
     Party {
         tid: party.carrier.0,
         credential: party.credential.map(|credential| credential.whole.to_string()),
-        identity: party.identity.as_ref().map(|value| privacy.render(value)),
+        identity: party.identity().map(|value| privacy.render(value)),
         age_ns: now.saturating_sub(party.time),
     }
 }

@@ -153,7 +153,7 @@ fn poll(kind: Kind) -> Poll {
         carrier: Carrier(4250),
         request: Some(1),
         credential: Credential::of(&hasher, &[(b"authorization", token.as_bytes())]),
-        identity: Some(text(token)),
+        identities: vec![(Slot(0), text(token))],
     };
     let poller = if kind == Kind::ForeignPoll {
         "globex"

@@ -197,10 +197,17 @@ fn outcome(request: Option<&Request>, message: &Message) -> Outcome {
                 None => Outcome::Acknowledged,
             }
         }
-        // The member that tells a handle from a result may be among those that are missing.
-        _ if message.cut && result.task.id.is_some() => Outcome::Unclear,
+        // The members that tell a handle from a result may be among those that are missing.
+        _ if message.cut && (result.task.id.is_some() || mints(method) && !result.content) => {
+            Outcome::Unclear
+        }
         _ => Outcome::Other,
     }
+}
+
+/// Whether a task may come of it.
+fn mints(method: Option<Method>) -> bool {
+    method == Some(Method::CallTool)
 }
 
 fn minted(result: &rpc::Outcome) -> Option<(&rpc::Task, Generation)> {

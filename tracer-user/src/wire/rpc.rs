@@ -107,6 +107,8 @@ pub(super) struct Outcome {
     pub(super) nested: Option<Task>,
     /// The tasks of a list.
     pub(super) tasks: Vec<Fingerprint>,
+    /// What a tool has made, which a task's handle does not come with.
+    pub(super) content: bool,
 }
 
 /// What is said of a task.

@@ -83,6 +83,8 @@ pub struct Credential {
     pub whole: Fingerprint,
     /// Issuer and subject (or client) of its token, if it is a JWT that names both.
     pub subject: Option<Fingerprint>,
+    /// The other credentials of the request, if it has some.
+    pub others: Option<Fingerprint>,
 }
 
 /// Two requests' credentials, compared (rule 15).
@@ -111,10 +113,22 @@ impl Credential {
             return None;
         }
         parts.sort();
-        let flat: Vec<&[u8]> = parts.iter().flat_map(|(n, v)| [&n[..], &v[..]]).collect();
+        let hash = |parts: &[&(Vec<u8>, Vec<u8>)]| {
+            let flat: Vec<&[u8]> = parts.iter().flat_map(|(n, v)| [&n[..], &v[..]]).collect();
+            hasher.hash(Tag::Credential, &flat)
+        };
+        let subjects: Vec<_> = parts.iter().map(|(_, value)| subject(hasher, value)).collect();
+        let token = subjects.iter().position(Option::is_some);
+        let others: Vec<_> = parts
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| Some(*at) != token)
+            .map(|(_, part)| part)
+            .collect();
         Some(Self {
-            whole: hasher.hash(Tag::Credential, &flat),
-            subject: headers.iter().find_map(|(_, value)| subject(hasher, value)),
+            whole: hash(&parts.iter().collect::<Vec<_>>()),
+            subject: token.and_then(|at| subjects[at]),
+            others: (token.is_some() && !others.is_empty()).then(|| hash(&others)),
         })
     }
 
@@ -122,6 +136,8 @@ impl Credential {
     pub fn same_principal(&self, other: &Self) -> SamePrincipal {
         match (self.subject, other.subject) {
             _ if self.whole == other.whole => SamePrincipal::Yes,
+            // A gateway's own token, which comes with what tells its clients apart.
+            (Some(a), Some(b)) if a == b && self.others != other.others => SamePrincipal::Unclear,
             (Some(a), Some(b)) if a == b => SamePrincipal::Yes,
             (Some(_), Some(_)) => SamePrincipal::No,
             _ => SamePrincipal::Unclear,
@@ -238,6 +254,27 @@ pub(super) mod tests {
         let otherwise = Credential::of(&hasher(), &[(b"authorization", b"2"), (b"x-api-key", b"1")]);
         assert_eq!(ordered, otherwise);
         assert_eq!(Credential::of(&hasher(), &[]), None);
+    }
+
+    #[test]
+    fn a_gateways_token_says_nothing_of_its_clients() {
+        let with = |key: &str, n: u32| {
+            let token = token(&format!(r#"{{"iss":"https://id","sub":"gateway","n":{n}}}"#), "a");
+            let bearer = format!("Bearer {token}");
+            let headers = [
+                (&b"authorization"[..], bearer.as_bytes()),
+                (b"x-api-key", key.as_bytes()),
+            ];
+            Credential::of(&hasher(), &headers).unwrap()
+        };
+        assert_eq!(
+            with("acme", 1).same_principal(&with("acme", 2)),
+            SamePrincipal::Yes
+        );
+        assert_eq!(
+            with("acme", 1).same_principal(&with("globex", 1)),
+            SamePrincipal::Unclear
+        );
     }
 
     #[test]

@@ -6,12 +6,12 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{
     correlate::{
-        event::{Carrier, TargetId},
+        event::{Carrier, Slot, TargetId},
         fact::{Attribution, ReadResult},
         finding::Confidence,
         finding::Kind,
         ledger::{PollOutcome, Realm, TaskFact, TaskLedger, Told},
-        testing::text,
+        testing::{DIGEST, TENANT, text},
     },
     wire::{
         chunk::{Moment, StreamKey, Transport},
@@ -42,7 +42,7 @@ fn jwt(subject: &str, n: u32) -> Option<Credential> {
 fn told(identity: &str) -> Told {
     Told {
         last_read: Some((ReadResult::Own, Confidence::Confirmed)),
-        identity: Some(text(identity)),
+        identities: vec![(TENANT, text(identity))],
         life: None,
     }
 }
@@ -167,7 +167,7 @@ fn a_mint_is_judged_by_the_last_read_before_it() {
         let mut world = World::default();
         let told = Told {
             last_read: read.map(|read| (read, confirmed)),
-            identity: None,
+            identities: Vec::new(),
             life: None,
         };
         world.mint("t", jwt("acme", 1), told);
@@ -219,6 +219,43 @@ fn opaque_credentials_need_the_identity_too() {
         poll(told("acme"), told("acme")),
         [],
         "a refreshed token of the same principal"
+    );
+}
+
+#[test]
+fn identities_are_compared_variable_by_variable() {
+    let holding = |identities: &[(Slot, &str)]| Told {
+        identities: identities
+            .iter()
+            .map(|(slot, value)| (*slot, text(value)))
+            .collect(),
+        ..told("")
+    };
+    let poll = |owner: Told, asks: Told| {
+        let mut world = World::default();
+        world
+            .mint("t", bearer("Bearer a"), owner)
+            .get("t", bearer("Bearer b"), asks);
+        world.found()
+    };
+    let alice = || holding(&[(TENANT, "acme"), (DIGEST, "alice")]);
+    assert_eq!(poll(alice(), alice()), []);
+    assert_eq!(
+        poll(alice(), holding(&[(TENANT, "acme"), (DIGEST, "bob")])),
+        [(Kind::ForeignPoll, Confidence::Suspected)],
+        "another user of the same tenant"
+    );
+    assert_eq!(
+        poll(alice(), holding(&[(TENANT, "globex"), (DIGEST, "bob")])),
+        [(Kind::ForeignPoll, Confidence::Confirmed)]
+    );
+    assert_eq!(
+        poll(
+            holding(&[(DIGEST, "alice"), (TENANT, "acme")]),
+            holding(&[(TENANT, "acme")])
+        ),
+        [],
+        "a machine of the tenant, which is no user"
     );
 }
 

@@ -387,7 +387,7 @@ fn what_a_worker_may_have_from_others_is_no_identity() {
         .find(|finding| finding.kind == Kind::ForeignPoll)
         .unwrap();
     assert_eq!(poll.confidence, Confidence::Suspected);
-    assert_eq!(poll.poll.as_ref().unwrap().poller.identity, None);
+    assert_eq!(poll.poll.as_ref().unwrap().poller.identity(), None);
 }
 
 #[test]

@@ -22,6 +22,7 @@ const MESSAGE: usize = 256;
 /// Members that matter, of all objects.
 enum Key {
     Code,
+    Content,
     Error,
     Id,
     Jsonrpc,
@@ -50,6 +51,7 @@ impl<'de> serde::Deserialize<'de> for Key {
             fn visit_str<E>(self, name: &str) -> Result<Key, E> {
                 Ok(match name {
                     "code" => Key::Code,
+                    "content" | "structuredContent" => Key::Content,
                     "error" => Key::Error,
                     "id" => Key::Id,
                     "jsonrpc" => Key::Jsonrpc,
@@ -307,6 +309,10 @@ impl Take for TakeOutcome<'_> {
             Key::ResultType => {
                 let is_task = &mut outcome.is_task;
                 map.next_value_seed(Any(OfText(|kind: &str| *is_task = kind == "task")))
+            }
+            Key::Content => {
+                outcome.content = true;
+                map.next_value::<IgnoredAny>().map(drop)
             }
             Key::Task => {
                 let task = outcome.nested.insert(Task::default());

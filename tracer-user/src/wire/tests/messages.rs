@@ -187,6 +187,23 @@ fn a_body_that_is_cut_says_what_came_early() {
     let said = facts(&[call(&post("", CALL)), cut(sent(&answer), 1024)]);
     assert_eq!((minted(&said), reasons(&said)), (0, vec![Reason::Cut]));
     assert_eq!(outcomes(&said), [&Outcome::Unclear]);
+    // What comes before the handle is long: it may be there, or not. What a tool has made is no handle.
+    let meta = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"_meta":{{"x":"{}"}},"#,
+        "y".repeat(9000)
+    );
+    let (handle, made) = (r#""taskId":"t","resultType":"task"}}"#, r#""content":[]}}"#);
+    for rest in [handle, made] {
+        let long = ok(&format!("{meta}{rest}"));
+        let said = facts(&[call(&post("", CALL)), cut(sent(&long), 1024)]);
+        assert_eq!((minted(&said), reasons(&said)), (0, vec![Reason::Cut]), "{rest}");
+    }
+    let text = "y".repeat(9000);
+    let long = ok(&format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#
+    ));
+    let said = facts(&[call(&post("", CALL)), cut(sent(&long), 1024)]);
+    assert_eq!((minted(&said), reasons(&said)), (0, vec![]));
     // A poll's answer tells whose state it is before it tells the state.
     let said = facts(&[call(&post("", GET)), cut(sent(&answer), 1024)]);
     assert!(matches!(outcomes(&said)[..], [Outcome::State { .. }]));
