@@ -86,6 +86,8 @@ struct Place {
     origin: Option<Root>,
     task: Option<Created>,
     works: Epoch,
+    /// It came to work for that through a queue: others may be told of something through one, too, who go on with their own work.
+    queued: bool,
     /// Number of the last event in it; none before the first.
     last: Option<u64>,
 }
@@ -110,6 +112,7 @@ struct Spawn {
     entered: bool,
     origin: Option<Root>,
     works: Epoch,
+    queued: bool,
 }
 
 /// A future that was set: for whom whoever is woken works from then on.
@@ -266,6 +269,7 @@ impl Lineage {
             entered,
             origin: self.natural(scope),
             works: self.places.get(&scope).map_or(OWN, |place| place.works),
+            queued: self.places.get(&scope).is_some_and(|place| place.queued),
         };
         self.spawning.insert(now.carrier, spawn);
         // A future at this address is gone.
@@ -309,6 +313,7 @@ impl Lineage {
             (place.origin, place.own) = (spawn.origin, own);
         }
         place.works = works;
+        place.queued = !known && spawn.queued;
         place.task.get_or_insert(spawn.created);
     }
 
@@ -350,7 +355,8 @@ impl Lineage {
             }
             Conveys::Takes => {
                 let works = self.epoch(None);
-                self.place(scope).works = works;
+                let place = self.place(scope);
+                (place.works, place.queued) = (works, false);
                 Then::Gave(works)
             }
         };
@@ -381,12 +387,17 @@ impl Lineage {
             return;
         };
         match set.then {
-            Then::Gets(works) => self.place(scope).works = works,
+            Then::Gets(works) => {
+                let place = self.place(scope);
+                (place.works, place.queued) = (works, false);
+            }
             Then::MayGet { works, taken } => {
                 // What it waits for since before that request began was not held by it then.
                 let idle =
                     matches!((waited, self.began(works)), (Some(waited), Some(began)) if waited < began);
-                self.place(scope).works = if idle && !taken { works } else { OWN };
+                let queued = idle && !taken;
+                let place = self.place(scope);
+                (place.works, place.queued) = (if queued { works } else { OWN }, queued);
             }
             Then::Gave(works) => {
                 let root = self.cause(scope).filter(|root| !self.is_over(*root));
@@ -439,7 +450,7 @@ impl Lineage {
         Whose::Stale(Box::new(Stale {
             request: works_for,
             expected: theirs.value.clone(),
-            confidence: if theirs.value.compare(found) == Sameness::Different {
+            confidence: if theirs.value.compare(found) == Sameness::Different && !place.queued {
                 Confidence::Confirmed
             } else {
                 Confidence::Suspected
@@ -575,11 +586,14 @@ impl Lineage {
         })
     }
 
-    /// The bind of this value by a request, or by one up the line, and when that one ended.
+    /// The bind of this very object by a request, or by one up the line, and when that one ended: a copy of a context holds what the
+    /// context held, while an equal value may have come from anywhere.
     fn bound_by(&self, root: Root, slot: Slot, value: &Value) -> Option<(&Binding, Option<u64>)> {
         self.line(root).find_map(|(_, request)| {
             let bindings = request.bindings.get(&slot)?;
-            let bind = bindings.iter().rfind(|binding| binding.value.same(value))?;
+            let bind = bindings
+                .iter()
+                .rfind(|binding| binding.value.object == value.object)?;
             Some((bind, request.over))
         })
     }

@@ -55,7 +55,8 @@ tenant.set(\"globex\")                        # request B, on its own loop
 pool.submit(tenant.get).result()            # reads \"acme\"",
     proof: "The value that the worker read was neither bound by the work that it was running nor held by the request that handed \
             the work over. Confirmed: that request had a value of its own, and the two differ in content. Suspected: it had \
-            none, or the two are objects of a type that can only be compared by address. The source says who left the value: \
+            none, or the two are objects of a type that can only be compared by address; or a task came by its work through a \
+            queue, through which others are only told of something. The source says who left the value: \
             residue (earlier work), inherited (the thread was started inside another request, and has a copy of its context), \
             initializer (the pool's own), before_attach (it was there when bleedtrace came), task (an asyncio task that was created \
             inside a request which is over, lives on in a copy of its context, and was woken or created by another request that had \
