@@ -17,6 +17,8 @@ use crate::correlate::finding::{Kind, Severity};
 const LABEL: usize = 10;
 /// Groups that the summary shows.
 const SHOWN_GROUPS: usize = 20;
+/// Types of values that are compared by content.
+const COMPARED: [&str; 3] = ["str", "bytes", "int"];
 /// Targets that the summary shows.
 const SHOWN_TARGETS: usize = 20;
 
@@ -373,6 +375,16 @@ fn sure(finding: &ExportedFinding) -> String {
     let doubt = match (finding.kind, finding.confidence, &finding.expected) {
         (Kind::Bleed, "suspected", None) => "; its request had no identity to compare with",
         (Kind::DriftBlindness, "suspected", _) => "; what the task was created with was not seen",
+        (Kind::Bleed, "suspected", Some(expected))
+            if finding.spawn.is_some() && COMPARED.contains(&&*expected.type_name) =>
+        {
+            "; it came by its work through a queue, through which others are only told of something"
+        }
+        (Kind::UnattributedTask | Kind::MisattributedTask, "suspected", _)
+            if finding.evidence == "inferred" =>
+        {
+            "; the function was called, but nothing was seen to happen in it"
+        }
         (Kind::Bleed, "suspected", Some(_)) => "; objects of this type can only be compared by address",
         _ => "",
     };
