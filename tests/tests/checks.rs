@@ -1,6 +1,6 @@
 //! Policies that find nobody, digests that nobody finds again, mints that can be seen or not, and what programs announce.
 
-use bleedtrace_tests::{Interpreter, Outcome, Setup, Trace, Truth, on_interpreters_that};
+use bleedtrace_tests::{Finding, Interpreter, Outcome, Setup, Trace, Truth, on_interpreters_that};
 
 /// One of each way in which an interpreter is read: the oldest, without qualified names; the first with them, stripped; one with symbols; one
 /// without a GIL.
@@ -95,6 +95,10 @@ fn coroutines_mint_that_read_nothing() {
         let (outcome, truth) = traced(setup, "mints.py", &["called", seen], &MINT);
         outcome.assert_truth(&truth);
         assert_eq!(outcome.count("unattributed_task"), u64::from(shown));
+        // A call that was given up before it began looks the same.
+        let unsure =
+            |finding: &Finding| finding["confidence"] == "suspected" && finding["evidence"] == "inferred";
+        assert!(outcome.findings.iter().all(unsure), "{:?}", outcome.findings);
         let unseen = if shown { vec![] } else { vec!["TaskStore.create*"] };
         assert_eq!(outcome.summary["out_of_sight"], serde_json::json!(unseen));
     });
