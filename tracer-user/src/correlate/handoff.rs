@@ -277,7 +277,10 @@ impl Target {
         if submitted.is_none() && !me.works_for(queue) {
             return;
         }
-        if let Some(former) = me.item.take() {
+        if let Some(mut former) = me.item.take() {
+            if former.base.0 == 0 {
+                former.base = scope;
+            }
             self.returns.abandon(scene!(self, out), &former);
             self.leave_base(now.carrier, &former);
         }

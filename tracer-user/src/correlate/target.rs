@@ -264,6 +264,10 @@ impl Target {
                 self.left_context(item);
                 self.returns.abandon(scene!(self, out), item);
                 self.leave_base(carrier, item);
+                if item.base.0 == 0 {
+                    // It began without a context, and may have handed over from one since that its thread has had from then on.
+                    self.returns.clear();
+                }
             }
         }
     }
