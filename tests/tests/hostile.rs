@@ -42,6 +42,23 @@ fn garbage_is_survived() {
 }
 
 #[test]
+fn stacks_that_cannot_be_read_are_counted() {
+    let poke = poke();
+    let test = "stacks_that_cannot_be_read_are_counted";
+    on_interpreters_that(test, has_the_structures_it_pokes, |setup| {
+        let running = Trace::new(setup, "tenant").start(setup, "hostile/hostile.py", &[&poke, "5", "torn"]);
+        let outcome = running.end();
+        assert_eq!(outcome.summary["events"]["lost"]["unreadable"], 5);
+        assert_eq!(outcome.number("reads", "own"), 5);
+        assert!(
+            outcome.reasons().contains(&"events_lost"),
+            "{:?}",
+            outcome.summary
+        );
+    });
+}
+
+#[test]
 fn memory_that_never_answers_is_not_waited_for() {
     beside("memory_that_never_answers_is_not_waited_for", "stall", "3");
 }

@@ -48,7 +48,7 @@ pub enum Probe {
     FutureSet = 20,
     /// A task of `_asyncio` that is woken by what it waited for.
     TaskWake = 21,
-    /// `_Py_MakeCoro`: a call of a function that is a coroutine's, or a generator's.
+    /// `_Py_MakeCoro`: a call of an `async` function (of a generator's, too, which is let go at once).
     Coroutine = 22,
 }
 

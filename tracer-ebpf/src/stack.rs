@@ -7,6 +7,7 @@ use tracer_common::{
 };
 
 use crate::{
+    emit,
     read::{self, Unreadable},
     repeat::{Next, repeat},
     state::Hit,
@@ -31,6 +32,11 @@ pub fn walk(hit: &Hit, tstate: u64, record: &mut FullRecord) {
         Ok(frame) if hit.image.lasti_unit == 0 => follow(hit, frame, record),
         Ok(frame) => follow_objects(hit, frame, record),
         Err(Unreadable) => record.head.flags |= flag::TORN_STACK,
+    }
+    // What the stack would have shown (a policy's function, a hop's kind) is missing.
+    if emit::read_back(&record.head.flags) & flag::TORN_STACK != 0 {
+        emit::count(hit.probe, |s| &raw mut s.unreadable);
+        emit::mark_lost(hit.target);
     }
 }
 
