@@ -6,43 +6,34 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::{Setup, installed, is_main};
+use bleedtrace_tests::{Running, Setup, Trace, installed, is_main};
 
-use super::{
-    child::{interrupt, wait_for},
-    notes,
-    statistics::Spread,
-};
+use super::{notes, statistics::Spread};
 use crate::workspace;
 
 const SERVED: &str = "xtask/src/bench/served.py";
-/// How long one measurement takes, after a moment of warming up.
-const MEASURED: Duration = Duration::from_secs(2);
-const WARM: Duration = Duration::from_millis(700);
-/// Connections that ask at once.
+/// Requests in a row that are measured, and before them, to warm up.
+const BATCH: usize = 500;
+const WARM: usize = 100;
+/// Connections on which the server is asked, each for the next as soon as it was answered.
 const CONNECTIONS: usize = 8;
+/// Turns of each way in a round: the machine's speed may change from one second to the next.
+const TURNS: u32 = 3;
 
-/// How the server is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Off,
-    Traced,
-    /// The wire is read, too.
-    Wire,
-    /// The wire is read, and tasks are followed, as is usual with it.
-    Tasks,
-}
+/// How the server is watched: what that is called, and the tracer's options.
+const WAYS: [(&str, Option<&[&str]>); 4] = [
+    ("untraced", None),
+    ("traced", Some(&[])),
+    ("wire", Some(&["--wire", "--tasks=false"])),
+    ("wire and tasks", Some(&["--wire"])),
+];
 
-const MODES: [Mode; 4] = [Mode::Off, Mode::Traced, Mode::Wire, Mode::Tasks];
-
-/// Of one measurement.
-#[derive(Clone, Copy, Debug)]
+/// Of one batch.
+#[derive(Clone, Copy, Debug, Default)]
 struct Figures {
     /// Answers in a second.
     answers: f64,
@@ -50,90 +41,111 @@ struct Figures {
     processor: f64,
 }
 
+/// Of the same batch, for an answer, if the server is traced.
+#[derive(Clone, Copy, Debug, Default)]
+struct Probes {
+    hits: f64,
+    /// Microseconds in programs of the kernel side.
+    programs: f64,
+    /// Microseconds of processor time that the tracer took.
+    tracer: f64,
+}
+
+/// A batch each way.
+type Turn = [(Figures, Probes); WAYS.len()];
+
 /// Prints the figures and notes them.
 pub fn run(rounds: u32) -> Result<()> {
     let bleedtrace = workspace::release()?;
+    let turns = rounds * TURNS;
     let mut text = format!(
-        "A FastAPI service under uvicorn, asked by {CONNECTIONS} connections for as much as it can answer, {} s at a time: untraced, with `trace --identity`, \
-with `--wire --tasks=false`, and with `--wire`, {rounds} rounds of the four in turn. Ratios are to the untraced run of the same round, of answers and of the service's own \
-processor time for an answer, what probes take included; goal: with the wire at least 0.95 of the answers. The service, the tracer and who asks share two processors.\n\n\
-| CPython, loop | untraced, answers/s | traced, answers | wire, answers | wire and tasks, answers | untraced, µs an answer | traced, time | wire, time | wire and tasks, time |\n\
-|---|---|---|---|---|---|---|---|---|\n",
-        MEASURED.as_secs()
+        "A FastAPI service under uvicorn, asked {BATCH} times by {CONNECTIONS} connections for as much as it can answer: untraced, with \
+`trace --identity`, with `--wire --tasks=false`, and with `--wire`, {turns} turns of the four; a ratio is to the untraced batch of the same \
+turn. *Answers* are those in a second (goal with the wire: at least 0.95), *time* is the service's own processor time for one, with \
+what probes take. Then, for an answer: how often probes are hit, how long their programs run, what the tracer takes elsewhere. Each \
+hit costs what one of an empty program costs (above) besides. The service, the tracer and who asks share two processors; where a \
+machine's own host takes turns away from it, answers tell less than times, and times less than hits and programs.\n\n\
+| CPython, loop | untraced, answers/s | µs an answer | way | answers | time | hits | programs, µs | tracer, µs |\n\
+|---|---|---|---|---|---|---|---|---|\n"
     );
     for interpreter in installed().into_iter().filter(|interpreter| is_main(interpreter)) {
         let setup = Setup::new(&bleedtrace, interpreter).with_requirements("loops");
         let setup = setup.context("the packages of requirements/loops.txt cannot be had")?;
         for event_loop in ["asyncio", "uvloop"] {
-            let figures = measure(&setup, event_loop, rounds)?;
-            let row = row(&figures);
-            let row = format!("| 3.{}, {event_loop} | {row} |\n", interpreter.minor);
-            print!("{row}");
-            text.push_str(&row);
+            let name = format!("3.{}, {event_loop}", interpreter.minor);
+            let rows = rows(&name, &measure(&setup, event_loop, turns)?);
+            print!("{rows}");
+            text.push_str(&rows);
         }
     }
     notes::replace("What reading the wire costs a server", &text)
 }
 
-fn row(rounds: &[[Figures; 4]]) -> String {
-    let ratio = |of: fn(&Figures) -> f64, mode: usize| {
-        Spread::of(rounds.iter().map(|round| of(&round[mode]) / of(&round[0])))
-    };
-    let answers: fn(&Figures) -> f64 = |figures| figures.answers;
-    let processor: fn(&Figures) -> f64 = |figures| figures.processor;
-    let first = |of: fn(&Figures) -> f64| Spread::of(rounds.iter().map(|round| of(&round[0])));
-    let of = |of: fn(&Figures) -> f64| {
+/// A line for each way of tracing.
+fn rows(name: &str, turns: &[Turn]) -> String {
+    let untraced = |of: fn(&Figures) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[0].0)));
+    let answers = |figures: &Figures| figures.answers;
+    let processor = |figures: &Figures| figures.processor;
+    let line = |way: usize| {
+        let ratio =
+            |of: fn(&Figures) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[way].0) / of(&turn[0].0)));
+        let probes = |of: fn(&Probes) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[way].1))).median;
         format!(
-            "{} | {} | {} | {}",
-            first(of),
-            ratio(of, 1),
-            ratio(of, 2),
-            ratio(of, 3)
+            "| {name} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.0} |\n",
+            untraced(answers),
+            untraced(processor),
+            WAYS[way].0,
+            ratio(answers),
+            ratio(processor),
+            probes(|probes| probes.hits),
+            probes(|probes| probes.programs),
+            probes(|probes| probes.tracer)
         )
     };
-    format!("{} | {}", of(answers), of(processor))
+    (1..WAYS.len()).map(line).collect()
 }
 
-fn measure(setup: &Setup, event_loop: &str, rounds: u32) -> Result<Vec<[Figures; 4]>> {
+fn measure(setup: &Setup, event_loop: &str, turns: u32) -> Result<Vec<Turn>> {
     let mut server = Server::start(&setup.interpreter.python, event_loop)?;
-    let mut figures = Vec::new();
-    for round in 0..=rounds {
-        let mut one = Vec::new();
-        for mode in MODES {
-            let tracer = trace(&setup.bleedtrace, mode, &server.child)?;
-            one.push(server.ask()?);
-            if let Some(mut tracer) = tracer {
-                interrupt(&mut tracer)?;
-            }
-        }
-        // The first round warms up.
-        if round > 0 {
-            figures.push([one[0], one[1], one[2], one[3]]);
-        }
-    }
-    Ok(figures)
+    server.ask(BATCH)?;
+    (0..turns).map(|_| turn(setup, &mut server)).collect()
 }
 
-fn trace(bleedtrace: &Path, mode: Mode, server: &Child) -> Result<Option<Child>> {
-    let mut command = Command::new(bleedtrace);
-    command.args(["trace", "--identity", "tenant", "--pid"]);
-    command.arg(server.id().to_string());
-    match mode {
-        Mode::Off => return Ok(None),
-        Mode::Traced => {}
-        Mode::Wire => {
-            command.args(["--wire", "--tasks=false"]);
-        }
-        Mode::Tasks => {
-            command.arg("--wire");
+fn turn(setup: &Setup, server: &mut Server) -> Result<Turn> {
+    let mut turn = Turn::default();
+    for ((figures, probes), (_, options)) in turn.iter_mut().zip(WAYS) {
+        let trace = |options: &[&str]| {
+            Trace::new(setup, "tenant")
+                .flags(options)
+                .attach(server.child.id())
+        };
+        let tracer = options.map(trace);
+        server.ask(WARM)?;
+        let before = tracer.as_ref().map(taken).transpose()?;
+        *figures = server.ask(BATCH)?;
+        let after = tracer.as_ref().map(taken).transpose()?;
+        if let Some(tracer) = tracer {
+            tracer.program.signal("INT");
+            let overhead = &tracer.end().summary["overhead"];
+            let counted = |name: &str| overhead[name].as_f64().context("the tracer counts");
+            *probes = Probes {
+                hits: counted("probe_hits")? / (WARM + BATCH) as f64,
+                programs: counted("bpf_seconds")? * 1e6 / (WARM + BATCH) as f64,
+                tracer: (after.unwrap_or_default() - before.unwrap_or_default()) * 1e6 / BATCH as f64,
+            };
         }
     }
-    wait_for(&mut command, "attached to").map(Some)
+    Ok(turn)
+}
+
+/// Seconds of processor time that a tracer took so far.
+fn taken(tracer: &Running) -> Result<f64> {
+    processor(tracer.program.pid())
 }
 
 struct Server {
     child: Child,
-    port: u16,
+    connections: Vec<Connection>,
 }
 
 impl Server {
@@ -145,38 +157,30 @@ impl Server {
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let port = line.trim().parse();
         let port = port.context("the service says on which port it listens")?;
-        Ok(Self { child, port })
+        let connections = (0..CONNECTIONS).map(|number| Connection::open(port, number));
+        Ok(Self {
+            child,
+            connections: connections.collect::<Result<_>>()?,
+        })
     }
 
-    /// Asks for a while.
-    fn ask(&mut self) -> Result<Figures> {
-        let (answers, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        let port = self.port;
-        thread::scope(|scope| -> Result<Figures> {
-            let asking: Vec<_> = (0..CONNECTIONS)
-                .map(|number| {
-                    let (answers, stop) = (&answers, &stop);
-                    scope.spawn(move || ask(port, number, answers, stop))
-                })
-                .collect();
-            thread::sleep(WARM);
-            let (start, first, before) = (
-                Instant::now(),
-                answers.load(Ordering::Relaxed),
-                processor(&self.child)?,
-            );
-            thread::sleep(MEASURED);
-            let answered = (answers.load(Ordering::Relaxed) - first) as f64;
-            let (seconds, used) = (start.elapsed().as_secs_f64(), processor(&self.child)? - before);
-            stop.store(true, Ordering::Relaxed);
-            for one in asking {
-                one.join().expect("who asks does not panic")?;
+    /// Asks so many times.
+    fn ask(&mut self, times: usize) -> Result<Figures> {
+        let (start, before) = (Instant::now(), processor(self.child.id())?);
+        for connection in &mut self.connections {
+            connection.ask()?;
+        }
+        for number in 0..times {
+            let connection = &mut self.connections[number % CONNECTIONS];
+            connection.answer()?;
+            if number + CONNECTIONS < times {
+                connection.ask()?;
             }
-            ensure!(answered > 0.0, "the service did not answer");
-            Ok(Figures {
-                answers: answered / seconds,
-                processor: used / answered * 1e6,
-            })
+        }
+        let answers = times as f64;
+        Ok(Figures {
+            answers: answers / start.elapsed().as_secs_f64(),
+            processor: (processor(self.child.id())? - before) / answers * 1e6,
         })
     }
 }
@@ -190,9 +194,9 @@ impl Drop for Server {
 }
 
 /// Seconds of processor time that a process took.
-fn processor(process: &Child) -> Result<f64> {
+fn processor(process: u32) -> Result<f64> {
     let mut seconds = 0.0;
-    for thread in fs::read_dir(format!("/proc/{}/task", process.id()))? {
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat"))?;
         let nanoseconds: f64 = text.split(' ').next().context("a number")?.parse()?;
         seconds += nanoseconds / 1e9;
@@ -200,32 +204,48 @@ fn processor(process: &Child) -> Result<f64> {
     Ok(seconds)
 }
 
-/// One connection that asks again as soon as it was answered.
-fn ask(port: u16, number: usize, answers: &AtomicU64, stop: &AtomicBool) -> Result<()> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_nodelay(true)?;
-    let body = format!(
-        r#"{{"id":{number},"name":"order of tenant {number}","lines":["{}"]}}"#,
-        "a line of the order\",\"".repeat(8)
-    );
-    let request = format!(
-        "POST /orders HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
+/// A connection on which the same is asked again and again.
+struct Connection {
+    stream: TcpStream,
+    request: String,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(port: u16, number: usize) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        let body = format!(
+            r#"{{"id":{number},"name":"order of tenant {number}","lines":["{}"]}}"#,
+            "a line of the order\",\"".repeat(8)
+        );
+        let request = format!(
+            "POST /orders HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
 Accept: application/json\r\nUser-Agent: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut answer = Vec::new();
-    let mut buffer = [0; 4096];
-    while !stop.load(Ordering::Relaxed) {
-        stream.write_all(request.as_bytes())?;
-        answer.clear();
-        while !is_whole(&answer)? {
-            let read = stream.read(&mut buffer)?;
-            ensure!(read > 0, "the service closed a connection");
-            answer.extend_from_slice(&buffer[..read]);
-        }
-        answers.fetch_add(1, Ordering::Relaxed);
+            body.len()
+        );
+        Ok(Self {
+            stream,
+            request,
+            answer: Vec::new(),
+        })
     }
-    Ok(())
+
+    fn ask(&mut self) -> Result<()> {
+        self.stream.write_all(self.request.as_bytes())?;
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<()> {
+        let mut buffer = [0; 4096];
+        self.answer.clear();
+        while !is_whole(&self.answer)? {
+            let read = self.stream.read(&mut buffer)?;
+            ensure!(read > 0, "the service closed a connection");
+            self.answer.extend_from_slice(&buffer[..read]);
+        }
+        Ok(())
+    }
 }
 
 /// Whether an answer has come to its end.
