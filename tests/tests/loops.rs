@@ -52,4 +52,24 @@ clean! {
     long_streams_on_uvloop: "loops" "loops/streams.py" ["10", "uvloop"];
     work_that_is_done_for_many: "loops" "loops/shared.py" ["20"];
     work_that_is_done_for_many_on_uvloop: "loops" "loops/shared.py" ["20", "uvloop"];
+    answers_of_a_service: "loops" "loops/batches.py" ["20", "seen"];
+    answers_of_a_service_on_uvloop: "loops" "loops/batches.py" ["20", "seen", "uvloop"];
+}
+
+#[test]
+fn answers_to_what_nobody_saw_being_asked_are_not_judged() {
+    let test = "answers_to_what_nobody_saw_being_asked_are_not_judged";
+    on_main_interpreters(test, |setup| {
+        let Some(setup) = setup.with_requirements("loops") else {
+            return skip(test, "no packages of requirements/loops.txt");
+        };
+        let trace = Trace::new(&setup, "tenant").revealing().flags(["--wire"]);
+        let (outcome, truth) = trace.run(&setup, "loops/batches.py", &["20", "kept"]);
+        assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
+        let reads = &outcome.summary["reads"];
+        let (own, unjudged) = (reads["own"].as_u64(), reads["unjudged"].as_u64());
+        let (own, unjudged) = (own.expect("a number"), unjudged.expect("a number"));
+        assert!(unjudged > 0, "{reads}");
+        assert_eq!(own + unjudged, truth.totals.reads["own"], "{reads}");
+    });
 }

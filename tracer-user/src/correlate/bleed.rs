@@ -6,9 +6,9 @@ use super::{
     finding::{Bind, Confidence, Finding, Kind, Read, Source, Spawn},
     hop::Residue,
     item::Item,
-    lineage::Stale,
     reporter::{Now, Scene, told},
     request::IdentityRead,
+    stale::Stale,
     value::Value,
 };
 

@@ -11,6 +11,7 @@ use super::{
     finding::Confidence,
     hop::ScopeKey,
     reporter::Now,
+    stale::{Stale, Whose},
     table::Table,
     value::{Found, Sameness, Value},
 };
@@ -19,11 +20,15 @@ use super::{
 const PENDING: usize = 1024;
 /// Things that were put into queues and are remembered, of one carrier.
 const PUTS: usize = 64;
+/// Tasks that owe one an answer and are remembered.
+const OWED: usize = 64;
 /// Values that one request is remembered to have bound to one slot.
 const BINDINGS: usize = 8;
 /// How many requests up the line a value is looked for.
 const ANCESTORS: usize = 8;
 
+/// Number of a place: a scope's address is used again for another one.
+type PlaceId = u64;
 /// Number of a request: of a scope that bound something itself.
 type Root = u64;
 /// Number of a time in which a task works for one request; 0 is its own.
@@ -80,16 +85,33 @@ impl Request {
 /// What is known of a scope that is a task's, or that a request bound something in.
 #[derive(Debug, Default)]
 struct Place {
+    id: PlaceId,
     /// The request that bound something in this scope.
     own: Option<Root>,
     /// The request of whoever created the task.
     origin: Option<Root>,
+    /// Where it was created.
+    creator: Option<PlaceId>,
     task: Option<Created>,
     works: Epoch,
-    /// It came to work for that through a queue: others may be told of something through one, too, who go on with their own work.
-    queued: bool,
+    way: Way,
+    /// Those that it gave something to: what they give it is their answer.
+    owed: VecDeque<PlaceId>,
     /// Number of the last event in it; none before the first.
     last: Option<u64>,
+}
+
+/// How a task came by what it works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Way {
+    /// From the request itself, or from a task that it created for that, or that created it.
+    #[default]
+    Direct,
+    /// Through a queue: others may be told of something through one, too, who go on with their own work.
+    Queued,
+    /// From a stranger that works for others: it may be the answer to what nobody saw being asked, since something was kept for that one
+    /// until it had time.
+    Relayed,
 }
 
 /// How a task came to be.
@@ -108,18 +130,29 @@ struct Spawn {
     task: TaskKey,
     created: Created,
     by: ScopeKey,
+    creator: Option<PlaceId>,
     /// By a callback, or by something else that runs in a context of its own.
     entered: bool,
     origin: Option<Root>,
     works: Epoch,
-    queued: bool,
+    way: Way,
 }
 
 /// A future that was set: for whom whoever is woken works from then on.
 #[derive(Debug)]
 struct Set {
     future: FutureKey,
+    by: Giver,
     then: Then,
+}
+
+/// Whoever set a future, as it was then: it may have ended when somebody is woken.
+#[derive(Clone, Copy, Debug)]
+struct Giver {
+    scope: ScopeKey,
+    place: PlaceId,
+    creator: Option<PlaceId>,
+    natural: Option<Root>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,23 +166,6 @@ enum Then {
     Gave(Epoch),
 }
 
-/// A read of an identity by a task that works for another request than the one that bound it, which is over.
-#[derive(Debug)]
-pub(super) struct Stale {
-    /// The request that it works for.
-    pub(super) request: u64,
-    /// What that one bound.
-    pub(super) expected: Value,
-    pub(super) confidence: Confidence,
-    /// The bind that it goes back to.
-    pub(super) bind: Binding,
-    pub(super) created: Option<Created>,
-    /// When the request ended that bound it.
-    pub(super) over: u64,
-    /// Where the request that it works for bound its own.
-    pub(super) works_for: Option<Site>,
-}
-
 /// Something that was put into a queue while somebody waited.
 #[derive(Debug)]
 struct Put {
@@ -157,17 +173,6 @@ struct Put {
     future: FutureKey,
     /// Number of the event with which whoever waited went on.
     woken: Option<u64>,
-}
-
-/// Whose a read is.
-#[derive(Debug)]
-pub(super) enum Whose {
-    /// Nothing speaks against the task's own request.
-    Own,
-    /// Somebody else's.
-    Stale(Box<Stale>),
-    /// The task works for another request, and whose identity it carries is not known.
-    Unknown,
 }
 
 /// Tasks and requests of one target.
@@ -266,10 +271,11 @@ impl Lineage {
                 seq: now.seq,
             },
             by: scope,
+            creator: self.places.get(&scope).map(|place| place.id),
             entered,
             origin: self.natural(scope),
             works: self.places.get(&scope).map_or(OWN, |place| place.works),
-            queued: self.places.get(&scope).is_some_and(|place| place.queued),
+            way: self.places.get(&scope).map_or(Way::Direct, |place| place.way),
         };
         self.spawning.insert(now.carrier, spawn);
         // A future at this address is gone.
@@ -310,10 +316,10 @@ impl Lineage {
         });
         let place = self.place(scope);
         if !known {
-            (place.origin, place.own) = (spawn.origin, own);
+            (place.origin, place.creator, place.own) = (spawn.origin, spawn.creator, own);
         }
         place.works = works;
-        place.queued = !known && spawn.queued;
+        place.way = if known { Way::Direct } else { spawn.way };
         place.task.get_or_insert(spawn.created);
     }
 
@@ -329,10 +335,9 @@ impl Lineage {
                     return;
                 };
                 let works = if place.works == OWN {
-                    let Some(root) = self.natural(scope).filter(|root| !self.is_over(*root)) else {
-                        return;
-                    };
-                    self.epoch(Some(root))
+                    // What goes on after its request does so for nobody who could be named.
+                    let root = self.natural(scope).filter(|root| !self.is_over(*root));
+                    self.epoch(root)
                 } else {
                     place.works
                 };
@@ -356,15 +361,23 @@ impl Lineage {
             Conveys::Takes => {
                 let works = self.epoch(None);
                 let place = self.place(scope);
-                (place.works, place.queued) = (works, false);
+                (place.works, place.way) = (works, Way::Direct);
                 Then::Gave(works)
             }
+        };
+        let natural = self.natural(scope);
+        let place = self.place(scope);
+        let by = Giver {
+            scope,
+            place: place.id,
+            creator: place.creator,
+            natural,
         };
         let pending = self.set.entry(now.carrier).or_default();
         if pending.len() >= PENDING {
             pending.pop_front();
         }
-        pending.push_back(Set { future, then });
+        pending.push_back(Set { future, by, then });
     }
 
     /// A task is woken by a future that it waited for.
@@ -388,22 +401,82 @@ impl Lineage {
         };
         match set.then {
             Then::Gets(works) => {
-                let place = self.place(scope);
-                (place.works, place.queued) = (works, false);
+                if !self.is_answered(scope, set.by) {
+                    self.commission(scope, set.by, works, Way::Direct);
+                    self.owes(scope, set.by);
+                }
             }
             Then::MayGet { works, taken } => {
                 // What it waits for since before that request began was not held by it then.
                 let idle =
                     matches!((waited, self.began(works)), (Some(waited), Some(began)) if waited < began);
-                let queued = idle && !taken;
-                let place = self.place(scope);
-                (place.works, place.queued) = (if queued { works } else { OWN }, queued);
+                if !self.is_answered(scope, set.by) {
+                    if idle && !taken {
+                        self.commission(scope, set.by, works, Way::Queued);
+                    } else {
+                        // What it has asked others for it still waits for.
+                        let place = self.place(scope);
+                        (place.works, place.way) = (OWN, Way::Direct);
+                    }
+                    self.owes(scope, set.by);
+                }
             }
             Then::Gave(works) => {
                 let root = self.cause(scope).filter(|root| !self.is_over(*root));
                 self.works.insert(works, root);
+                self.owed(scope, set.by.place);
             }
         }
+    }
+
+    /// A task works from now on for whom another one works.
+    fn commission(&mut self, scope: ScopeKey, by: Giver, works: Epoch, way: Way) {
+        let way = if self.is_relayed(scope, by, works) {
+            Way::Relayed
+        } else {
+            way
+        };
+        let place = self.place(scope);
+        (place.works, place.way) = (works, way);
+        place.owed.clear();
+    }
+
+    /// A task got something from another one, which may come back as its answer.
+    fn owes(&mut self, scope: ScopeKey, by: Giver) {
+        let lives = self.places.get(&by.scope);
+        if lives.is_some_and(|place| place.id == by.place) {
+            let place = self.place(scope).id;
+            self.owed(by.scope, place);
+        }
+    }
+
+    /// A task may be answered by another one.
+    fn owed(&mut self, scope: ScopeKey, from: PlaceId) {
+        // Of one that is not known, nothing is remembered.
+        if let Some(place) = self.places.get_mut(&scope) {
+            if place.owed.len() >= OWED {
+                place.owed.pop_front();
+            }
+            place.owed.push_back(from);
+        }
+    }
+
+    /// Whether what a task gets comes from a stranger that works for others itself.
+    fn is_relayed(&self, scope: ScopeKey, by: Giver, works: Epoch) -> bool {
+        let cause = self.works.get(&works).copied().flatten();
+        let place = self.places.get(&scope);
+        let created = place.is_some_and(|place| place.creator == Some(by.place));
+        let creator = by.creator.is_some() && by.creator == place.map(|place| place.id);
+        cause.is_some() && cause != by.natural && !created && !creator
+    }
+
+    /// Whether what a task gets from another one is an answer: then it goes on with what it asked for. It is one only once.
+    fn is_answered(&mut self, scope: ScopeKey, by: Giver) -> bool {
+        let Some(place) = self.places.get_mut(&scope) else {
+            return false;
+        };
+        let at = place.owed.iter().position(|owing| *owing == by.place);
+        at.is_some_and(|at| place.owed.remove(at).is_some())
     }
 
     /// A scope ended.
@@ -447,10 +520,13 @@ impl Lineage {
         let Some((bind, Some(over))) = self.bound_by(natural, slot, found) else {
             return Whose::Own;
         };
+        if place.way == Way::Relayed {
+            return Whose::Unknown;
+        }
         Whose::Stale(Box::new(Stale {
             request: works_for,
             expected: theirs.value.clone(),
-            confidence: if theirs.value.compare(found) == Sameness::Different && !place.queued {
+            confidence: if theirs.value.compare(found) == Sameness::Different && place.way == Way::Direct {
                 Confidence::Confirmed
             } else {
                 Confidence::Suspected
@@ -522,7 +598,11 @@ impl Lineage {
 
     fn place(&mut self, scope: ScopeKey) -> &mut Place {
         if !self.places.contains(&scope) {
-            self.places.insert(scope, Place::default());
+            let place = Place {
+                id: self.next(),
+                ..Place::default()
+            };
+            self.places.insert(scope, place);
         }
         self.places.get_mut(&scope).expect("it was inserted just now")
     }

@@ -27,6 +27,7 @@ mod request;
 pub mod settings;
 mod slots;
 mod squat;
+mod stale;
 pub(crate) mod table;
 mod target;
 mod task;

@@ -196,15 +196,17 @@ fn another_subjects_token_is_foreign_and_a_refreshed_one_is_not() {
     assert_eq!(finding.poller.as_ref().unwrap().credential, jwt("globex", 1));
 }
 
+/// What is found when one credential asks for what was minted for another one's.
+fn poll(owner: Told, asks: Told) -> Vec<(Kind, Confidence)> {
+    let mut world = World::default();
+    world
+        .mint("t", bearer("Bearer a"), owner)
+        .get("t", bearer("Bearer b"), asks);
+    world.found()
+}
+
 #[test]
 fn opaque_credentials_need_the_identity_too() {
-    let poll = |owner: Told, asks: Told| {
-        let mut world = World::default();
-        world
-            .mint("t", bearer("Bearer a"), owner)
-            .get("t", bearer("Bearer b"), asks);
-        world.found()
-    };
     let foreign = |confidence| vec![(Kind::ForeignPoll, confidence)];
     assert_eq!(
         poll(Told::default(), Told::default()),
@@ -230,13 +232,6 @@ fn identities_are_compared_variable_by_variable() {
             .map(|(slot, value)| (*slot, text(value)))
             .collect(),
         ..told("")
-    };
-    let poll = |owner: Told, asks: Told| {
-        let mut world = World::default();
-        world
-            .mint("t", bearer("Bearer a"), owner)
-            .get("t", bearer("Bearer b"), asks);
-        world.found()
     };
     let alice = || holding(&[(TENANT, "acme"), (DIGEST, "alice")]);
     assert_eq!(poll(alice(), alice()), []);

@@ -368,3 +368,97 @@ fn what_one_connections_task_creates_is_related() {
         }
     }
 }
+
+/// A request is over, a task that it left behind asks a service, and another request, too. The service answers the task.
+fn asked(asks: bool, times: usize) -> World {
+    let mut w = world();
+    let service = w.spawn("main");
+    let (first, task) = leave_a_task(&mut w);
+    w.free(LOOP, first);
+    if asks {
+        w.enter(LOOP, task);
+        let future = w.complete(Conveys::Gives);
+        w.leave(LOOP);
+        w.wake(future, service);
+        w.leave(LOOP);
+    }
+    begin(&mut w, text("globex"));
+    let future = w.complete(Conveys::Gives);
+    w.leave(LOOP);
+    w.wake(future, service);
+    w.leave(LOOP);
+    for _ in 0..times {
+        w.enter(LOOP, service);
+        served(&mut w, task, Conveys::Gives);
+    }
+    w
+}
+
+#[test]
+fn whoever_is_answered_goes_on_as_itself() {
+    let w = asked(true, 1);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 2);
+}
+
+#[test]
+fn what_was_not_seen_being_asked_may_be_answered() {
+    for (asks, times) in [(false, 1), (true, 2)] {
+        let w = asked(asks, times);
+        w.expect_nothing();
+        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    }
+}
+
+#[test]
+fn what_goes_on_after_its_request_gives_for_nobody() {
+    let mut w = world();
+    let service = w.spawn("main");
+    let (first, task) = leave_a_task(&mut w);
+    let (second, other) = leave_a_task(&mut w);
+    w.free(LOOP, first);
+    w.free(LOOP, second);
+    begin(&mut w, text("globex"));
+    for giver in [None, Some(task)] {
+        if let Some(giver) = giver {
+            w.enter(LOOP, giver);
+        }
+        let future = w.complete(Conveys::Gives);
+        w.leave(LOOP);
+        w.wake(future, service);
+        w.leave(LOOP);
+    }
+    w.enter(LOOP, service);
+    served(&mut w, other, Conveys::Gives);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 3);
+}
+
+#[test]
+fn who_takes_from_a_pool_meanwhile_is_answered_all_the_same() {
+    let mut w = world();
+    let service = w.spawn("main");
+    let (first, task) = leave_a_task(&mut w);
+    w.free(LOOP, first);
+    w.enter(LOOP, task);
+    let asked = w.complete(Conveys::Gives);
+    w.leave(LOOP);
+    w.wake(asked, service);
+    w.leave(LOOP);
+    let second = begin(&mut w, text("globex"));
+    w.leave(LOOP);
+    w.enter(LOOP, task);
+    w.read(LOOP, "task_reads");
+    w.leave(LOOP);
+    for (conveys, to) in [(Conveys::MayGive, task), (Conveys::Gives, service)] {
+        w.enter(LOOP, second);
+        let future = w.complete(conveys);
+        w.leave(LOOP);
+        w.wake(future, to);
+        w.leave(LOOP);
+    }
+    w.enter(LOOP, service);
+    served(&mut w, task, Conveys::Gives);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 3);
+}

@@ -1,4 +1,4 @@
-//! Where a call of an `async` function, or of a generator's, is seen.
+//! Where a call of an `async` function is seen.
 //!
 //! `_Py_MakeCoro(function)` makes the coroutine, from 3.11 on (`Objects/genobject.c`). From 3.13 on it is exported; before, only a build
 //! that is not stripped says where it is.
