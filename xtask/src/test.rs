@@ -1,7 +1,7 @@
 //! Everything that must hold before a change is accepted, and a table of what ran.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
@@ -37,6 +37,8 @@ const SIDE_BY_SIDE: [&str; 10] = [
 struct Tally {
     passed: u64,
     failed: u64,
+    /// What failed, as far as it has a name.
+    failures: BTreeSet<String>,
     /// By name, with the reason.
     skipped: BTreeMap<String, String>,
 }
@@ -102,6 +104,14 @@ impl Table {
         for (name, reason) in self.0.iter().flat_map(|step| &step.tally.skipped) {
             println!("skipped: {name}: {reason}");
         }
+        for step in self.0.iter().filter(|step| step.tally.failed > 0) {
+            if step.tally.failures.is_empty() {
+                println!("failed: {}", step.name);
+            }
+            for name in &step.tally.failures {
+                println!("failed: {}: {name}", step.name);
+            }
+        }
         let [passed, failed, skipped] = total;
         println!("{passed} passed, {failed} failed, {skipped} skipped");
         ensure!(failed == 0, "something failed");
@@ -137,8 +147,8 @@ pub fn run() -> Result<()> {
             .filter(|interpreter| interpreter.is_supported());
         Ok(Tally {
             passed: supported.count() as u64,
-            failed: 0,
             skipped,
+            ..Tally::default()
         })
     });
     table.add("unit and property", || {
@@ -287,19 +297,20 @@ fn libtest(command: &mut Command) -> Result<Tally> {
         .context("cannot run cargo")?;
     let stderr = child.stderr.take().context("standard error is piped")?;
     let errors = thread::spawn(move || {
-        let mut tally = Tally::default();
+        let mut said = Said::default();
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             eprintln!("{line}");
-            count(&line, &mut tally);
+            said.line(&line);
         }
-        tally
+        said.tally
     });
-    let mut tally = Tally::default();
+    let mut said = Said::default();
     let stdout = child.stdout.take().context("standard output is piped")?;
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         println!("{line}");
-        count(&line, &mut tally);
+        said.line(&line);
     }
+    let mut tally = said.tally;
     let status = child.wait()?;
     let said = errors.join().unwrap_or_default();
     tally.skipped.extend(said.skipped);
@@ -311,22 +322,41 @@ fn libtest(command: &mut Command) -> Result<Tally> {
     Ok(tally)
 }
 
-fn count(line: &str, tally: &mut Tally) {
-    // Without capture a test's own output may stand before the word.
-    if let Some((_, skipped)) = line.split_once("SKIP ")
-        && let Some((name, reason)) = skipped.split_once(": ")
-    {
-        tally.skipped.insert(name.to_owned(), reason.to_owned());
-    }
-    if let Some(result) = line.strip_prefix("test result: ") {
-        let number = |word: &str| {
-            let part = result
-                .split([';', '.'])
-                .find_map(|part| part.trim().strip_suffix(word))?;
-            part.trim().parse::<u64>().ok()
-        };
-        tally.passed += number("passed").unwrap_or(0);
-        tally.failed += number("failed").unwrap_or(0);
+/// What a run of tests has said so far.
+#[derive(Default)]
+struct Said {
+    tally: Tally,
+    /// It is naming what failed.
+    naming: bool,
+}
+
+impl Said {
+    fn line(&mut self, line: &str) {
+        let tally = &mut self.tally;
+        // Without capture a test's own output may stand before the word.
+        if let Some((_, skipped)) = line.split_once("SKIP ")
+            && let Some((name, reason)) = skipped.split_once(": ")
+        {
+            tally.skipped.insert(name.to_owned(), reason.to_owned());
+        }
+        if line == "failures:" {
+            self.naming = true;
+        } else if self.naming
+            && let Some(name) = line.strip_prefix("    ")
+        {
+            tally.failures.insert(name.to_owned());
+        }
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.naming = false;
+            let number = |word: &str| {
+                let part = result
+                    .split([';', '.'])
+                    .find_map(|part| part.trim().strip_suffix(word))?;
+                part.trim().parse::<u64>().ok()
+            };
+            tally.passed += number("passed").unwrap_or(0);
+            tally.failed += number("failed").unwrap_or(0);
+        }
     }
 }
 
@@ -335,17 +365,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_and_skips_are_counted() {
-        let mut tally = Tally::default();
+    fn results_failures_and_skips_are_counted() {
+        let mut said = Said::default();
         for line in [
             "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "    not::a_failure",
+            "failures:",
+            "    tests::a_squat",
+            "",
+            "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test a_bleed ... SKIP a_bleed: needs root",
             "SKIP a_bleed: needs root",
         ] {
-            count(line, &mut tally);
+            said.line(line);
         }
-        assert_eq!((tally.passed, tally.failed), (15, 2));
+        let tally = said.tally;
+        assert_eq!((tally.passed, tally.failed), (15, 1));
+        assert_eq!(tally.failures, BTreeSet::from(["tests::a_squat".to_owned()]));
         assert_eq!(
             tally.skipped,
             BTreeMap::from([("a_bleed".to_owned(), "needs root".to_owned())])

@@ -352,7 +352,7 @@ impl Memory for Damaged<'_> {
 fn damaged_memory_never_panics_or_hangs() {
     for live in lives("damaged_memory_never_panics_or_hangs") {
         let config = ProptestConfig {
-            cases: 300,
+            cases: 100,
             failure_persistence: None,
             ..ProptestConfig::default()
         };
