@@ -239,7 +239,8 @@ impl Outcome {
             assert_eq!(self.number("findings", kind), number, "summary.findings.{kind}");
         }
         for (table, expected) in [("reads", &truth.totals.reads), ("tasks", &truth.totals.tasks)] {
-            assert_eq!(self.nonzero(table), *expected, "summary.{table}");
+            let events = &self.summary["events"];
+            assert_eq!(self.nonzero(table), *expected, "summary.{table}; events: {events}");
         }
         for (primitive, &number) in &truth.totals.hops {
             assert_eq!(self.number("hops", primitive), number, "summary.hops.{primitive}");

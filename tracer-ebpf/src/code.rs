@@ -13,6 +13,7 @@ use crate::{
     maps::{BLANK_CODE, CODE_SCRATCH, CODES},
     read::{self, Unreadable},
     repeat::{Next, repeat},
+    scratch,
     state::Hit,
     str::Str,
 };
@@ -30,7 +31,7 @@ struct Telling<'a> {
 /// Tells those code objects of a stack that were not told before.
 #[inline(always)]
 pub fn tell(hit: &Hit, frames: u8, stack: &[RawFrame; MAX_FRAMES]) {
-    let Some(code) = scratch(hit.tid) else {
+    let Some(code) = scratch::of(&CODE_SCRATCH, &BLANK_CODE, hit.tid) else {
         return;
     };
     code.head.code = if hit.image.lasti_unit == 0 {
@@ -224,14 +225,4 @@ fn digest(first_line: u32, objects: [u64; 3]) -> u64 {
         digest ^= digest >> 29;
     }
     digest
-}
-
-#[inline(always)]
-fn scratch(tid: u32) -> Option<&'static mut FullCode> {
-    if CODE_SCRATCH.get_ptr_mut(tid).is_none() {
-        let blank = BLANK_CODE.get(0)?;
-        CODE_SCRATCH.insert(tid, blank, 0).ok()?;
-    }
-    // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
-    CODE_SCRATCH.get_ptr_mut(tid).map(|p| unsafe { &mut *p })
 }

@@ -17,6 +17,7 @@ use tracer_common::{
 use crate::{
     atomic,
     maps::{BLANK, EVENTS, Fill, PROGRAMS, SCOPES, SCRATCH, STACKS, STATS, Scratch, wake_at},
+    scratch,
     state::{Hit, NoState, State},
     zero::zero,
 };
@@ -234,12 +235,7 @@ pub fn mark_lost(target: *mut Target) {
 /// Where this thread puts its record together.
 #[inline(always)]
 pub fn scratch(tid: u32) -> Option<&'static mut Scratch> {
-    let scratch = SCRATCH.get_ptr_mut(tid).or_else(|| {
-        SCRATCH.insert(tid, BLANK.get(0)?, 0).ok()?;
-        SCRATCH.get_ptr_mut(tid)
-    })?;
-    // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
-    Some(unsafe { &mut *scratch })
+    scratch::of(&SCRATCH, &BLANK, tid)
 }
 
 /// Notes that a record names this context, so that its end is told, too.

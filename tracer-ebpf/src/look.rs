@@ -160,8 +160,9 @@ fn wait_for(key: VarKey) -> bool {
     waiting.over
 }
 
-/// Looks at an entry that another thread is about to complete, some tens of nanoseconds each.
-const MAX_WAIT: u32 = 8192;
+/// Looks at an entry that another thread is about to complete, some tens of nanoseconds each. It does so within microseconds, unless
+/// something takes its processor away, a busy machine or a virtual machine's host: then that takes some milliseconds.
+const MAX_WAIT: u32 = 1 << 20;
 
 struct Waiting {
     key: VarKey,

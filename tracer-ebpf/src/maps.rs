@@ -176,7 +176,7 @@ pub enum Source {
 #[map]
 pub static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(STAGES, 0);
 
-/// Where each thread puts its record together. Per thread, not per CPU: a uprobe may be overtaken on its CPU.
+/// Where each thread puts its record together.
 #[map]
 pub static SCRATCH: HashMap<u32, Scratch> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
 

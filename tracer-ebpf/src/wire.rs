@@ -14,6 +14,7 @@ use crate::{
     maps::{BLANK_WIRE, Fill, Scratch, WIRE_SCRATCH, WIRES},
     read,
     repeat::{Next, repeat},
+    scratch,
     state::Hit,
 };
 
@@ -68,7 +69,7 @@ pub fn moved(hit: &Hit, stream: WireKey, way: Way, bytes: Bytes) -> bool {
     };
     // What a head that stands alone says is nobody's; its body comes with the next call.
     let context = way == Way::Out && !(start == Start::Response && ends_head(bytes));
-    let Some(full) = scratch(hit.tid) else {
+    let Some(full) = scratch::of(&WIRE_SCRATCH, &BLANK_WIRE, hit.tid) else {
         emit::count(hit.probe, |s| &raw mut s.lost_map);
         lose(state, way);
         return false;
@@ -326,14 +327,4 @@ fn start(bytes: Bytes) -> Start {
     } else {
         Start::Other
     }
-}
-
-#[inline(always)]
-fn scratch(tid: u32) -> Option<&'static mut FullWire> {
-    if WIRE_SCRATCH.get_ptr_mut(tid).is_none() {
-        let blank = BLANK_WIRE.get(0)?;
-        WIRE_SCRATCH.insert(tid, blank, 0).ok()?;
-    }
-    // SAFETY: the entry belongs to this thread alone and is removed when the thread ends.
-    WIRE_SCRATCH.get_ptr_mut(tid).map(|p| unsafe { &mut *p })
 }

@@ -18,9 +18,23 @@ class Order(BaseModel):
     lines: list[str]
 
 
+class Page(BaseModel):
+    owner: str
+    orders: list[Order]
+
+
 @app.post("/orders")
 async def order(order: Order):
     return {"owner": tenant.get(), "id": order.id, "name": order.name.upper(), "lines": len(order.lines)}
+
+
+@app.get("/orders")
+async def orders(first: int = 0, count: int = 50) -> Page:
+    orders = [
+        Order(id=number, name=f"order {number}", lines=[f"line {line} of it" for line in range(4)])
+        for number in range(first, first + count)
+    ]
+    return Page(owner=tenant.get(), orders=orders)
 
 
 async def identified(scope, receive, send):

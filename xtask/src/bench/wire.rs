@@ -24,12 +24,51 @@ const CONNECTIONS: usize = 8;
 /// Turns of each way in a round: the machine's speed may change from one second to the next.
 const TURNS: u32 = 3;
 
-/// How the server is watched: what that is called, and the tracer's options.
-const WAYS: [(&str, Option<&[&str]>); 4] = [
-    ("untraced", None),
-    ("traced", Some(&[])),
-    ("wire", Some(&["--wire", "--tasks=false"])),
-    ("wire and tasks", Some(&["--wire"])),
+/// What the server is asked for, by the number of the connection: the least that such a service does, and a page of what it keeps.
+const ASKED: [(&str, fn(usize) -> String); 2] = [("one order", one), ("50 orders", page)];
+
+/// A way of watching the server.
+struct Way {
+    name: &'static str,
+    /// Which process is traced, if any.
+    traced: Traced,
+    options: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Traced {
+    Nobody,
+    /// Another process of the same interpreter: the server is hit, and passed over at once.
+    Neighbour,
+    Server,
+}
+
+const WAYS: [Way; 5] = [
+    Way {
+        name: "untraced",
+        traced: Traced::Nobody,
+        options: &[],
+    },
+    Way {
+        name: "a neighbour",
+        traced: Traced::Neighbour,
+        options: &["--wire", "--tasks=false"],
+    },
+    Way {
+        name: "traced",
+        traced: Traced::Server,
+        options: &[],
+    },
+    Way {
+        name: "wire",
+        traced: Traced::Server,
+        options: &["--wire", "--tasks=false"],
+    },
+    Way {
+        name: "wire and tasks",
+        traced: Traced::Server,
+        options: &["--wire"],
+    },
 ];
 
 /// Of one batch.
@@ -59,23 +98,27 @@ pub fn run(rounds: u32) -> Result<()> {
     let bleedtrace = workspace::release()?;
     let turns = rounds * TURNS;
     let mut text = format!(
-        "A FastAPI service under uvicorn, asked {BATCH} times by {CONNECTIONS} connections for as much as it can answer: untraced, with \
-`trace --identity`, with `--wire --tasks=false`, and with `--wire`, {turns} turns of the four; a ratio is to the untraced batch of the same \
-turn. *Answers* are those in a second (goal with the wire: at least 0.95), *time* is the service's own processor time for one, with \
-what probes take. Then, for an answer: how often probes are hit, how long their programs run, what the tracer takes elsewhere. Each \
-hit costs what one of an empty program costs (above) besides. The service, the tracer and who asks share two processors; where a \
-machine's own host takes turns away from it, answers tell less than times, and times less than hits and programs.\n\n\
-| CPython, loop | untraced, answers/s | µs an answer | way | answers | time | hits | programs, µs | tracer, µs |\n\
+        "A FastAPI service under uvicorn, asked {BATCH} times by {CONNECTIONS} connections for as much as it can answer: untraced, while \
+`trace --wire` watches another process of the same interpreter (*a neighbour*: every probe is hit, and passed over at once, so that \
+nothing that is traced can cost less), with `trace --identity` (*traced*), with `--wire --tasks=false`, and with `--wire`, {turns} turns of the \
+five; a ratio is to the untraced batch of the same turn. *One order* is the least that such a service does: it takes one in, and \
+says a few words of it; *50 orders* is a page of them, checked against its model. *Answers* are those in a second (goal with the wire: at \
+least 0.95), *time* is the service's own processor time for one, with what probes take. Then, for an answer: how often probes are \
+hit, how long their programs run, what the tracer takes elsewhere. The service, the tracer and who asks share two processors; where \
+a machine's own host takes turns away from it, answers tell less than times, and times less than hits and programs.\n\n\
+| CPython, loop, asked for | untraced, answers/s | µs an answer | way | answers | time | hits | programs, µs | tracer, µs |\n\
 |---|---|---|---|---|---|---|---|---|\n"
     );
     for interpreter in installed().into_iter().filter(|interpreter| is_main(interpreter)) {
         let setup = Setup::new(&bleedtrace, interpreter).with_requirements("loops");
         let setup = setup.context("the packages of requirements/loops.txt cannot be had")?;
         for event_loop in ["asyncio", "uvloop"] {
-            let name = format!("3.{}, {event_loop}", interpreter.minor);
-            let rows = rows(&name, &measure(&setup, event_loop, turns)?);
-            print!("{rows}");
-            text.push_str(&rows);
+            for (what, request) in ASKED {
+                let name = format!("3.{}, {event_loop}, {what}", interpreter.minor);
+                let rows = rows(&name, &measure(&setup, event_loop, request, turns)?);
+                print!("{rows}");
+                text.push_str(&rows);
+            }
         }
     }
     notes::replace("What reading the wire costs a server", &text)
@@ -94,7 +137,7 @@ fn rows(name: &str, turns: &[Turn]) -> String {
             "| {name} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.0} |\n",
             untraced(answers),
             untraced(processor),
-            WAYS[way].0,
+            WAYS[way].name,
             ratio(answers),
             ratio(processor),
             probes(|probes| probes.hits),
@@ -105,21 +148,27 @@ fn rows(name: &str, turns: &[Turn]) -> String {
     (1..WAYS.len()).map(line).collect()
 }
 
-fn measure(setup: &Setup, event_loop: &str, turns: u32) -> Result<Vec<Turn>> {
-    let mut server = Server::start(&setup.interpreter.python, event_loop)?;
+fn measure(setup: &Setup, event_loop: &str, request: fn(usize) -> String, turns: u32) -> Result<Vec<Turn>> {
+    let start = || Server::start(&setup.interpreter.python, event_loop, request);
+    let (mut server, mut neighbour) = (start()?, start()?);
     server.ask(BATCH)?;
-    (0..turns).map(|_| turn(setup, &mut server)).collect()
+    // What it loads only when it is asked is there now, too.
+    neighbour.ask(WARM)?;
+    (0..turns)
+        .map(|_| turn(setup, &mut server, neighbour.child.id()))
+        .collect()
 }
 
-fn turn(setup: &Setup, server: &mut Server) -> Result<Turn> {
+fn turn(setup: &Setup, server: &mut Server, neighbour: u32) -> Result<Turn> {
     let mut turn = Turn::default();
-    for ((figures, probes), (_, options)) in turn.iter_mut().zip(WAYS) {
-        let trace = |options: &[&str]| {
-            Trace::new(setup, "tenant")
-                .flags(options)
-                .attach(server.child.id())
+    for ((figures, probes), way) in turn.iter_mut().zip(WAYS) {
+        let traced = match way.traced {
+            Traced::Nobody => None,
+            Traced::Neighbour => Some(neighbour),
+            Traced::Server => Some(server.child.id()),
         };
-        let tracer = options.map(trace);
+        let trace = |process| Trace::new(setup, "tenant").flags(way.options).attach(process);
+        let tracer = traced.map(trace);
         server.ask(WARM)?;
         let before = tracer.as_ref().map(taken).transpose()?;
         *figures = server.ask(BATCH)?;
@@ -149,7 +198,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(python: &Path, event_loop: &str) -> Result<Self> {
+    fn start(python: &Path, event_loop: &str, request: fn(usize) -> String) -> Result<Self> {
         let mut command = Command::new(python);
         command.arg(workspace::root().join(SERVED)).arg(event_loop);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
@@ -157,7 +206,7 @@ impl Server {
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let port = line.trim().parse();
         let port = port.context("the service says on which port it listens")?;
-        let connections = (0..CONNECTIONS).map(|number| Connection::open(port, number));
+        let connections = (0..CONNECTIONS).map(|number| Connection::open(port, request(number)));
         Ok(Self {
             child,
             connections: connections.collect::<Result<_>>()?,
@@ -212,18 +261,9 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(port: u16, number: usize) -> Result<Self> {
+    fn open(port: u16, request: String) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
-        let body = format!(
-            r#"{{"id":{number},"name":"order of tenant {number}","lines":["{}"]}}"#,
-            "a line of the order\",\"".repeat(8)
-        );
-        let request = format!(
-            "POST /orders HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
-Accept: application/json\r\nUser-Agent: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
         Ok(Self {
             stream,
             request,
@@ -246,6 +286,31 @@ Accept: application/json\r\nUser-Agent: bench\r\nContent-Type: application/json\
         }
         Ok(())
     }
+}
+
+/// Hands in an order.
+fn one(number: usize) -> String {
+    let body = format!(
+        r#"{{"id":{number},"name":"order of tenant {number}","lines":["{}"]}}"#,
+        "a line of the order\",\"".repeat(8)
+    );
+    let head = head("POST /orders", number);
+    let length = body.len();
+    format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// Asks for a page of orders.
+fn page(number: usize) -> String {
+    let first = number * 50;
+    let head = head(&format!("GET /orders?first={first}&count=50"), number);
+    format!("{head}\r\n")
+}
+
+fn head(line: &str, number: usize) -> String {
+    format!(
+        "{line} HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
+Accept: application/json\r\nUser-Agent: bench\r\n"
+    )
 }
 
 /// Whether an answer has come to its end.
