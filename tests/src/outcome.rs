@@ -240,7 +240,11 @@ impl Outcome {
         }
         for (table, expected) in [("reads", &truth.totals.reads), ("tasks", &truth.totals.tasks)] {
             let events = &self.summary["events"];
-            assert_eq!(self.nonzero(table), *expected, "summary.{table}; events: {events}");
+            assert_eq!(
+                self.nonzero(table),
+                *expected,
+                "summary.{table}; events: {events}"
+            );
         }
         for (primitive, &number) in &truth.totals.hops {
             assert_eq!(self.number("hops", primitive), number, "summary.hops.{primitive}");
