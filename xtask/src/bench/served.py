@@ -1,15 +1,20 @@
-"""A service for the benchmark of the wire: FastAPI under uvicorn on a port of its own, which it prints."""
+"""A service for the benchmark of the wire: FastAPI under uvicorn on a port of its own, which it prints.
+
+`served.py asyncio|uvloop PORT`, the port of the service that it asks itself.
+"""
 
 import socket
 import sys
 from contextvars import ContextVar
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 tenant = ContextVar("tenant", default=None)
 app = FastAPI()
+upstream = httpx.AsyncClient()
 
 
 class Order(BaseModel):
@@ -29,12 +34,11 @@ async def order(order: Order):
 
 
 @app.get("/orders")
-async def orders(first: int = 0, count: int = 50) -> Page:
-    orders = [
-        Order(id=number, name=f"order {number}", lines=[f"line {line} of it" for line in range(4)])
-        for number in range(first, first + count)
-    ]
-    return Page(owner=tenant.get(), orders=orders)
+async def orders(first: int = 0) -> Page:
+    """As a gateway does: what another service answers, checked."""
+    answer = await upstream.get(f"http://127.0.0.1:{sys.argv[2]}/orders?first={first}")
+    answer.raise_for_status()
+    return Page(owner=tenant.get(), orders=answer.json())
 
 
 async def identified(scope, receive, send):

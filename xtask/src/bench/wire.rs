@@ -16,6 +16,7 @@ use super::{notes, statistics::Spread};
 use crate::workspace;
 
 const SERVED: &str = "xtask/src/bench/served.py";
+const UPSTREAM: &str = "xtask/src/bench/upstream.py";
 /// Requests in a row that are measured, and before them, to warm up.
 const BATCH: usize = 500;
 const WARM: usize = 100;
@@ -24,8 +25,11 @@ const CONNECTIONS: usize = 8;
 /// Turns of each way in a round: the machine's speed may change from one second to the next.
 const TURNS: u32 = 3;
 
-/// What the server is asked for, by the number of the connection: the least that such a service does, and a page of what it keeps.
-const ASKED: [(&str, fn(usize) -> String); 2] = [("one order", one), ("50 orders", page)];
+/// The text of a request, by the number of the connection.
+type Request = fn(usize) -> String;
+
+/// What the server is asked for: the least that such a service does, and what another service has to be asked for.
+const ASKED: [(&str, Request); 2] = [("one order", one), ("a gateway", forwarded)];
 
 /// A way of watching the server.
 struct Way {
@@ -102,7 +106,7 @@ pub fn run(rounds: u32) -> Result<()> {
 `trace --wire` watches another process of the same interpreter (*a neighbour*: every probe is hit, and passed over at once, so that \
 nothing that is traced can cost less), with `trace --identity` (*traced*), with `--wire --tasks=false`, and with `--wire`, {turns} turns of the \
 five; a ratio is to the untraced batch of the same turn. *One order* is the least that such a service does: it takes one in, and \
-says a few words of it; *50 orders* is a page of them, checked against its model. *Answers* are those in a second (goal with the wire: at \
+says a few words of it; a *gateway* asks another service, with httpx, and checks what that answers. *Answers* are those in a second (goal with the wire: at \
 least 0.95), *time* is the service's own processor time for one, with what probes take. Then, for an answer: how often probes are \
 hit, how long their programs run, what the tracer takes elsewhere. The service, the tracer and who asks share two processors; where \
 a machine's own host takes turns away from it, answers tell less than times, and times less than hits and programs.\n\n\
@@ -148,14 +152,14 @@ fn rows(name: &str, turns: &[Turn]) -> String {
     (1..WAYS.len()).map(line).collect()
 }
 
-fn measure(setup: &Setup, event_loop: &str, request: fn(usize) -> String, turns: u32) -> Result<Vec<Turn>> {
+fn measure(setup: &Setup, event_loop: &str, request: Request, turns: u32) -> Result<Vec<Turn>> {
     let start = || Server::start(&setup.interpreter.python, event_loop, request);
     let (mut server, mut neighbour) = (start()?, start()?);
     server.ask(BATCH)?;
     // What it loads only when it is asked is there now, too.
     neighbour.ask(WARM)?;
     (0..turns)
-        .map(|_| turn(setup, &mut server, neighbour.child.id()))
+        .map(|_| turn(setup, &mut server, neighbour.pid()))
         .collect()
 }
 
@@ -165,7 +169,7 @@ fn turn(setup: &Setup, server: &mut Server, neighbour: u32) -> Result<Turn> {
         let traced = match way.traced {
             Traced::Nobody => None,
             Traced::Neighbour => Some(neighbour),
-            Traced::Server => Some(server.child.id()),
+            Traced::Server => Some(server.pid()),
         };
         let trace = |process| Trace::new(setup, "tenant").flags(way.options).attach(process);
         let tracer = traced.map(trace);
@@ -192,30 +196,58 @@ fn taken(tracer: &Running) -> Result<f64> {
     processor(tracer.program.pid())
 }
 
-struct Server {
+/// A process that listens on a port.
+struct Service {
     child: Child,
-    connections: Vec<Connection>,
+    port: u16,
 }
 
-impl Server {
-    fn start(python: &Path, event_loop: &str, request: fn(usize) -> String) -> Result<Self> {
+impl Service {
+    fn start(python: &Path, script: &str, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(python);
-        command.arg(workspace::root().join(SERVED)).arg(event_loop);
+        command.arg(workspace::root().join(script)).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
         let port = line.trim().parse();
-        let port = port.context("the service says on which port it listens")?;
-        let connections = (0..CONNECTIONS).map(|number| Connection::open(port, request(number)));
+        let port = port.with_context(|| format!("{script} says on which port it listens"))?;
+        Ok(Self { child, port })
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Server {
+    service: Service,
+    connections: Vec<Connection>,
+    _upstream: Service,
+}
+
+impl Server {
+    fn start(python: &Path, event_loop: &str, request: Request) -> Result<Self> {
+        let upstream = Service::start(python, UPSTREAM, &[])?;
+        let service = Service::start(python, SERVED, &[event_loop, &upstream.port.to_string()])?;
+        let connections = (0..CONNECTIONS).map(|number| Connection::open(service.port, request(number)));
         Ok(Self {
-            child,
             connections: connections.collect::<Result<_>>()?,
+            service,
+            _upstream: upstream,
         })
+    }
+
+    fn pid(&self) -> u32 {
+        self.service.child.id()
     }
 
     /// Asks so many times.
     fn ask(&mut self, times: usize) -> Result<Figures> {
-        let (start, before) = (Instant::now(), processor(self.child.id())?);
+        let (start, before) = (Instant::now(), processor(self.pid())?);
         for connection in &mut self.connections {
             connection.ask()?;
         }
@@ -229,16 +261,8 @@ impl Server {
         let answers = times as f64;
         Ok(Figures {
             answers: answers / start.elapsed().as_secs_f64(),
-            processor: (processor(self.child.id())? - before) / answers * 1e6,
+            processor: (processor(self.pid())? - before) / answers * 1e6,
         })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -299,10 +323,9 @@ fn one(number: usize) -> String {
     format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-/// Asks for a page of orders.
-fn page(number: usize) -> String {
-    let first = number * 50;
-    let head = head(&format!("GET /orders?first={first}&count=50"), number);
+/// Asks for orders that another service keeps.
+fn forwarded(number: usize) -> String {
+    let head = head(&format!("GET /orders?first={number}"), number);
     format!("{head}\r\n")
 }
 
