@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod args;
+pub mod config;
 pub mod discover;
 pub mod doctor;
 pub mod duration;
@@ -93,6 +94,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Command::Vars(args) => vars::run(&args, cli.color),
         Command::Hops(args) => hops::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Config(args) => config::run(&args.command),
         Command::Explain(args) => explain::run(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {
             Error::cannot_trace(

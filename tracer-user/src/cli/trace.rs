@@ -13,6 +13,7 @@ use super::{
     session::{self, FOLLOW_HINT, Observer, Session, Wants},
 };
 use crate::{
+    config::Config,
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
@@ -42,6 +43,7 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         ..Wants::default()
     };
     let mut report = Report {
+        config: config.clone(),
         output,
         privacy,
         clock,
@@ -68,6 +70,7 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
 
 /// What comes out of a run.
 struct Report {
+    config: Config,
     output: Output,
     privacy: Privacy,
     clock: Clock,
@@ -164,8 +167,20 @@ impl Observer for Report {
     }
 
     fn fact(&mut self, fact: &Fact) {
+        let target = self.targets.get(&fact.target);
+        if let FactKind::Finding(finding) = &fact.what
+            && let Some(reason) = self.config.allowed(finding)
+        {
+            self.tally.allowed();
+            if let Some(target) = target {
+                self.metrics.allowed(finding.kind, &target.info.service);
+                let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+                self.output.finding(&exported.allowed(reason));
+            }
+            return;
+        }
         self.tally.fold(fact);
-        let Some(target) = self.targets.get(&fact.target) else {
+        let Some(target) = target else {
             return;
         };
         let slot = match &fact.what {

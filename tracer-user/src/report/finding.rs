@@ -201,6 +201,9 @@ pub struct ExportedFinding {
     pub container: Option<String>,
     /// No event was lost around it.
     pub window_complete: bool,
+    /// Why the operator accepts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
     /// One sentence: who saw what instead of whom, and who left it where.
     pub explain: String,
     /// One sentence: what to do.
@@ -227,6 +230,15 @@ fn unless_empty<S: Serializer>(text: &String, serializer: S) -> Result<S::Ok, S:
 }
 
 impl ExportedFinding {
+    /// The same, accepted for a reason.
+    #[must_use]
+    pub fn allowed(self, reason: &str) -> Self {
+        Self {
+            allowed: Some(clean(reason)),
+            ..self
+        }
+    }
+
     /// What may be said about a finding.
     pub fn new(finding: &Finding, target: &TargetInfo, clock: Clock, privacy: &Privacy) -> Self {
         let site = |site: &Option<event::Site>| site.as_ref().map(Site::from);
@@ -295,6 +307,7 @@ impl ExportedFinding {
             policy: site(&finding.policy),
             container: None,
             window_complete: finding.window_complete,
+            allowed: None,
             explain: String::new(),
             fix: String::new(),
         };

@@ -57,12 +57,13 @@ impl Text {
 
     /// A finding, whole.
     pub fn block(&self, finding: &ExportedFinding) -> String {
+        let (style, weight) = match finding.allowed {
+            Some(_) => (Style::new().dimmed(), "ALLOWED".to_owned()),
+            None => (kind_style(finding.kind), finding.severity.to_uppercase()),
+        };
         let mut out = format!(
             "{} {}\n",
-            self.paint(
-                kind_style(finding.kind),
-                format_args!("{} {}", finding.severity.to_uppercase(), finding.kind.name())
-            ),
+            self.paint(style, format_args!("{weight} {}", finding.kind.name())),
             self.paint(
                 Style::new().dimmed(),
                 format_args!("{} {}", finding.id, finding.time)
@@ -154,6 +155,9 @@ impl Text {
             row(if number == 0 { "life" } else { "" }, step);
         }
         row("sure", sure(finding));
+        if let Some(reason) = &finding.allowed {
+            row("allowed", reason.clone());
+        }
         row("fix", finding.fix.clone());
         out
     }
@@ -284,6 +288,9 @@ impl Text {
             first.service,
             group.confirmed,
         );
+        if let Some(reason) = &first.allowed {
+            let _ = writeln!(out, "           allowed: {reason}");
+        }
         let _ = writeln!(out, "           {} {}", first.time, first.id);
         if group.count > 1 {
             let _ = writeln!(out, "           {} the last", group.last_time);

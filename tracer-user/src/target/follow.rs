@@ -21,7 +21,7 @@ pub use notice::{FollowError, Notice};
 
 use super::{
     arm, arm_tasks, arm_wire,
-    identify::identify,
+    identify::{Identified, identify},
     keeper::Keeper,
     maps::Mapping,
     process::{Process, ProcessError},
@@ -599,7 +599,7 @@ impl Follower {
     }
 
     fn identify(&self, process: &Process) -> Result<(Arc<NameSet>, String), ProcessError> {
-        let (watch, service) = identify(process, &self.config, &self.users)?;
+        let Identified { watch, service, .. } = identify(process, &self.config, &self.users)?;
         let rules = self.config.services.iter().map(|s| &s.watch);
         let rule = rules
             .zip(1..)

@@ -53,6 +53,8 @@ families! {
         "Values that did not cross a handoff: missing on the worker (read) or never back at the submitter (return).";
     FINDINGS = Counter "bleedtrace_findings_total" ["service", "runtime", "kind"] "findings":
         "Findings of every kind.";
+    ALLOWED = Counter "bleedtrace_findings_allowed_total" ["service", "kind"] "findings":
+        "Findings that the operator accepts: they are in no other count of findings.";
     SQUATTING = Gauge "bleedtrace_squatting_binds" ["service"] "threads":
         "Pool workers whose base scope holds an identity now, for the next request to read.";
     BLEED_AGE = Histogram "bleedtrace_bleed_age_seconds" [] "seconds":

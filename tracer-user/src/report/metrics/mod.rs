@@ -54,6 +54,7 @@ pub struct Metrics {
     bleeds: IntCounterVec,
     black_holes: IntCounterVec,
     findings: IntCounterVec,
+    allowed: IntCounterVec,
     squatting: IntGaugeVec,
     bleed_age: Histogram,
     last_finding: GaugeVec,
@@ -109,6 +110,7 @@ impl Metrics {
             bleeds: counters(&families::BLEEDS),
             black_holes: counters(&families::BLACK_HOLES),
             findings: counters(&families::FINDINGS),
+            allowed: counters(&families::ALLOWED),
             squatting: gauges(&families::SQUATTING),
             bleed_age: add(
                 &registry,
@@ -181,6 +183,7 @@ impl Metrics {
             self.findings
                 .with_label_values(&[service, runtime.name(), kind.name()]);
             self.last_finding.with_label_values(&[service, kind.name()]);
+            self.allowed.with_label_values(&[service, kind.name()]);
         }
         self.squatting.with_label_values(&[service]);
         for primitive in Primitive::ALL {
@@ -301,6 +304,13 @@ impl Metrics {
             | FactKind::Life(_)
             | FactKind::Judged(_) => {}
         }
+    }
+
+    /// A finding that the operator accepts: counted here instead of folded.
+    pub fn allowed(&self, kind: Kind, service: &str) {
+        self.allowed
+            .with_label_values(&[&*self.service(service), kind.name()])
+            .inc();
     }
 
     fn finding(&self, finding: &Finding, service: &str) {
