@@ -114,7 +114,15 @@ fn the_command_checks_shows_and_describes() {
     assert_eq!(code, Some(0), "{err}");
     assert!(out.starts_with(&format!("{path} can be used: ")), "{out}");
 
-    let (code, out, _) = bleedtrace(&["config", "show", "--config", path, "--identity", "org", "--reveal"]);
+    let (code, out, _) = bleedtrace(&[
+        "config",
+        "show",
+        "--config",
+        path,
+        "--identity",
+        "org",
+        "--reveal",
+    ]);
     assert_eq!(code, Some(0));
     let shown: toml::Table = out.parse().unwrap();
     assert_eq!(shown["watch"]["identity"][0].as_str(), Some("org"));
@@ -129,5 +137,8 @@ fn the_command_checks_shows_and_describes() {
     fs::write(&file, "[watch]\nidentiy = []").unwrap();
     let (code, _, err) = bleedtrace(&["config", "check", "--config", path]);
     assert_eq!(code, Some(2));
-    assert_eq!(err, "error: unknown key `identiy` in [watch]\nhint: did you mean `identity`?\n");
+    assert_eq!(
+        err,
+        "error: unknown key `identiy` in [watch]\nhint: did you mean `identity`?\n"
+    );
 }

@@ -4,7 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{duration, error::Error, kind};
+use super::{duration, error::Error, kind, session::Wants};
 use crate::{
     config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
     correlate::finding::Kind,
@@ -36,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch processes until Ctrl-C, a duration, or the end of the command; then sum up.
     Trace(Box<TraceArgs>),
+    /// Run as a daemon: find the processes to watch by itself, follow them, serve metrics.
+    Agent(Box<AgentArgs>),
     /// List the processes that can be traced, and say of the others why not.
     Discover(DiscoverArgs),
     /// List the context variables that are in use: reads, binds, types, and what each may be for.
@@ -250,6 +252,14 @@ impl WatchArgs {
 }
 
 impl TargetArgs {
+    /// How processes are watched, as far as that is said here.
+    pub fn wants(&self) -> Wants {
+        Wants {
+            allow_greenlet: self.allow_greenlet,
+            ..Wants::default()
+        }
+    }
+
     /// Refuses to watch nothing.
     pub fn check(&self, command: &str) -> Result<(), Error> {
         if self.pids.is_empty() && self.command.is_empty() {
@@ -271,6 +281,20 @@ pub struct DoctorArgs {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
     pub format: Format,
+}
+
+/// Arguments of `agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub source: ConfigSource,
+    /// Where findings go; what else is to be said goes to stderr.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Attach to processes that map greenlet (gevent, eventlet), although a return probe may crash them.
+    #[arg(long)]
+    pub allow_greenlet: bool,
 }
 
 /// Arguments of `config`.

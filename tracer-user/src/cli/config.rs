@@ -26,11 +26,10 @@ pub fn run(command: &ConfigCommand) -> Result<u8, Error> {
 
 fn check(source: &ConfigSource) -> Result<String, Error> {
     let config = source.resolve()?;
-    let place = source
-        .watch
-        .config
-        .as_ref()
-        .map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
+    let place = source.watch.config.as_ref().map_or_else(
+        || "the configuration".to_owned(),
+        |path| path.display().to_string(),
+    );
     let number = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),

@@ -114,12 +114,16 @@ impl ConfigError {
             Self::EmptyHeader => "give the name of a header, like X-Tenant-Key".into(),
             Self::EmptyPattern(_) => "give a glob like TaskStore.create*".into(),
             Self::BadAddress(_) => "write ADDRESS:PORT, like 127.0.0.1:9464".into(),
-            Self::NoServices => "add a [[service]], or leave only_services away to trace every cpython".into(),
+            Self::NoServices => {
+                "add a [[service]], or leave only_services away to trace every cpython".into()
+            }
             Self::IncompleteAllow(_) => {
-                "add kind, site (a glob over file:line) and reason: what is accepted is accepted for a reason".into()
+                "add kind, site (a glob over file:line) and reason: what is accepted is accepted for a reason"
+                    .into()
             }
             Self::UnknownKind {
-                nearest: Some(nearest), ..
+                nearest: Some(nearest),
+                ..
             } => format!("did you mean `{nearest}`?"),
             Self::UnknownKind { .. } => "`bleedtrace explain` lists the kinds".into(),
             Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),

@@ -207,11 +207,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(
-        place: &'static str,
-        table: Table,
-        known: &'static [Key],
-    ) -> Result<Self, ConfigError> {
+    fn new(place: &'static str, table: Table, known: &'static [Key]) -> Result<Self, ConfigError> {
         let names = || known.iter().map(|known| known.name);
         for key in table.keys() {
             let watches = names().any(|name| name == "identity");

@@ -59,7 +59,11 @@ pub const NOT_YET: [&str; 1] = ["tier"];
 
 /// `[agent]`.
 pub const AGENT: [Key; 2] = [
-    Key::new("listen", Shape::Address, "Where the agent serves HTTP; 127.0.0.1:9464 by default."),
+    Key::new(
+        "listen",
+        Shape::Address,
+        "Where the agent serves HTTP; 127.0.0.1:9464 by default.",
+    ),
     Key::new(
         "only_services",
         Shape::Boolean,
@@ -89,11 +93,7 @@ const IDENTITY: Key = Key::new(
     Shape::Texts,
     "Variables that say who a request is for: NAME, module:NAME, or NAME.path.to.value.",
 );
-const REQUEST: Key = Key::new(
-    "request",
-    Shape::Texts,
-    "Variables that say which request it is.",
-);
+const REQUEST: Key = Key::new("request", Shape::Texts, "Variables that say which request it is.");
 const DIGEST: Key = Key::new("digest", Shape::Texts, "Variables that hold a pinned digest.");
 const EMPTY: Key = Key::new(
     "empty",
@@ -115,11 +115,7 @@ const READ_WIRE: Key = Key::new(
     Shape::Boolean,
     "Read what the processes receive and send.",
 );
-const TASKS: Key = Key::new(
-    "tasks",
-    Shape::Boolean,
-    "Follow asyncio tasks; comes with wire.",
-);
+const TASKS: Key = Key::new("tasks", Shape::Boolean, "Follow asyncio tasks; comes with wire.");
 
 /// `[watch]`.
 pub const WATCH: [Key; 8] = [IDENTITY, REQUEST, DIGEST, EMPTY, MINT, POLICY, READ_WIRE, TASKS];
@@ -127,7 +123,11 @@ pub const WATCH: [Key; 8] = [IDENTITY, REQUEST, DIGEST, EMPTY, MINT, POLICY, REA
 /// `match` of `[[service]]`.
 pub const MATCH: [Key; 5] = [
     Key::new("exe", Shape::Text, "Glob over the path of the executable."),
-    Key::new("cmdline", Shape::Text, "Glob over the arguments, joined by spaces."),
+    Key::new(
+        "cmdline",
+        Shape::Text,
+        "Glob over the arguments, joined by spaces.",
+    ),
     Key::new("user", Shape::Text, "Name or number of the user."),
     Key::new("cgroup", Shape::Text, "Glob over the control group."),
     Key::new(
@@ -145,7 +145,11 @@ pub const SERVICE: [Key; 10] = [
         "Which processes: all that is given must fit.",
     )
     .required(),
-    Key::new("name", Shape::Text, "What they are called in findings and metrics."),
+    Key::new(
+        "name",
+        Shape::Text,
+        "What they are called in findings and metrics.",
+    ),
     IDENTITY,
     REQUEST,
     DIGEST,
@@ -165,14 +169,27 @@ pub const ALLOW: [Key; 3] = [
         "Glob over `file:line` or `function (file:line)` of any place that the finding names.",
     )
     .required(),
-    Key::new("reason", Shape::Text, "Why it is accepted: stands with each such finding.").required(),
+    Key::new(
+        "reason",
+        Shape::Text,
+        "Why it is accepted: stands with each such finding.",
+    )
+    .required(),
 ];
 
 /// The whole file.
 pub const FILE: [Key; 6] = [
     Key::new("agent", Shape::Table(&AGENT), "The daemon."),
-    Key::new("privacy", Shape::Table(&PRIVACY), "How identities leave the agent."),
-    Key::new("wire", Shape::Table(&WIRE), "How what processes receive and send is read."),
+    Key::new(
+        "privacy",
+        Shape::Table(&PRIVACY),
+        "How identities leave the agent.",
+    ),
+    Key::new(
+        "wire",
+        Shape::Table(&WIRE),
+        "How what processes receive and send is read.",
+    ),
     Key::new(
         "watch",
         Shape::Table(&WATCH),

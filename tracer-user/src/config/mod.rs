@@ -197,8 +197,13 @@ impl Match {
             && glob(&self.cgroup, &subject.cgroup)
             && self.env.iter().all(|(name, glob)| {
                 // Of a name that is there twice the first counts, as for the process itself.
-                let mut variables = subject.environment.iter().filter_map(|entry| entry.split_once('='));
-                let value = variables.find(|(variable, _)| variable == name).map(|(_, value)| value);
+                let mut variables = subject
+                    .environment
+                    .iter()
+                    .filter_map(|entry| entry.split_once('='));
+                let value = variables
+                    .find(|(variable, _)| variable == name)
+                    .map(|(_, value)| value);
                 value.is_some_and(|value| WildMatch::new(glob).matches(value))
             })
     }

@@ -22,7 +22,11 @@ fn table(keys: &[Key]) -> Value {
             (key.name.to_owned(), shape)
         })
         .collect();
-    let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let required: Vec<&str> = keys
+        .iter()
+        .filter(|key| key.required)
+        .map(|key| key.name)
+        .collect();
     let mut table = json!({"type": "object", "additionalProperties": false, "properties": properties});
     if !required.is_empty() {
         table["required"] = json!(required);

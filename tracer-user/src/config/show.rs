@@ -40,7 +40,10 @@ pub fn show(config: &Config) -> String {
             matches.extend(glob.clone().map(|glob| (key.to_owned(), glob.into())));
         }
         if !globs.env.is_empty() {
-            let env = globs.env.iter().map(|(name, glob)| (name.clone(), glob.clone().into()));
+            let env = globs
+                .env
+                .iter()
+                .map(|(name, glob)| (name.clone(), glob.clone().into()));
             matches.insert("env".to_owned(), Value::Table(env.collect()));
         }
         table.insert("match".to_owned(), matches.into());
@@ -49,8 +52,17 @@ pub fn show(config: &Config) -> String {
     });
     list(&mut file, "service", services);
     let allow = config.allow.iter().map(|rule| {
-        let entries = [("kind", rule.kind.name()), ("site", &rule.site), ("reason", &rule.reason)];
-        Value::Table(entries.map(|(key, text)| (key.to_owned(), text.into())).into_iter().collect())
+        let entries = [
+            ("kind", rule.kind.name()),
+            ("site", &rule.site),
+            ("reason", &rule.reason),
+        ];
+        Value::Table(
+            entries
+                .map(|(key, text)| (key.to_owned(), text.into()))
+                .into_iter()
+                .collect(),
+        )
     });
     list(&mut file, "allow", allow);
     file.to_string()
@@ -80,10 +92,15 @@ fn watch(watch: &Watch) -> Table {
     if !watch.empties.is_empty() {
         let mut empties: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for empty in &watch.empties {
-            let variable = empty.variable.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+            let variable = empty
+                .variable
+                .as_ref()
+                .map_or_else(|| "*".to_owned(), ToString::to_string);
             empties.entry(variable).or_default().push(&empty.value);
         }
-        let empties = empties.into_iter().map(|(variable, values)| (variable, texts(&values)));
+        let empties = empties
+            .into_iter()
+            .map(|(variable, values)| (variable, texts(&values)));
         table.insert("empty".to_owned(), Value::Table(empties.collect()));
     }
     for (key, patterns) in [("mint", &watch.mint), ("policy", &watch.policy)] {

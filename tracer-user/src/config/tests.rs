@@ -281,10 +281,7 @@ fn a_rule_may_ask_for_the_environment() {
 
 #[test]
 fn what_is_accepted_is_of_a_kind_at_a_place_for_a_reason() {
-    use crate::{
-        correlate::finding::Kind,
-        report::samples::finding,
-    };
+    use crate::{correlate::finding::Kind, report::samples::finding};
     let with = |kind: &str, site: &str| {
         let text = format!("[[allow]]\nkind = \"{kind}\"\nsite = \"{site}\"\nreason = \"so be it\"");
         Config::resolve(FileConfig::parse(&text).unwrap(), &Overrides::default()).unwrap()
@@ -302,7 +299,10 @@ fn what_is_accepted_is_of_a_kind_at_a_place_for_a_reason() {
     for (text, error) in [
         ("site = \"*\"\nreason = \"x\"", "an [[allow]] has no `kind`"),
         ("kind = \"squat\"\nreason = \"x\"", "an [[allow]] has no `site`"),
-        ("kind = \"squat\"\nsite = \"*\"\nreason = \" \"", "an [[allow]] has no `reason`"),
+        (
+            "kind = \"squat\"\nsite = \"*\"\nreason = \" \"",
+            "an [[allow]] has no `reason`",
+        ),
     ] {
         assert_eq!(refused(&format!("[[allow]]\n{text}")).0, error);
     }
@@ -323,7 +323,7 @@ fn what_is_shown_says_the_same_again() {
          [[allow]]\nkind = \"squat\"\nsite = \"s\"\nreason = \"because\"",
     ] {
         let config = Config::resolve(FileConfig::parse(text).unwrap(), &Overrides::default()).unwrap();
-        let shown = super::show::show(&config);
+        let shown = show::show(&config);
         let again = Config::resolve(FileConfig::parse(&shown).unwrap(), &Overrides::default()).unwrap();
         assert_eq!(again, config, "{shown}");
     }

@@ -82,6 +82,13 @@ impl Text {
                 finding.runtime
             ),
         );
+        if let Some(container) = &finding.container {
+            let pod = finding
+                .pod
+                .as_ref()
+                .map_or_else(String::new, |pod| format!(" of pod {pod}"));
+            row("container", container.clone() + &pod);
+        }
         let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         if finding.kind == Kind::Squat {
             row("left", value(finding.found.as_ref()));

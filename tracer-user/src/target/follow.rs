@@ -13,6 +13,7 @@ use tracer_common::{
     stats::Probe,
 };
 
+mod discover;
 mod look;
 mod notice;
 mod running;
@@ -21,6 +22,7 @@ pub use notice::{FollowError, Notice};
 
 use super::{
     arm, arm_tasks, arm_wire,
+    container::container,
     identify::{Identified, identify},
     keeper::Keeper,
     maps::Mapping,
@@ -31,7 +33,7 @@ use crate::{
     attach::{programs::AttachError, registry::Registry},
     config::Config,
     correlate::event::{Carrier, Event, Role, TargetId, What},
-    report::summary::AtAttach,
+    report::{finding::Container, summary::AtAttach},
     runtime::cpython::{
         memory::ProcessMemory,
         modules::{self, Holders},
@@ -75,6 +77,7 @@ const PAUSES: (u64, u64) = (50_000_000, 30_000_000_000);
 struct Followed {
     frontend: Option<Frontend>,
     service: Option<Arc<str>>,
+    container: Container,
     queue: bool,
     /// Forked, and nothing of its own seen yet.
     untold: bool,
@@ -83,6 +86,18 @@ struct Followed {
     look: u64,
     /// It was said through what its wire is not read.
     said_unread: bool,
+    /// What was recorded before this time is part of what it held when it was attached to.
+    deaf_until: u64,
+    /// It was told that it ended before it could be attached to.
+    missed: bool,
+}
+
+/// What a process is to the operator.
+struct Identity {
+    set: Arc<NameSet>,
+    service: String,
+    container: Container,
+    selected: bool,
 }
 
 /// Follows processes.
@@ -91,6 +106,8 @@ pub struct Follower {
     pub registry: Registry,
     /// Attach to processes that map greenlet all the same.
     pub allow_greenlet: bool,
+    /// Processes are looked at without being asked for: the kernel side tells every exec.
+    pub everyone: bool,
     config: Config,
     sets: Vec<Arc<NameSet>>,
     users: Database,
@@ -100,6 +117,10 @@ pub struct Follower {
     /// Lets what is stopped go on if we cannot.
     keeper: Option<Keeper>,
     next: u32,
+    /// Processes of which it was said that they cannot be traced, with the time of their start.
+    refused: HashMap<u32, u64>,
+    /// Execs and forks of which the kernel side could not tell so far.
+    untold: u64,
 }
 
 impl Follower {
@@ -113,6 +134,7 @@ impl Follower {
         Ok(Self {
             registry,
             allow_greenlet: false,
+            everyone: false,
             config,
             sets,
             users: Database::read(),
@@ -120,6 +142,8 @@ impl Follower {
             missing: BTreeSet::new(),
             keeper: None,
             next: 0,
+            refused: HashMap::new(),
+            untold: 0,
         })
     }
 
@@ -163,7 +187,7 @@ impl Follower {
     /// Follows a process that runs no Python yet: it may exec or fork some.
     fn await_interpreter(&mut self, pid: u32) -> Result<(), AttachError> {
         let identified = Process::open(pid).and_then(|process| self.identify(&process));
-        let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |(set, _)| set);
+        let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |identity| identity.set);
         let target = target(NO_IMAGE, 0, &set, 0, &[]);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
@@ -178,7 +202,7 @@ impl Follower {
         let identified = || {
             self.identify(&Process::open(pid).ok()?)
                 .ok()
-                .map(|(_, service)| service)
+                .map(|identity| identity.service)
         };
         Notice::Failed {
             pid,
@@ -192,14 +216,19 @@ impl Follower {
         &mut self,
         record: &Record,
         values: &[RawValue],
+        clock: impl Fn() -> u64,
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) {
         let pid = record.tgid;
+        if self.is_stale(record) {
+            return;
+        }
         let mut others = BTreeSet::new();
         let mut used = None;
         match record.kind {
             kind::FORKED => self.forked(record, events),
+            kind::EXECED if self.everyone => self.discovered(record, clock, events, notices),
             kind::EXECED => self.execed(record, events, notices),
             kind::INTERPRETER_START => self.started(record, events, notices),
             kind::EXITED => {
@@ -207,9 +236,12 @@ impl Follower {
                     frontend.translate(record, values, events);
                 });
                 if record.flags & flag::LAST != 0 {
-                    self.registry.programs.forget_scopes(pid);
-                    if self.registry.wants_wire() {
-                        self.registry.programs.forget_streams(pid);
+                    // Most processes of the machine are nobody's target; to forget takes a look at all that is remembered.
+                    if !self.everyone || self.has_come_up(pid) {
+                        self.registry.programs.forget_scopes(pid);
+                        if self.registry.wants_wire() {
+                            self.registry.programs.forget_streams(pid);
+                        }
                     }
                     self.ended(pid, record.time, events, notices);
                     self.processes.remove(&pid);
@@ -339,10 +371,15 @@ impl Follower {
     fn forked(&mut self, record: &Record, events: &mut Vec<Event>) {
         let id = self.number();
         let Some(parent) = self.processes.get_mut(&record.tgid) else {
+            if self.everyone {
+                // Its parent was let go meanwhile.
+                self.registry.programs.remove_target(record.child_tgid);
+            }
             return;
         };
         let mut child = Followed {
             service: parent.service.clone(),
+            container: parent.container.clone(),
             queue: parent.queue,
             untold: true,
             ..Followed::default()
@@ -372,9 +409,9 @@ impl Follower {
         };
         followed.untold = false;
         frontend.introduce(time, events);
-        let (service, queue) = (Arc::clone(service), followed.queue);
+        let (service, queue, container) = (Arc::clone(service), followed.queue, followed.container.clone());
         if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
-            notices.push(self.attached(frontend, service, queue, None));
+            notices.push(self.attached(frontend, service, container, queue, None));
         }
     }
 
@@ -388,7 +425,7 @@ impl Follower {
             if let Err(error) = arm::program(&mut self.registry, &process) {
                 notices.push(self.failed(pid, error.to_string()));
             }
-            if let Ok((set, _)) = self.identify(&process)
+            if let Ok(Identity { set, .. }) = self.identify(&process)
                 && let Some(mut target) = self.registry.programs.target(pid)
                 && target.names != set.number
             {
@@ -403,12 +440,7 @@ impl Follower {
                 }
             }
         }
-        if record.flags & flag::HELD != 0
-            && let Some(pid) = Pid::from_raw(pid as i32)
-        {
-            // It can only have ended.
-            let _ = kill_process(pid, Signal::CONT);
-        }
+        let_go_on(record);
     }
 
     /// An interpreter comes up in a process.
@@ -436,6 +468,10 @@ impl Follower {
             return;
         };
         let Ok(process) = Process::open(pid) else {
+            if self.everyone {
+                self.missed(pid, notices);
+                return;
+            }
             // Whatever it did went unseen: that must not pass for clean.
             notices.push(Notice::Failed {
                 pid,
@@ -444,10 +480,16 @@ impl Follower {
             });
             return;
         };
-        let (set, service) = match self.identify(&process) {
-            Ok(found) => found,
-            Err(_) => (Arc::clone(&self.sets[0]), "?".to_owned()),
-        };
+        let identity = self.identify(&process).unwrap_or_else(|_| Identity {
+            set: Arc::clone(&self.sets[0]),
+            service: "?".to_owned(),
+            container: Container::default(),
+            selected: !self.everyone,
+        });
+        if self.everyone && !identity.selected {
+            self.let_go(pid);
+            return;
+        }
         let memory = process.memory().ok().map(ProcessMemory::new);
         let maps = process.maps().unwrap_or_default();
         // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
@@ -457,7 +499,7 @@ impl Follower {
             arm::mapped_queue(&mut self.registry, &process, &maps, image)
         };
         if !maps.is_empty() {
-            self.arm_tiers(&set, &process, &maps, image, notices);
+            self.arm_tiers(&identity.set, &process, &maps, image, notices);
         }
         let frontend = Frontend::new(
             self.number(),
@@ -465,14 +507,14 @@ impl Follower {
                 tgid: pid,
                 core,
                 bias,
-                names: set,
+                names: Arc::clone(&identity.set),
                 memory,
                 lost: record.lost,
                 from_start,
             },
         );
         frontend.introduce(record.time, events);
-        self.follow(frontend, service, queue, None, record.time, notices);
+        self.follow(frontend, identity, queue, None, record.time, notices);
     }
 
     /// Arms what is wanted of some processes only, if it is of this one, and says what of it cannot be had.
@@ -531,24 +573,25 @@ impl Follower {
     fn follow(
         &mut self,
         frontend: Frontend,
-        service: String,
+        identity: Identity,
         queue: bool,
         found: Option<AtAttach>,
         time: u64,
         notices: &mut Vec<Notice>,
     ) {
-        let service: Arc<str> = Arc::from(service);
-        notices.push(self.attached(&frontend, Arc::clone(&service), queue, found));
+        let service: Arc<str> = Arc::from(identity.service);
+        let container = identity.container;
+        notices.push(self.attached(&frontend, Arc::clone(&service), container.clone(), queue, found));
         self.processes.insert(
             frontend.tgid,
             Followed {
                 frontend: Some(frontend),
                 service: Some(service),
+                container,
                 queue,
-                untold: false,
                 since: time,
                 look: time + PAUSES.0,
-                said_unread: false,
+                ..Followed::default()
             },
         );
     }
@@ -557,6 +600,7 @@ impl Follower {
         &self,
         frontend: &Frontend,
         service: Arc<str>,
+        container: Container,
         queue: bool,
         found: Option<AtAttach>,
     ) -> Notice {
@@ -590,6 +634,7 @@ impl Follower {
             probes,
             missing,
             found,
+            container,
         }
     }
 
@@ -598,14 +643,35 @@ impl Follower {
         TargetId(self.next)
     }
 
-    fn identify(&self, process: &Process) -> Result<(Arc<NameSet>, String), ProcessError> {
-        let Identified { watch, service, .. } = identify(process, &self.config, &self.users)?;
+    fn identify(&self, process: &Process) -> Result<Identity, ProcessError> {
+        let Identified {
+            watch,
+            service,
+            selected,
+        } = identify(process, &self.config, &self.users)?;
         let rules = self.config.services.iter().map(|s| &s.watch);
         let rule = rules
             .zip(1..)
             .find(|(rule, _)| std::ptr::eq(*rule, watch))
             .map_or(0, |(_, number)| number);
-        Ok((Arc::clone(&self.sets[rule]), service))
+        Ok(Identity {
+            set: Arc::clone(&self.sets[rule]),
+            service,
+            container: process
+                .cgroups()
+                .map_or_else(|_| Container::default(), |text| container(&text)),
+            selected,
+        })
+    }
+}
+
+/// Lets a process go on that was stopped at its exec.
+fn let_go_on(record: &Record) {
+    if record.flags & flag::HELD != 0
+        && let Some(pid) = Pid::from_raw(record.tgid as i32)
+    {
+        // It can only have ended.
+        let _ = kill_process(pid, Signal::CONT);
     }
 }
 

@@ -83,9 +83,8 @@ mod tests {
     fn rules_and_names_of_real_processes() {
         let file = "[watch]\nidentity = [\"a\"]\n[[service]]\nmatch = { exe = \"*/sleep\", cmdline = \"*61\" }\n\
                     name = \"dozer\"\nidentity = [\"b\"]";
-        let file = format!(
-            "{file}\n[[service]]\nmatch = {{ env = {{ PURPOSE = \"n*p\" }} }}\nname = \"pillow\""
-        );
+        let file =
+            format!("{file}\n[[service]]\nmatch = {{ env = {{ PURPOSE = \"n*p\" }} }}\nname = \"pillow\"");
         let config = Config::resolve(FileConfig::parse(&file).unwrap(), &Overrides::default()).unwrap();
         let start = |seconds: &str, purpose: &str| {
             let child = Command::new("sleep")
@@ -106,7 +105,11 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let found = identify(&process, &config, &Database::read()).unwrap();
-            (found.watch.identity[0].name.clone(), found.service, found.selected)
+            (
+                found.watch.identity[0].name.clone(),
+                found.service,
+                found.selected,
+            )
         };
         assert_eq!(look(&start("61", "nap")), ("b".into(), "dozer".into(), true));
         assert_eq!(look(&start("62", "snap")), ("a".into(), "napper".into(), false));

@@ -83,6 +83,10 @@ families! {
         "Always 1; says which bleedtrace this is.";
     TARGETS = Gauge "bleedtrace_targets" ["state"] "processes":
         "Processes that were looked at, by how they stand.";
+    SEEN = Counter "bleedtrace_processes_seen_total" ["outcome"] "processes":
+        "Processes of Python that were come across, by what became of that; missed are those that ended before they could be attached to.";
+    RELOADS = Counter "bleedtrace_config_reloads_total" ["result"] "reloads":
+        "Times that the agent was given another configuration, by whether it could use it.";
     PROBE_ATTACHED = Gauge "bleedtrace_probe_attached" ["service", "probe", "cost"] "0 or 1":
         "1 when the probe is attached; cost says how the kernel runs the probed instruction.";
     RECEIVED = Counter "bleedtrace_events_received_total" ["event"] "events":
