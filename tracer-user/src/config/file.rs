@@ -76,9 +76,12 @@ impl FileConfig {
             Some(table) => watch(&mut Keys::new("[watch]", table, &keys::WATCH)?)?,
             None => Watch::default(),
         };
-        let allow = top.tables("allow")?.into_iter().map(allow);
+        let allow = top
+            .tables("allow", "a list of tables, written [[allow]]")?
+            .into_iter()
+            .map(allow);
         let allow = allow.collect::<Result<_, _>>()?;
-        let tables = top.tables("service")?;
+        let tables = top.tables("service", "a list of tables, written [[service]]")?;
         let services = tables
             .into_iter()
             .enumerate()
@@ -246,17 +249,16 @@ impl Keys {
         }
     }
 
-    fn tables(&mut self, key: &str) -> Result<Vec<Table>, ConfigError> {
-        const WANTED: &str = "a list of tables, written [[...]]";
+    fn tables(&mut self, key: &str, wanted: &'static str) -> Result<Vec<Table>, ConfigError> {
         let list = match self.table.remove(key) {
             None => return Ok(Vec::new()),
             Some(Value::Array(list)) => list,
-            Some(other) => return Err(self.wrong(key, type_of(&other), WANTED)),
+            Some(other) => return Err(self.wrong(key, type_of(&other), wanted)),
         };
         list.into_iter()
             .map(|item| match item {
                 Value::Table(table) => Ok(table),
-                other => Err(self.wrong(key, type_of(&other), WANTED)),
+                other => Err(self.wrong(key, type_of(&other), wanted)),
             })
             .collect()
     }
