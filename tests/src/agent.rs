@@ -113,14 +113,14 @@ impl Agent {
     /// # Panics
     /// When it does not answer.
     #[track_caller]
-    pub fn sample(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub fn sample(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let metrics = metrics::get(&self.address, "/metrics").expect("the agent answers");
-        metrics::sample(&metrics, name, labels).unwrap_or(0.0)
+        metrics::sample(&metrics, name, labels).unwrap_or(0.0) as u64
     }
 
     /// Waits until a sample is at least so high.
     #[track_caller]
-    pub fn wait_for(&self, name: &str, labels: &[(&str, &str)], least: f64) {
+    pub fn wait_for(&self, name: &str, labels: &[(&str, &str)], least: u64) {
         wait_until(&format!("{name}{labels:?} is {least}"), PATIENCE, || {
             (self.sample(name, labels) >= least).then_some(())
         });

@@ -24,7 +24,7 @@ fn bleeder(agent: &Agent, setup: &Setup) -> Program {
 
 /// Has it hand two requests over; how often it has bled so far, by its own account.
 #[track_caller]
-fn bleed(program: &mut Program) -> f64 {
+fn bleed(program: &mut Program) -> u64 {
     program.say("go on");
     let line = program.line();
     let count = line.strip_prefix("done ").and_then(|count| count.parse().ok());
@@ -41,25 +41,25 @@ fn what_starts_later_and_what_runs_already_is_found() {
     on_main_interpreters("what_starts_later_and_what_runs_already_is_found", |setup| {
         let agent = Agent::start(setup, MARKED);
         let mut early = bleeder(&agent, setup);
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         // The first request finds nothing in the thread, the second finds the first's.
-        assert_eq!(bleed(&mut early), 1.0);
-        assert_eq!(bleed(&mut early), 3.0);
-        agent.wait_for(BLEEDS.0, &BLEEDS.1, 3.0);
+        assert_eq!(bleed(&mut early), 1);
+        assert_eq!(bleed(&mut early), 3);
+        agent.wait_for(BLEEDS.0, &BLEEDS.1, 3);
 
         // Another agent, which comes when it runs already, finds it by the scan.
         let late = Agent::start(
             setup,
             &MARKED.replace("{mark}", &agent.mark).replace("marked", "late"),
         );
-        assert_eq!(late.sample("bleedtrace_targets", &[("state", "attached")]), 1.0);
-        assert_eq!(bleed(&mut early), 5.0);
+        assert_eq!(late.sample("bleedtrace_targets", &[("state", "attached")]), 1);
+        assert_eq!(bleed(&mut early), 5);
         late.wait_for(
             "bleedtrace_findings_total",
             &[("service", "late"), ("kind", "bleed")],
-            2.0,
+            2,
         );
-        agent.wait_for(BLEEDS.0, &BLEEDS.1, 5.0);
+        agent.wait_for(BLEEDS.0, &BLEEDS.1, 5);
         for agent in [&agent, &late] {
             for finding in agent
                 .findings()
@@ -74,8 +74,8 @@ fn what_starts_later_and_what_runs_already_is_found() {
             }
         }
         assert_eq!(early.end().code, Some(0));
-        agent.wait_for("bleedtrace_targets", &[("state", "exited")], 1.0);
-        assert_eq!(agent.sample("bleedtrace_targets", &[("state", "attached")]), 0.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "exited")], 1);
+        assert_eq!(agent.sample("bleedtrace_targets", &[("state", "attached")]), 0);
         agent.end();
         late.end();
     });
@@ -100,7 +100,7 @@ fn only_what_a_rule_selects_is_attached_to() {
             program
         };
         let (one, other, neither) = (start(&[&mark], false), start(&[], true), start(&[], false));
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 2.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 2);
         let said = agent.said();
         let attached = |service: &str, program: &Program| {
             said.contains(&format!("attached to {service} (pid {},", program.pid()))
@@ -135,12 +135,12 @@ fn a_storm_of_short_lives_is_counted() {
         assert_eq!(lives.len(), 200);
         let seen = |outcome| agent.sample("bleedtrace_processes_seen_total", &[("outcome", outcome)]);
         // The storm itself is one more.
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 0.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 0);
         wait_until("every process is counted", PATIENCE, || {
-            (seen("attached") + seen("missed") >= 201.0).then_some(())
+            (seen("attached") + seen("missed") >= 201).then_some(())
         });
         wait_until("every process has ended", PATIENCE, || {
-            (agent.sample("bleedtrace_targets", &[("state", "attached")]) == 0.0).then_some(())
+            (agent.sample("bleedtrace_targets", &[("state", "attached")]) == 0).then_some(())
         });
         let said = agent.said();
         let (long, short): (Vec<_>, Vec<_>) = lives.iter().partition(|(_, micros)| *micros > 50_000);
@@ -154,7 +154,7 @@ fn a_storm_of_short_lives_is_counted() {
             seen("attached"),
             seen("missed")
         );
-        assert_eq!(seen("failed") + seen("unsupported"), 0.0, "{said}");
+        assert_eq!(seen("failed") + seen("unsupported"), 0, "{said}");
         agent.end();
     });
 }
@@ -164,16 +164,16 @@ fn a_configuration_is_taken_over_whole_or_not_at_all() {
     once("a_configuration_is_taken_over_whole_or_not_at_all", |setup| {
         let mut agent = Agent::start(setup, MARKED);
         let mut program = bleeder(&agent, setup);
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1.0);
-        assert_eq!(bleed(&mut program), 1.0);
-        agent.wait_for(BLEEDS.0, &BLEEDS.1, 1.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
+        assert_eq!(bleed(&mut program), 1);
+        agent.wait_for(BLEEDS.0, &BLEEDS.1, 1);
 
         agent.configure("[watch]\nidentiy = []\n");
         agent.wait_to_say("the one before holds: error: unknown key `identiy` in [watch]");
         let reloads = "bleedtrace_config_reloads_total";
-        assert_eq!(agent.sample(reloads, &[("result", "refused")]), 1.0);
-        assert_eq!(bleed(&mut program), 3.0);
-        agent.wait_for(BLEEDS.0, &BLEEDS.1, 3.0);
+        assert_eq!(agent.sample(reloads, &[("result", "refused")]), 1);
+        assert_eq!(bleed(&mut program), 3);
+        agent.wait_for(BLEEDS.0, &BLEEDS.1, 3);
 
         // By another name, with what bleeds accepted.
         let accepted =
@@ -181,13 +181,13 @@ fn a_configuration_is_taken_over_whole_or_not_at_all() {
         agent.configure(&(MARKED.replace("\"marked\"", "\"renamed\"") + accepted));
         agent.program.signal("HUP");
         agent.wait_to_say("was taken over");
-        assert_eq!(agent.sample(reloads, &[("result", "applied")]), 1.0);
-        assert_eq!(agent.sample("bleedtrace_targets", &[("state", "attached")]), 1.0);
-        assert_eq!(bleed(&mut program), 5.0);
+        assert_eq!(agent.sample(reloads, &[("result", "applied")]), 1);
+        assert_eq!(agent.sample("bleedtrace_targets", &[("state", "attached")]), 1);
+        assert_eq!(bleed(&mut program), 5);
         let allowed = [("service", "renamed"), ("kind", "bleed")];
-        agent.wait_for("bleedtrace_findings_allowed_total", &allowed, 2.0);
-        assert_eq!(agent.sample("bleedtrace_findings_total", &allowed), 0.0);
-        assert_eq!(agent.sample(BLEEDS.0, &BLEEDS.1), 3.0, "counters go on");
+        agent.wait_for("bleedtrace_findings_allowed_total", &allowed, 2);
+        assert_eq!(agent.sample("bleedtrace_findings_total", &allowed), 0);
+        assert_eq!(agent.sample(BLEEDS.0, &BLEEDS.1), 3, "counters go on");
         let bleeds: Vec<_> = agent
             .findings()
             .into_iter()
@@ -247,7 +247,7 @@ fn it_lets_go_at_once_when_it_is_told_to() {
     once("it_lets_go_at_once_when_it_is_told_to", |setup| {
         let agent = Agent::start(setup, MARKED);
         let mut program = bleeder(&agent, setup);
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         assert!(is_armed(program.pid()));
         let start = Instant::now();
         let (ended, said) = agent.end();
@@ -255,7 +255,7 @@ fn it_lets_go_at_once_when_it_is_told_to() {
         assert_eq!(ended.code, Some(0), "{said}");
         assert!(took < Duration::from_secs(1), "it took {took:?}");
         assert!(!is_armed(program.pid()));
-        assert_eq!(bleed(&mut program), 1.0, "it runs on");
+        assert_eq!(bleed(&mut program), 1, "it runs on");
         assert_eq!(program.end().code, Some(0));
     });
 }
@@ -266,7 +266,7 @@ fn nothing_stays_armed_when_it_is_killed() {
         let before = links();
         let agent = Agent::start(setup, MARKED);
         let mut program = bleeder(&agent, setup);
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1.0);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         assert!(is_armed(program.pid()));
         agent.program.signal("KILL");
         wait_until("nothing is armed", PATIENCE, || {
@@ -281,7 +281,7 @@ fn nothing_stays_armed_when_it_is_killed() {
                 "no bpftool to count links",
             ),
         }
-        assert_eq!(bleed(&mut program), 1.0, "it runs on");
+        assert_eq!(bleed(&mut program), 1, "it runs on");
         assert_eq!(program.end().code, Some(0));
     });
 }

@@ -56,6 +56,10 @@ pub trait Observer {
 
 /// How a command wants to be told.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they have nothing to do with each other"
+)]
 pub struct Wants {
     /// The engine tells what happens at each handoff's site.
     pub inventory: bool,

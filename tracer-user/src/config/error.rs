@@ -106,6 +106,10 @@ impl ConfigError {
             Self::UnknownKey {
                 nearest: Some(nearest),
                 ..
+            }
+            | Self::UnknownKind {
+                nearest: Some(nearest),
+                ..
             } => format!("did you mean `{nearest}`?"),
             Self::UnknownKey { known, .. } => format!("known here: {}", known.join(", ")),
             Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
@@ -121,10 +125,6 @@ impl ConfigError {
                 "add kind, site (a glob over file:line) and reason: what is accepted is accepted for a reason"
                     .into()
             }
-            Self::UnknownKind {
-                nearest: Some(nearest),
-                ..
-            } => format!("did you mean `{nearest}`?"),
             Self::UnknownKind { .. } => "`bleedtrace explain` lists the kinds".into(),
             Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),
             Self::TooManyVariables { .. } => {

@@ -71,23 +71,9 @@ impl Text {
         );
         out += &wrap(&finding.explain, "  ", "  ");
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
-        row(
-            "whose",
-            format!(
-                "{} in {}, process {}, thread {} ({})",
-                subject(finding),
-                finding.service,
-                finding.pid,
-                finding.tid,
-                finding.runtime
-            ),
-        );
-        if let Some(container) = &finding.container {
-            let pod = finding
-                .pod
-                .as_ref()
-                .map_or_else(String::new, |pod| format!(" of pod {pod}"));
-            row("container", container.clone() + &pod);
+        row("whose", whose(finding));
+        if let Some(container) = container(finding) {
+            row("container", container);
         }
         let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         if finding.kind == Kind::Squat {
@@ -334,6 +320,25 @@ impl Text {
             text.to_string()
         }
     }
+}
+
+fn whose(finding: &ExportedFinding) -> String {
+    format!(
+        "{} in {}, process {}, thread {} ({})",
+        subject(finding),
+        finding.service,
+        finding.pid,
+        finding.tid,
+        finding.runtime
+    )
+}
+
+fn container(finding: &ExportedFinding) -> Option<String> {
+    let pod = finding
+        .pod
+        .as_ref()
+        .map_or_else(String::new, |pod| format!(" of pod {pod}"));
+    Some(format!("{}{pod}", finding.container.as_ref()?))
 }
 
 fn kind_style(kind: Kind) -> Style {

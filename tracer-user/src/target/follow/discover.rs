@@ -8,7 +8,7 @@ use tracer_common::{
     stats::Probe,
 };
 
-use super::{FollowError, Followed, Follower, Identity, Notice, let_go_on, target, tier_flags};
+use super::{FollowError, Followed, Follower, Identity, Notice, lives::let_go_on, target, tier_flags};
 use crate::{
     attach::{programs::AttachError, registry::ArmError},
     correlate::event::Event,
