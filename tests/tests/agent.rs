@@ -285,3 +285,65 @@ fn nothing_stays_armed_when_it_is_killed() {
         assert_eq!(program.end().code, Some(0));
     });
 }
+
+#[test]
+fn workers_that_are_replaced_under_load_are_followed() {
+    let test = "workers_that_are_replaced_under_load_are_followed";
+    once(test, |setup| {
+        let Some(setup) = setup.with_requirements("pools") else {
+            return skip(test, "no packages of requirements/pools.txt");
+        };
+        let agent = Agent::start(&setup, MARKED);
+        let mut service = Program::start(&mut agent.command(&setup, "packages/gunicorn_reloads.py"));
+        service.wait_for("ready");
+        let attached = [("state", "attached")];
+        let black_holes = [("service", "marked"), ("kind", "black_hole_read")];
+        let mut first = None;
+        for round in 0..10 {
+            service.say("go on");
+            let line = service.line();
+            let lost: u64 = line
+                .split(' ')
+                .nth(1)
+                .and_then(|count| count.parse().ok())
+                .unwrap_or_else(|| panic!("no count: {line}"));
+            wait_until("every loss is reported", PATIENCE, || {
+                (agent.sample("bleedtrace_findings_total", &black_holes) >= lost).then_some(())
+            });
+            // The fixture, gunicorn, and its workers. Those that have gone go.
+            wait_until("the workers are followed", PATIENCE, || {
+                (agent.sample("bleedtrace_targets", &attached) == 10).then_some(())
+            });
+            assert_eq!(
+                agent.sample("bleedtrace_findings_total", &black_holes),
+                lost,
+                "round {round}"
+            );
+            assert_eq!(
+                agent.sample("bleedtrace_findings_total", &[("service", "marked")]),
+                lost,
+                "nothing else is found"
+            );
+            let held = (
+                agent.sample("process_open_fds", &[]),
+                agent.sample("process_resident_memory_bytes", &[]),
+            );
+            let (descriptors, memory) = *first.get_or_insert(held);
+            assert_eq!(held.0, descriptors, "descriptors in round {round}");
+            assert!(
+                held.1 < memory + (16 << 20),
+                "{} bytes of memory in round {round}, {memory} in the first",
+                held.1
+            );
+        }
+        assert_eq!(
+            agent.sample("bleedtrace_events_lost_total", &[("reason", "ring_full")]),
+            0
+        );
+        assert_eq!(service.end().code, Some(0));
+        wait_until("all have ended", PATIENCE, || {
+            (agent.sample("bleedtrace_targets", &attached) == 0).then_some(())
+        });
+        agent.end();
+    });
+}

@@ -118,6 +118,9 @@ pub struct Follower {
     refused: HashMap<u32, u64>,
     /// Execs and forks of which the kernel side could not tell so far.
     untold: u64,
+    /// Files that were armed when it was last looked, and when that was.
+    armed_files: u32,
+    armed_at: u64,
 }
 
 impl Follower {
@@ -141,6 +144,8 @@ impl Follower {
             next: 0,
             refused: HashMap::new(),
             untold: 0,
+            armed_files: 0,
+            armed_at: 0,
         })
     }
 
@@ -329,6 +334,13 @@ impl Follower {
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) {
+        if self
+            .processes
+            .get(&head.tgid)
+            .is_some_and(|followed| head.time < followed.deaf_until)
+        {
+            return;
+        }
         self.tell(head.tgid, head.time, events, notices);
         let told = self.processes.get_mut(&head.tgid).filter(|p| !p.untold);
         if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {

@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// Processes that cannot be traced before those among them that have ended are forgotten.
+const MAX_REFUSED: usize = 4_096;
+
 impl Follower {
     /// Looks at every process of the machine, and attaches to those that the configuration selects.
     pub fn scan(&mut self, clock: impl Fn() -> u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
@@ -69,12 +72,12 @@ impl Follower {
         let pid = record.tgid;
         self.ended(pid, record.time, events, notices);
         self.processes.remove(&pid);
-        let process = Process::open(pid).ok();
-        if let Some(process) = &process {
-            self.consider(process, clock, events, notices);
-        }
-        if !self.follows(pid) && process.is_none_or(|process| has_ended(&process)) {
-            // If its files were armed its interpreter told that it came up; else there is only its name to go by.
+        let undecided = match Process::open(pid) {
+            Ok(process) => !self.consider(&process, record, clock, events, notices) && has_ended(&process),
+            Err(_) => true,
+        };
+        if undecided {
+            // If its files were armed its interpreter has told that it came up; else there is only its name to go by.
             self.processes.insert(pid, Followed::default());
             if called(record).starts_with(b"python") {
                 self.missed(pid, notices);
@@ -83,42 +86,55 @@ impl Follower {
         let_go_on(record);
     }
 
-    /// Attaches to a process that has just exec'd, if it is one to attach to; else it is let go.
+    /// Attaches to a process that has just exec'd, if it is one to attach to; else it is let go. False when that cannot be told.
     fn consider(
         &mut self,
         process: &Process,
+        record: &Record,
         clock: impl Fn() -> u64,
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
-    ) {
+    ) -> bool {
         let pid = process.pid();
         let set = match self.identify(process) {
             Ok(identity) if identity.selected => identity.set,
-            Ok(_) => return self.let_go(pid),
+            Ok(_) => {
+                self.let_go(pid);
+                return true;
+            }
             Err(error) => {
                 self.refuse(process, &error.into(), notices);
-                return self.let_go(pid);
+                self.let_go(pid);
+                return false;
             }
         };
-        let armed = self.registry.armed_files();
-        match arm::program(&mut self.registry, process) {
+        let armed = arm::program(&mut self.registry, process);
+        if self.registry.armed_files() != self.armed_files {
+            (self.armed_files, self.armed_at) = (self.registry.armed_files(), clock());
+        }
+        match armed {
             Ok(true) => {}
-            Ok(false) => return self.let_go(pid),
+            Ok(false) => {
+                self.let_go(pid);
+                return false;
+            }
             Err(error) => {
                 self.refuse(process, &FollowError::Arm { pid, error }, notices);
-                return self.let_go(pid);
+                self.let_go(pid);
+                return false;
             }
         }
-        let known = self.registry.programs.target(pid);
-        let in_time = known.is_some_and(|known| known.image == NO_IMAGE || is_watched(&known, &set));
-        if in_time && self.registry.armed_files() == armed {
+        // Else it may have come up unseen, or under other names.
+        let in_time = record.time > self.armed_at;
+        let known = self.registry.programs.target(pid).filter(|_| in_time);
+        if known.is_some_and(|known| known.image == NO_IMAGE || is_watched(&known, &set)) {
             if let Err(error) = self.expect(pid, &set) {
                 self.refuse(process, &error.into(), notices);
             }
         } else {
-            // It may have come up unseen, or under other names.
             self.meet(process, clock, events, notices);
         }
+        self.follows(pid)
     }
 
     /// Attaches to a process as it is.
@@ -170,7 +186,7 @@ impl Follower {
     /// Whether a record tells what was read when its process was attached to.
     pub(super) fn is_stale(&self, record: &Record) -> bool {
         let followed = self.processes.get(&record.tgid);
-        let of_life = matches!(record.kind, kind::EXECED | kind::EXITED | kind::FORKED);
+        let of_life = matches!(record.kind, kind::EXITED | kind::FORKED);
         !of_life && followed.is_some_and(|followed| record.time < followed.deaf_until)
     }
 
@@ -184,6 +200,9 @@ impl Follower {
             || !is_python(process)
         {
             return;
+        }
+        if self.refused.len() >= MAX_REFUSED {
+            self.forget_refused();
         }
         let started = process.stat().map_or(0, |stat| stat.start_time);
         if self.refused.insert(pid, started) == Some(started) {

@@ -131,16 +131,17 @@ impl Follower {
             });
             return;
         };
-        let identity = self.identify(&process).unwrap_or_else(|_| Identity {
-            set: Arc::clone(&self.sets[0]),
-            service: "?".to_owned(),
-            container: Container::default(),
-            selected: !self.everyone,
-        });
-        if self.everyone && !identity.selected {
-            self.let_go(pid);
-            return;
-        }
+        let identity = match self.identify(&process) {
+            Ok(identity) if self.everyone && !identity.selected => return self.let_go(pid),
+            Ok(identity) => identity,
+            Err(_) if self.everyone => return self.missed(pid, notices),
+            Err(_) => Identity {
+                set: Arc::clone(&self.sets[0]),
+                service: "?".to_owned(),
+                container: Container::default(),
+                selected: true,
+            },
+        };
         let memory = process.memory().ok().map(ProcessMemory::new);
         let maps = process.maps().unwrap_or_default();
         // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
