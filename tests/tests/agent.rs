@@ -2,11 +2,15 @@
 
 use std::{
     fs,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use bleedtrace_tests::{Agent, Program, Setup, line_of, on_main_interpreters, once, skip, wait_until};
+use bleedtrace_tests::{
+    Agent, MARK, Program, Setup, line_of, on_main_interpreters, once, skip, unsupported_interpreter,
+    wait_until,
+};
 
 /// A rule by the environment.
 const MARKED: &str = "[watch]\nidentity = [\"tenant\"]\n\
@@ -93,7 +97,7 @@ fn only_what_a_rule_selects_is_attached_to() {
             let mut command = setup.command();
             command.arg(setup.fixture("keeps_bleeding.py")).args(words);
             if marked {
-                command.env(bleedtrace_tests::MARK, &mark);
+                command.env(MARK, &mark);
             }
             let mut program = Program::start(&mut command);
             program.wait_for("ready");
@@ -344,6 +348,98 @@ fn workers_that_are_replaced_under_load_are_followed() {
         wait_until("all have ended", PATIENCE, || {
             (agent.sample("bleedtrace_targets", &attached) == 0).then_some(())
         });
+        agent.end();
+    });
+}
+
+#[test]
+fn what_cannot_be_traced_is_said_once() {
+    let test = "what_cannot_be_traced_is_said_once";
+    once(test, |setup| {
+        let Some(unsupported) = unsupported_interpreter() else {
+            return skip(test, "no CPython that is not supported");
+        };
+        let early = |agent: &Agent| {
+            let mut command = Command::new(&unsupported);
+            command
+                .env(MARK, &agent.mark)
+                .args(["-c", "import sys; print('ready', flush=True); sys.stdin.read()"]);
+            let mut program = Program::start(&mut command);
+            program.wait_for("ready");
+            program
+        };
+        let agent = Agent::start(setup, MARKED);
+        let program = early(&agent);
+        let unsupported = [("outcome", "unsupported")];
+        agent.wait_for("bleedtrace_processes_seen_total", &unsupported, 1);
+        // Another configuration has all processes looked at again, by another part of the agent.
+        agent.configure(&MARKED.replace("\"tenant\"", "\"org\""));
+        agent.wait_for("bleedtrace_config_reloads_total", &[("result", "applied")], 1);
+        let words = format!("process {} (marked) is not supported: ", program.pid());
+        // Each run of the agent says it once.
+        assert_eq!(agent.said().matches(&words).count(), 2, "{}", agent.said());
+        assert_eq!(agent.sample("bleedtrace_targets", &[("state", "unsupported")]), 1);
+        assert_eq!(program.end().code, Some(0));
+        agent.end();
+    });
+}
+
+/// A control group that is called as a container of Kubernetes is; none where there is no place for one.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(name: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/mounts").ok()?;
+        let mount = mounts
+            .lines()
+            .find(|line| line.split(' ').nth(2) == Some("cgroup2"))?;
+        let path = Path::new(mount.split(' ').nth(1)?).join(name);
+        fs::create_dir_all(&path).ok()?;
+        Some(Self(path))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Only empty ones can be removed, the innermost first.
+        let ours = self.0.ancestors().take(3);
+        for group in ours {
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
+#[test]
+fn findings_name_the_container() {
+    let test = "findings_name_the_container";
+    once(test, |setup| {
+        let agent = Agent::start(setup, MARKED);
+        let (id, pod) = (
+            "0123456789abcdef".repeat(4),
+            "01234567-89ab-cdef-0123-456789abcdef",
+        );
+        let Some(group) = Group::new(&format!("bleedtrace-{}/pod{pod}/{id}", agent.mark)) else {
+            agent.end();
+            return skip(test, "no control group can be made");
+        };
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $$ > \"$GROUP\"/cgroup.procs && exec \"$@\"", "sh"])
+            .env("GROUP", &group.0)
+            .env(MARK, &agent.mark)
+            .args(setup.interpreter.words())
+            .arg(setup.fixture("keeps_bleeding.py"));
+        let mut program = Program::start(&mut command);
+        program.wait_for("ready");
+        assert_eq!(bleed(&mut program), 1);
+        agent.wait_for(BLEEDS.0, &BLEEDS.1, 1);
+        for finding in agent.findings() {
+            assert_eq!(finding["container"], *id);
+            assert_eq!(finding["pod"], pod);
+        }
+        let metrics = bleedtrace_tests::get(&agent.address, "/metrics").expect("the agent answers");
+        assert!(!metrics.contains(&id) && !metrics.contains(pod));
+        assert_eq!(program.end().code, Some(0));
         agent.end();
     });
 }
