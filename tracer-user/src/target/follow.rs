@@ -118,6 +118,8 @@ pub struct Follower {
     refused: HashMap<u32, u64>,
     /// Execs and forks of which the kernel side could not tell so far.
     untold: u64,
+    /// When all processes were looked at for that.
+    caught_up: u64,
     /// Files that were armed when it was last looked, and when that was.
     armed_files: u32,
     armed_at: u64,
@@ -144,6 +146,7 @@ impl Follower {
             next: 0,
             refused: HashMap::new(),
             untold: 0,
+            caught_up: 0,
             armed_files: 0,
             armed_at: 0,
         })

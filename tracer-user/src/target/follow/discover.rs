@@ -21,6 +21,8 @@ use crate::{
 
 /// Processes that cannot be traced before those among them that have ended are forgotten.
 const MAX_REFUSED: usize = 4_096;
+/// Nanoseconds between two looks at all processes that are taken because something was lost.
+const BETWEEN_SCANS: u64 = 10_000_000_000;
 
 impl Follower {
     /// Looks at every process of the machine, and attaches to those that the configuration selects.
@@ -43,7 +45,8 @@ impl Follower {
 
     /// Scans once more if the kernel side could not tell of an exec or a fork since the last time.
     pub fn catch_up(&mut self, clock: impl Fn() -> u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        if !self.everyone {
+        let time = clock();
+        if !self.everyone || time.saturating_sub(self.caught_up) < BETWEEN_SCANS {
             return;
         }
         let lost = |probe| {
@@ -52,7 +55,7 @@ impl Follower {
         };
         let untold = lost(Probe::Exec) + lost(Probe::Fork);
         if untold > self.untold {
-            self.untold = untold;
+            (self.untold, self.caught_up) = (untold, time);
             tracing::warn!(
                 untold,
                 "execs or forks could not be told: all processes are looked at again"
@@ -278,4 +281,29 @@ fn numbers() -> Vec<u32> {
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_from_two_words() {
+        let word = |text: &[u8; 8]| u64::from_ne_bytes(*text);
+        let record = Record {
+            object: word(b"python3."),
+            queue: word(b"12\0\0\0\0\0\0"),
+            ..Record::zeroed()
+        };
+        assert!(called(&record).starts_with(b"python3.12\0"));
+    }
+
+    #[test]
+    fn what_is_no_python_does_not_look_like_it() {
+        let own = Process::open(std::process::id()).unwrap();
+        assert!(!is_python(&own) && !has_ended(&own));
+        assert!(numbers().contains(&std::process::id()));
+    }
 }
