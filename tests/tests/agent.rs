@@ -56,7 +56,7 @@ fn what_starts_later_and_what_runs_already_is_found() {
             setup,
             &MARKED.replace("{mark}", &agent.mark).replace("marked", "late"),
         );
-        assert_eq!(late.sample("bleedtrace_targets", &[("state", "attached")]), 1);
+        late.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         assert_eq!(bleed(&mut early), 5);
         late.wait_for(
             "bleedtrace_findings_total",
@@ -120,13 +120,17 @@ fn only_what_a_rule_selects_is_attached_to() {
 fn a_storm_of_short_lives_is_counted() {
     once("a_storm_of_short_lives_is_counted", |setup| {
         let agent = Agent::start(setup, MARKED);
-        let mut storm = agent.command(setup, "storm.py");
-        let ended = Program::start(storm.args(["200", "10"])).end();
+        // Once this one is attached to, the interpreter is known.
+        let mut storm = Program::start(agent.command(setup, "storm.py").args(["200", "10"]));
+        storm.wait_for("ready");
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
+        storm.say("go on");
+        let ended = storm.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let lives: Vec<(u32, u64)> = ended
             .stdout
             .lines()
-            .filter(|line| *line != "done")
+            .filter(|line| !matches!(*line, "ready" | "done"))
             .map(|line| {
                 let words: Vec<&str> = line.split(' ').collect();
                 assert_eq!((words.len(), words[0]), (3, "0"), "a program has crashed: {line}");
@@ -139,7 +143,6 @@ fn a_storm_of_short_lives_is_counted() {
         assert_eq!(lives.len(), 200);
         let seen = |outcome| agent.sample("bleedtrace_processes_seen_total", &[("outcome", outcome)]);
         // The storm itself is one more.
-        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 0);
         wait_until("every process is counted", PATIENCE, || {
             (seen("attached") + seen("missed") >= 201).then_some(())
         });
@@ -258,7 +261,10 @@ fn it_lets_go_at_once_when_it_is_told_to() {
         let took = start.elapsed();
         assert_eq!(ended.code, Some(0), "{said}");
         assert!(took < Duration::from_secs(1), "it took {took:?}");
-        assert!(!is_armed(program.pid()));
+        // The kernel does its part a moment later.
+        wait_until("nothing is armed", Duration::from_secs(1), || {
+            (!is_armed(program.pid())).then_some(())
+        });
         assert_eq!(bleed(&mut program), 1, "it runs on");
         assert_eq!(program.end().code, Some(0));
     });
@@ -333,7 +339,12 @@ fn workers_that_are_replaced_under_load_are_followed() {
                 agent.sample("process_resident_memory_bytes", &[]),
             );
             let (descriptors, memory) = *first.get_or_insert(held);
-            assert_eq!(held.0, descriptors, "descriptors in round {round}");
+            // A worker that is forgotten would leave one or more, in every round eight times.
+            assert!(
+                held.0 < descriptors + 8,
+                "{} descriptors in round {round}, {descriptors} in the first",
+                held.0
+            );
             assert!(
                 held.1 < memory + (16 << 20),
                 "{} bytes of memory in round {round}, {memory} in the first",
@@ -431,6 +442,7 @@ fn findings_name_the_container() {
             .arg(setup.fixture("keeps_bleeding.py"));
         let mut program = Program::start(&mut command);
         program.wait_for("ready");
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         assert_eq!(bleed(&mut program), 1);
         agent.wait_for(BLEEDS.0, &BLEEDS.1, 1);
         for finding in agent.findings() {
