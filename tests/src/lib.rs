@@ -3,6 +3,7 @@
 //! A fixture is a small Python program that knows the truth about itself and prints it; a test traces it and compares.
 //! What cannot run here says so by name; what can, must pass.
 
+mod agent;
 mod certificate;
 mod interpreters;
 mod metrics;
@@ -16,6 +17,7 @@ mod tracer;
 mod traffic;
 mod truth;
 
+pub use agent::{Agent, MARK};
 pub use certificate::Certificate;
 pub use interpreters::{
     BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,

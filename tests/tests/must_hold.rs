@@ -1,6 +1,8 @@
 //! One test for every row of what bleedtrace must find, and must not find.
 
-use bleedtrace_tests::{Interpreter, Outcome, Trace, Truth, on_every_interpreter, on_interpreters_that};
+use bleedtrace_tests::{
+    Interpreter, Outcome, Trace, Truth, on_every_interpreter, on_interpreters_that, on_main_interpreters,
+};
 
 /// Traces a fixture on every interpreter: what it knows about itself must come out exactly. `expected` is said twice, by the
 /// fixture and here, so that a fixture that forgets a finding fails, too.
@@ -171,5 +173,34 @@ fn values_stay_private() {
                 .concat();
             assert!(!text.contains("globex") && !text.contains("\\\"acme"), "{text}");
         }
+    });
+}
+
+#[test]
+fn what_is_accepted_leaves_the_verdict_as_it_would_be() {
+    on_main_interpreters("what_is_accepted_leaves_the_verdict_as_it_would_be", |setup| {
+        let file = std::env::temp_dir().join(format!("bleedtrace-allow-{}.toml", std::process::id()));
+        let run = |kinds: &[&str], site: &str| {
+            let rules = kinds.iter().map(|kind| {
+                format!("[[allow]]\nkind = \"{kind}\"\nsite = \"{site}\"\nreason = \"a test of {kind}\"\n")
+            });
+            let text = format!("[watch]\nidentity = [\"tenant\"]\n{}", rules.collect::<String>());
+            std::fs::write(&file, text).expect("the configuration is written");
+            let path = file.to_str().expect("a plain path");
+            let (outcome, _) = Trace::configured(setup, path).run(setup, "bleed.py", &["confirmed"]);
+            let allowed = outcome.summary["allowed"].as_u64();
+            (outcome.verdict().to_owned(), outcome.ended.code, allowed, outcome)
+        };
+        let (verdict, code, allowed, outcome) = run(&["squat", "bleed"], "*/bleed.py:*");
+        assert_eq!((verdict.as_str(), code, allowed), ("clean", Some(0), Some(2)));
+        for finding in &outcome.findings {
+            let kind = finding["kind"].as_str().unwrap_or_default();
+            assert_eq!(finding["allowed"], format!("a test of {kind}"));
+        }
+        let (verdict, code, allowed, _) = run(&["squat"], "*/bleed.py:*");
+        assert_eq!((verdict.as_str(), code, allowed), ("findings", Some(1), Some(1)));
+        let (verdict, code, allowed, _) = run(&["squat", "bleed"], "*/elsewhere.py:*");
+        assert_eq!((verdict.as_str(), code, allowed), ("findings", Some(1), Some(0)));
+        std::fs::remove_file(&file).expect("it is ours");
     });
 }

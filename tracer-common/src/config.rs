@@ -492,6 +492,8 @@ pub mod global {
     pub const INVENTORY: &str = "INVENTORY";
     /// `u32`: 1 when asyncio tasks of some processes are followed.
     pub const TASKS: &str = "TASKS";
+    /// `u32`: 1 when every exec on the machine is told.
+    pub const EVERYONE: &str = "EVERYONE";
     /// `u32`: offset of `thread.fsbase` in `task_struct`, from the kernel's BTF.
     pub const FSBASE_OFFSET: &str = "FSBASE_OFFSET";
     /// `u32`: offset of `pid` in `task_struct`.

@@ -36,7 +36,8 @@ pub mod kind {
     pub const THREAD_CREATED: u16 = 12;
     /// A target forked: `child_tgid` is the new process, already a target.
     pub const FORKED: u16 = 13;
-    /// A target replaced its image. With `flag::HELD` it was stopped and waits for SIGCONT.
+    /// A target, or where every exec is told any process, which is one from then on, replaced its image: `object` and `queue` are
+    /// what it is called, 16 bytes. With `flag::HELD` it was stopped and waits for SIGCONT.
     pub const EXECED: u16 = 14;
     /// A thread of a target ended; with `flag::LAST` it was the process's last.
     pub const EXITED: u16 = 15;

@@ -260,6 +260,9 @@ static INVENTORY: Global<u32> = Global::new(0);
 static TASKS: Global<u32> = Global::new(0);
 
 #[unsafe(no_mangle)]
+static EVERYONE: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
 static WAKE_AT: Global<u32> = Global::new(64 << 10);
 
 #[unsafe(no_mangle)]
@@ -283,6 +286,11 @@ pub fn count_uses() -> bool {
 /// Whether asyncio tasks of some processes are followed.
 pub fn tasks() -> bool {
     TASKS.load() != 0
+}
+
+/// Whether every exec on the machine is told.
+pub fn everyone() -> bool {
+    EVERYONE.load() != 0
 }
 
 /// Whether it is wanted where things are put into queues that are no work.

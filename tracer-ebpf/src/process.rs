@@ -4,13 +4,16 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::generated::{bpf_get_current_task, bpf_send_signal},
+    helpers::{
+        bpf_get_current_comm,
+        generated::{bpf_get_current_task, bpf_send_signal},
+    },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
-    config::{NO_IMAGE, target_flag},
+    config::{NO_IMAGE, Target, target_flag},
     record::{Record, flag, kind},
     stats::Probe,
 };
@@ -18,9 +21,12 @@ use tracer_common::{
 use crate::{
     emit::{self, Wake},
     ids,
-    maps::{CODE_SCRATCH, EVENTS, RECEIVING, SCRATCH, SPAWNED, TARGETS, TSTATES, WIRE_SCRATCH, kernel},
+    maps::{
+        CODE_SCRATCH, EVENTS, RECEIVING, SCRATCH, SPAWNED, TARGETS, TSTATES, WIRE_SCRATCH, everyone, kernel,
+    },
     read::{self, Unreadable},
     state::forget,
+    zero::zero,
 };
 
 const SIGSTOP: u32 = 19;
@@ -69,9 +75,23 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 }
 
 /// `sched_process_exec`: the old image is gone. A held process stops here, before its first instruction.
+///
+/// Where every exec is told, each process is a target from here on until the agent says otherwise: an interpreter whose files are armed
+/// is followed from its start, however late the agent comes to look at it.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = ids::current();
+    if everyone() && tgid != 0 && TARGETS.get_ptr_mut(tgid).is_none() {
+        let mut blank = MaybeUninit::<Target>::uninit();
+        zero(blank.as_mut_ptr());
+        // SAFETY: all of it is zero now, which is a target.
+        let blank = unsafe { blank.assume_init_mut() };
+        blank.image = NO_IMAGE;
+        blank.request_slot = u32::MAX;
+        if TARGETS.insert(tgid, blank, 0).is_err() {
+            emit::count(Probe::Exec, |s| &raw mut s.lost_map);
+        }
+    }
     let Some(target) = TARGETS.get_ptr_mut(tgid) else {
         return 0;
     };
@@ -89,6 +109,11 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     };
     let head = emit::blank(&mut entry, kind::EXECED, tgid, tid);
     head.lost = state.lost;
+    if let Ok(name) = bpf_get_current_comm() {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = name;
+        head.object = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        head.queue = u64::from_ne_bytes(rest);
+    }
     // SAFETY: a plain helper call.
     if state.flags & target_flag::HOLD_AT_EXEC != 0 && unsafe { bpf_send_signal(SIGSTOP) } == 0 {
         head.flags |= flag::HELD;

@@ -170,6 +170,27 @@ pub struct ProgramTotals {
     pub seconds: f64,
 }
 
+impl ProgramTotals {
+    /// Both together: what these have counted since they were loaded, after what others had counted before.
+    #[must_use]
+    pub const fn after(&self, former: &Self) -> Self {
+        let (a, b) = (&self.stats, &former.stats);
+        Self {
+            stats: ProbeStats {
+                hits: a.hits + b.hits,
+                filtered: a.filtered + b.filtered,
+                sent: a.sent + b.sent,
+                lost_ring: a.lost_ring + b.lost_ring,
+                lost_map: a.lost_map + b.lost_map,
+                lost_image: a.lost_image + b.lost_image,
+                lost_slot: a.lost_slot + b.lost_slot,
+                unreadable: a.unreadable + b.unreadable,
+            },
+            seconds: self.seconds + former.seconds,
+        }
+    }
+}
+
 /// What is decided when the kernel side is loaded.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
@@ -188,6 +209,8 @@ pub struct Options {
     pub wire: bool,
     /// Follow asyncio tasks of some processes.
     pub tasks: bool,
+    /// Every exec on the machine is told.
+    pub everyone: bool,
 }
 
 /// The loaded kernel side. Dropping it detaches everything.
@@ -410,24 +433,34 @@ impl Programs {
         Ok(())
     }
 
+    /// What one program has counted so far.
+    pub fn stats(&self, probe: Probe) -> ProbeStats {
+        let index = Probe::ALL.iter().position(|other| *other == probe);
+        index.map_or_else(ProbeStats::default, |index| self.counted(index as u32))
+    }
+
+    fn counted(&self, index: u32) -> ProbeStats {
+        let mut sum = ProbeStats::default();
+        let per_cpu = self.stats.get(&index, 0);
+        for Shared(s) in per_cpu.iter().flat_map(|per_cpu| per_cpu.iter()) {
+            sum.hits += s.hits;
+            sum.filtered += s.filtered;
+            sum.sent += s.sent;
+            sum.lost_ring += s.lost_ring;
+            sum.lost_map += s.lost_map;
+            sum.lost_image += s.lost_image;
+            sum.lost_slot += s.lost_slot;
+            sum.unreadable += s.unreadable;
+        }
+        sum
+    }
+
     /// What every program has done so far. To be asked for at even intervals: run times are measured in some of them.
     pub fn totals(&mut self) -> BTreeMap<Probe, ProgramTotals> {
         let mut totals: BTreeMap<Probe, ProgramTotals> = BTreeMap::new();
         for (probe, index) in Probe::ALL.into_iter().zip(0..PROBES) {
             let total = totals.entry(probe).or_default();
-            let Ok(per_cpu) = self.stats.get(&index, 0) else {
-                continue;
-            };
-            for Shared(s) in per_cpu.iter() {
-                total.stats.hits += s.hits;
-                total.stats.filtered += s.filtered;
-                total.stats.sent += s.sent;
-                total.stats.lost_ring += s.lost_ring;
-                total.stats.lost_map += s.lost_map;
-                total.stats.lost_image += s.lost_image;
-                total.stats.lost_slot += s.lost_slot;
-                total.stats.unreadable += s.unreadable;
-            }
+            total.stats = self.counted(index);
         }
         let mut measured: BTreeMap<Probe, (u64, Measured)> = totals
             .iter()
@@ -475,6 +508,7 @@ fn globals(offsets: &KernelOffsets, options: Options) -> Vec<(&'static str, Vec<
         (global::COUNT_USES, u32::from(options.count_uses)),
         (global::INVENTORY, u32::from(options.inventory)),
         (global::TASKS, u32::from(options.tasks)),
+        (global::EVERYONE, u32::from(options.everyone)),
         (global::FSBASE_OFFSET, offsets.fsbase),
         (global::PID_OFFSET, offsets.pid),
         (global::TGID_OFFSET, offsets.tgid),
@@ -514,7 +548,7 @@ mod tests {
             return;
         }
         let object = BpfObject::find().expect("the object");
-        for bits in 0..1 << 6 {
+        for bits in 0..1 << 7 {
             let is = |bit: u32| bits & 1 << bit != 0;
             let options = Options {
                 ring_bytes: 1 << 20,
@@ -524,6 +558,7 @@ mod tests {
                 paths: is(3),
                 wire: is(4),
                 tasks: is(5),
+                everyone: is(6),
             };
             let loaded = Programs::load(&object, options);
             loaded.unwrap_or_else(|error| panic!("{options:?}: {error}"));

@@ -1,7 +1,7 @@
 //! Which files are armed. A file is looked at once, whatever number of processes map it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::File,
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
@@ -35,6 +35,8 @@ use crate::{
 
 /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 const OVERLAY: u64 = 0x794c_7630;
+/// Files that are remembered because there is nothing to arm in them. A machine may run any number.
+const MAX_PLAIN: usize = 8_192;
 /// What the kernel puts where it has to stop: `int3`.
 const BREAKPOINT: u8 = 0xcc;
 
@@ -123,6 +125,8 @@ pub struct Registry {
     /// The kernel side.
     pub programs: Programs,
     files: HashMap<FileKey, Entry>,
+    /// Programs that neither carry an interpreter nor need a library that does.
+    plain: HashSet<FileKey>,
     images: Vec<Armed>,
     queue: BTreeMap<Probe, Cost>,
     points: u32,
@@ -150,6 +154,7 @@ impl Registry {
         Self {
             programs,
             files: HashMap::new(),
+            plain: HashSet::new(),
             images: Vec::new(),
             queue: BTreeMap::new(),
             points: 0,
@@ -184,6 +189,22 @@ impl Registry {
     /// The probes of the `_queue` modules that are armed, each with the cost of its dearest point.
     pub const fn queue_probes(&self) -> &BTreeMap<Probe, Cost> {
         &self.queue
+    }
+
+    /// Whether a program was found to have nothing to do with Python. Every exec on the machine may ask.
+    pub fn runs_no_python(&self, file: &File) -> bool {
+        keys(file, "").is_ok_and(|keys| self.plain.contains(&keys.own))
+    }
+
+    /// A program has nothing to do with Python.
+    pub fn learn_plain(&mut self, file: &File) {
+        if self.plain.len() >= MAX_PLAIN {
+            self.plain.clear();
+            self.files.retain(|_, entry| !matches!(entry.known, Known::Other));
+        }
+        if let Ok(keys) = keys(file, "") {
+            self.plain.insert(keys.own);
+        }
     }
 
     /// Arms an interpreter's core. None when the file carries none. `name` is for messages only.

@@ -4,7 +4,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{duration, error::Error, kind};
+use super::{duration, error::Error, kind, session::Wants};
 use crate::{
     config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
     correlate::finding::Kind,
@@ -36,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch processes until Ctrl-C, a duration, or the end of the command; then sum up.
     Trace(Box<TraceArgs>),
+    /// Run as a daemon: find the processes to watch by itself, follow them, serve metrics.
+    Agent(Box<AgentArgs>),
     /// List the processes that can be traced, and say of the others why not.
     Discover(DiscoverArgs),
     /// List the context variables that are in use: reads, binds, types, and what each may be for.
@@ -44,6 +46,8 @@ pub enum Command {
     Hops(Box<HopsArgs>),
     /// Check whether this machine, and a process, can be traced.
     Doctor(DoctorArgs),
+    /// Check the configuration, show what it amounts to, or print its schema for editors.
+    Config(Box<ConfigArgs>),
     /// Say what a kind of finding means and how to mend it.
     Explain(ExplainArgs),
     /// Let stopped processes go on when the agent that traced them is gone. The agent starts it by itself.
@@ -212,6 +216,16 @@ impl WatchArgs {
     /// The configuration that these, the environment and the file amount to. `wire` says whether what processes receive and send is
     /// read, `tasks` whether their asyncio tasks are followed, if that is said.
     pub fn resolve(&self, wire: Option<bool>, tasks: Option<bool>) -> Result<Config, Error> {
+        self.resolve_with(wire, tasks, &DaemonArgs::default())
+    }
+
+    /// The same, with the agent's own settings.
+    fn resolve_with(
+        &self,
+        wire: Option<bool>,
+        tasks: Option<bool>,
+        daemon: &DaemonArgs,
+    ) -> Result<Config, Error> {
         let file = match &self.config {
             Some(path) => FileConfig::read(path)?,
             None => FileConfig::default(),
@@ -230,12 +244,22 @@ impl WatchArgs {
             },
             reveal: self.reveal,
             key_file: self.key_file.clone(),
+            listen: daemon.listen,
+            only_services: daemon.only_services,
         };
         Ok(Config::resolve(file, &overrides)?)
     }
 }
 
 impl TargetArgs {
+    /// How processes are watched, as far as that is said here.
+    pub fn wants(&self) -> Wants {
+        Wants {
+            allow_greenlet: self.allow_greenlet,
+            ..Wants::default()
+        }
+    }
+
     /// Refuses to watch nothing.
     pub fn check(&self, command: &str) -> Result<(), Error> {
         if self.pids.is_empty() && self.command.is_empty() {
@@ -257,6 +281,74 @@ pub struct DoctorArgs {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
     pub format: Format,
+}
+
+/// Arguments of `agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub source: ConfigSource,
+    /// Where findings go; what else is to be said goes to stderr.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Attach to processes that map greenlet (gevent, eventlet), although a return probe may crash them.
+    #[arg(long)]
+    pub allow_greenlet: bool,
+}
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the configuration can be used, and what is wrong with it.
+    Check(ConfigSource),
+    /// Print what the file, the environment and the flags amount to, as TOML.
+    Show(ConfigSource),
+    /// Print a JSON schema of the configuration file, for editors.
+    Schema,
+}
+
+/// Arguments that make up a configuration.
+#[derive(Debug, Args)]
+pub struct ConfigSource {
+    /// Variables to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// The agent's own settings.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+    /// Read what the processes receive and send.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
+    pub wire: Option<bool>,
+    /// Follow asyncio tasks. Comes with --wire.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
+    pub tasks: Option<bool>,
+}
+
+/// Settings of the agent.
+#[derive(Debug, Default, Args)]
+pub struct DaemonArgs {
+    /// Serve HTTP at this address.
+    #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Attach to processes that a [[service]] selects only; so it is by default where there is one.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_ONLY_SERVICES")]
+    pub only_services: Option<bool>,
+}
+
+impl ConfigSource {
+    /// The configuration that these, the environment and the file amount to.
+    pub fn resolve(&self) -> Result<Config, Error> {
+        self.watch.resolve_with(self.wire, self.tasks, &self.daemon)
+    }
 }
 
 /// Arguments of `explain`.

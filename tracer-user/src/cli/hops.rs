@@ -38,9 +38,9 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
     let wants = Wants {
         inventory: true,
         wire: Some(privacy.derived_key(b"wire")),
-        ..Wants::default()
+        ..args.target.wants()
     };
-    let inventory = Inventory {
+    let mut seen = Inventory {
         output,
         reached: Reached::default(),
         targets: HashMap::new(),
@@ -49,8 +49,7 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
         in_use: BTreeSet::new(),
         lost: 0,
     };
-    let session = Session::open(config, wants, &args.target, inventory)?;
-    let (seen, _) = session.run(&args.target)?;
+    Session::open(config, wants)?.run(&args.target, &mut seen)?;
     let (lines, tasks) = (seen.hops.lines(), seen.hops.tasks());
     let summary = Summary {
         kind: "summary",
@@ -99,6 +98,8 @@ impl Observer for Inventory {
             }
             Notice::InUse(names) => self.in_use.extend(names.iter().map(|name| clean(name))),
             Notice::Failed { .. }
+            | Notice::Unsupported { .. }
+            | Notice::Missed
             | Notice::Ended { .. }
             | Notice::Remark { .. }
             | Notice::NotFollowed { .. }

@@ -1,7 +1,10 @@
 //! The commands, and what they have in common: arguments, errors, exit codes.
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod args;
+mod changes;
+pub mod config;
 pub mod discover;
 pub mod doctor;
 pub mod duration;
@@ -10,6 +13,7 @@ pub mod explain;
 pub mod hops;
 mod kind;
 mod output;
+mod report;
 mod requirements;
 mod session;
 mod table;
@@ -45,7 +49,7 @@ pub fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    log_to_stderr(cli.verbose);
+    log_to_stderr(cli.verbose, matches!(cli.command, Command::Agent(_)));
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -55,9 +59,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// `-v` tells what the agent does, `-vv` every event that the engine sees.
-fn log_to_stderr(verbose: u8) {
+/// `-v` tells what the agent does, `-vv` every event that the engine sees. A daemon says what it attaches to in any case.
+fn log_to_stderr(verbose: u8, daemon: bool) {
     let level = match verbose {
+        0 if daemon => tracing::Level::INFO,
         0 => tracing::Level::WARN,
         1 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
@@ -89,10 +94,12 @@ fn with_hint(text: &str) -> String {
 fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Trace(args) => trace::run(&args, cli.color),
+        Command::Agent(args) => agent::run(&args, cli.color),
         Command::Discover(args) => discover::run(&args, cli.color),
         Command::Vars(args) => vars::run(&args, cli.color),
         Command::Hops(args) => hops::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Config(args) => config::run(&args.command),
         Command::Explain(args) => explain::run(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {
             Error::cannot_trace(

@@ -1,32 +1,19 @@
 //! `bleedtrace trace`: watch processes, name what is wrong, sum up.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     args::{Color, TraceArgs},
     error::Error,
     output::{self, Output},
+    report::{Report, Voice},
     requirements::{check_machine, privacy},
-    session::{self, FOLLOW_HINT, Observer, Session, Wants},
+    session::{self, FOLLOW_HINT, Session, Wants},
 };
-use crate::{
-    correlate::{
-        event::{Event, Slot, TargetId, What},
-        fact::{Fact, FactKind},
-    },
-    report::{
-        clock::Clock,
-        finding::{ExportedFinding, Runtime, TargetInfo},
-        http::{self, ListenError},
-        metrics::Metrics,
-        privacy::{Privacy, clean},
-        summary::{Ending, exit_code},
-        tally::Tally,
-    },
-    target::follow::{Follower, Notice},
+use crate::report::{
+    http::{self, ListenError},
+    metrics::Metrics,
+    summary::{Ending, exit_code},
 };
 
 /// Runs the command.
@@ -35,205 +22,47 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let config = args.watch.resolve(args.wire, args.tasks)?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
-    let clock = session::clock();
     let privacy = privacy(&config)?;
     let wants = Wants {
         wire: Some(privacy.derived_key(b"wire")),
-        ..Wants::default()
+        ..args.target.wants()
     };
-    let mut report = Report {
-        output,
+    let metrics = Arc::new(Metrics::new(session::clock()));
+    let mut report = Report::new(
+        config.clone(),
         privacy,
-        clock,
-        metrics: Arc::new(Metrics::new(clock)),
-        tally: Tally::default(),
-        targets: HashMap::new(),
-        watching: BTreeSet::new(),
-        in_use: BTreeSet::new(),
-    };
-    let wire = std::iter::once(&config.watch).chain(config.services.iter().map(|rule| &rule.watch));
-    if wire.into_iter().any(|watch| watch.wire == Some(true)) {
-        report.tally.watch_wire();
-    }
-    let mut session = Session::open(config, wants, &args.target, report)?;
+        Arc::clone(&metrics),
+        output,
+        Voice::Output,
+    );
+    let session = Session::open(config, wants)?;
     if let Some(address) = args.listen {
-        let report = session.observer();
-        let address =
-            http::serve(address, Arc::clone(&report.metrics)).map_err(|error| listen_error(&error))?;
-        report.output.say(&format!("metrics at http://{address}/metrics"));
+        let address = http::serve(address, metrics).map_err(|error| listen_error(&error))?;
+        report.say(&format!("metrics at http://{address}/metrics"));
     }
-    let (report, code) = session.run(&args.target)?;
-    report.finish(args, code)
+    let code = session.run(&args.target, &mut report)?;
+    finish(report, args, code)
 }
 
-/// What comes out of a run.
-struct Report {
-    output: Output,
-    privacy: Privacy,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    tally: Tally,
-    targets: HashMap<TargetId, Reported>,
-    /// Services and variables that were said to be watched.
-    watching: BTreeSet<(Arc<str>, Arc<str>)>,
-    in_use: BTreeSet<String>,
+/// Sums up.
+fn finish(mut report: Report, args: &TraceArgs, code: Option<u8>) -> Result<u8, Error> {
+    report.tally.variables_in_use(&report.in_use);
+    let summary = report.tally.finish(code.map(i32::from));
+    let unsupported = (!report.attached_any)
+        .then(|| report.tally.first_refusal())
+        .flatten();
+    report
+        .output
+        .finish(&summary)
+        .map_err(|error| output::write_error(&error))?;
+    if let Some(reason) = unsupported {
+        return Err(Error::cannot_trace(reason, FOLLOW_HINT));
+    }
+    let fail_on = args.fail_on.as_ref().map(|kinds| kinds.iter().copied().collect());
+    Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
 }
 
-struct Reported {
-    info: TargetInfo,
-    slots: BTreeMap<Slot, Arc<str>>,
-}
-
-impl Observer for Report {
-    fn notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::Attached {
-                id,
-                pid,
-                service,
-                version,
-                probes,
-                missing,
-                found,
-            } => {
-                self.output.say(&session::attached(pid, &service, &version));
-                if let Some(found) = found {
-                    self.output.say(&session::at_attach(found));
-                }
-                self.metrics.attach_service(&service, Runtime::Cpython);
-                for (probe, cost) in probes {
-                    self.metrics.probe(&service, probe, Some(cost));
-                }
-                for probe in &missing {
-                    self.metrics.probe(&service, *probe, None);
-                }
-                let info = TargetInfo {
-                    service,
-                    pid,
-                    runtime: Runtime::Cpython,
-                    version,
-                };
-                self.tally.attached(id, info.clone(), missing);
-                if let Some(found) = found {
-                    self.tally.found(id, found);
-                }
-                self.targets.insert(
-                    id,
-                    Reported {
-                        info,
-                        slots: BTreeMap::new(),
-                    },
-                );
-            }
-            Notice::Failed { pid, service, reason } => {
-                let reason = clean(&reason);
-                self.output.say(&format!(
-                    "process {pid} ({}) cannot be traced: {reason}",
-                    clean(&service)
-                ));
-                self.tally.child_not_attached(&service, pid, &reason);
-            }
-            Notice::NotFollowed { pid, path, text } => {
-                self.output.say(&session::remark(pid, &text));
-                self.tally.not_followed(&path);
-            }
-            Notice::Ended { id, .. } => {
-                self.tally.exited(id);
-                self.metrics.target_gone(id);
-            }
-            Notice::Remark { pid, text } => self.output.say(&session::remark(pid, &text)),
-            Notice::InUse(names) => self.in_use.extend(names),
-            Notice::Used(_) => {}
-        }
-    }
-
-    fn event(&mut self, event: &Event) {
-        self.tally.received(1);
-        self.metrics.received(&event.what);
-        if let What::Variable { slot, name, role, .. } = &event.what
-            && let Some(target) = self.targets.get_mut(&event.target)
-        {
-            target.slots.insert(*slot, Arc::clone(name));
-            self.tally.watched(name);
-            let service = Arc::clone(&target.info.service);
-            if self.watching.insert((Arc::clone(&service), Arc::clone(name))) {
-                self.output
-                    .say(&format!("watching {name} as {} in {service}", role.name()));
-            }
-        }
-    }
-
-    fn fact(&mut self, fact: &Fact) {
-        self.tally.fold(fact);
-        let Some(target) = self.targets.get(&fact.target) else {
-            return;
-        };
-        let slot = match &fact.what {
-            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
-                target.slots.get(slot).map_or("?", |name| name)
-            }
-            FactKind::Finding(finding) => &finding.slot_name,
-            _ => "",
-        };
-        self.metrics.fold(fact, &target.info.service, slot);
-        if let FactKind::Finding(finding) = &fact.what {
-            self.output.finding(&ExportedFinding::new(
-                finding,
-                &target.info,
-                self.clock,
-                &self.privacy,
-            ));
-        }
-    }
-
-    fn malformed(&mut self, records: u64) {
-        self.tally.malformed(records);
-    }
-
-    fn lag(&mut self, nanos: u64) {
-        self.metrics.ring_lag(nanos);
-    }
-
-    fn counters(&mut self, follower: &mut Follower) {
-        follower.registry.programs.log();
-        let totals = follower.registry.programs.totals();
-        let stats: Vec<_> = totals
-            .iter()
-            .map(|(probe, total)| (*probe, total.stats))
-            .collect();
-        let seconds = totals.values().map(|total| total.seconds).sum();
-        self.tally.kernel(&stats, Some(seconds));
-        for (probe, total) in &totals {
-            self.metrics.kernel(*probe, &total.stats);
-            self.metrics.probe_seconds(*probe, total.seconds);
-        }
-        self.metrics.targets(&self.tally.states());
-        self.tally.out_of_sight(follower.out_of_sight());
-    }
-}
-
-impl Report {
-    /// Sums up.
-    fn finish(mut self, args: &TraceArgs, code: Option<u8>) -> Result<u8, Error> {
-        self.tally.variables_in_use(&self.in_use);
-        let summary = self.tally.finish(code.map(i32::from));
-        let unsupported = self
-            .targets
-            .is_empty()
-            .then(|| self.tally.first_refusal())
-            .flatten();
-        self.output
-            .finish(&summary)
-            .map_err(|error| output::write_error(&error))?;
-        if let Some(reason) = unsupported {
-            return Err(Error::cannot_trace(reason, FOLLOW_HINT));
-        }
-        let fail_on = args.fail_on.as_ref().map(|kinds| kinds.iter().copied().collect());
-        Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
-    }
-}
-
-fn listen_error(error: &ListenError) -> Error {
+pub(super) fn listen_error(error: &ListenError) -> Error {
     let text = error.to_string();
     let (message, hint) = text
         .split_once("\nhint: ")

@@ -40,9 +40,9 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
     let wants = Wants {
         uses: true,
-        ..Wants::default()
+        ..args.target.wants()
     };
-    let in_use = InUse {
+    let mut seen = InUse {
         output,
         reached: Reached::default(),
         services: HashMap::new(),
@@ -50,8 +50,7 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         uses: BTreeMap::new(),
         lost: 0,
     };
-    let session = Session::open(config, wants, &args.target, in_use)?;
-    let (seen, _) = session.run(&args.target)?;
+    Session::open(config, wants)?.run(&args.target, &mut seen)?;
     let lines = seen.vars.lines(&seen.uses);
     let summary = Summary {
         kind: "summary",
@@ -103,6 +102,8 @@ impl Observer for InUse {
                 }
             }
             Notice::Failed { .. }
+            | Notice::Unsupported { .. }
+            | Notice::Missed
             | Notice::Ended { .. }
             | Notice::Remark { .. }
             | Notice::NotFollowed { .. }

@@ -28,7 +28,7 @@ pub enum ConfigError {
         /// The known key that is most like it.
         nearest: Option<&'static str>,
         /// Every key that may stand there.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     /// A key that means something elsewhere, but is not acted on yet.
     #[error("`{key}` in {table} is not supported yet")]
@@ -59,6 +59,23 @@ pub enum ConfigError {
     /// A header without a name.
     #[error("an empty name is no header of HTTP")]
     EmptyHeader,
+    /// An address that is none.
+    #[error("`{0}` is no address to listen on")]
+    BadAddress(String),
+    /// Services are what is wanted only, and there are none.
+    #[error("only_services is true, and there is no [[service]]")]
+    NoServices,
+    /// An accepted finding of which something is not said.
+    #[error("an [[allow]] has no `{0}`")]
+    IncompleteAllow(&'static str),
+    /// An accepted finding of a kind that there is not.
+    #[error("`{kind}` in [[allow]] is no kind of finding")]
+    UnknownKind {
+        /// What was given.
+        kind: String,
+        /// The kind that is most like it.
+        nearest: Option<&'static str>,
+    },
     /// A service rule that says nothing about which processes it is for.
     #[error("[[service]] number {0} has no `match`")]
     NoMatch(usize),
@@ -89,6 +106,10 @@ impl ConfigError {
             Self::UnknownKey {
                 nearest: Some(nearest),
                 ..
+            }
+            | Self::UnknownKind {
+                nearest: Some(nearest),
+                ..
             } => format!("did you mean `{nearest}`?"),
             Self::UnknownKey { known, .. } => format!("known here: {}", known.join(", ")),
             Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
@@ -96,6 +117,15 @@ impl ConfigError {
             Self::BadVariable(_) => "write NAME, or module:NAME where two variables share a name".into(),
             Self::EmptyHeader => "give the name of a header, like X-Tenant-Key".into(),
             Self::EmptyPattern(_) => "give a glob like TaskStore.create*".into(),
+            Self::BadAddress(_) => "write ADDRESS:PORT, like 127.0.0.1:9464".into(),
+            Self::NoServices => {
+                "add a [[service]], or leave only_services away to trace every cpython".into()
+            }
+            Self::IncompleteAllow(_) => {
+                "add kind, site (a glob over file:line) and reason: what is accepted is accepted for a reason"
+                    .into()
+            }
+            Self::UnknownKind { .. } => "`bleedtrace explain` lists the kinds".into(),
             Self::NoMatch(_) => "add match = { exe = \"*/python3*\" }, or move its keys to [watch]".into(),
             Self::TooManyVariables { .. } => {
                 format!("keep the {MAX_SLOTS} that decide whose a request is; watch others in a second run")

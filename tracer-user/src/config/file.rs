@@ -1,10 +1,15 @@
 //! The configuration file: TOML, in which a key that is not known is an error that names the nearest one.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, path::PathBuf};
 
 use toml::{Table, Value};
 
-use super::{ConfigError, Empty, Match, ServiceRule, VarSelector, Watch, nearest::nearest};
+use super::{
+    AllowRule, ConfigError, Empty, Match, ServiceRule, VarSelector, Watch,
+    keys::{self, Key},
+    nearest::nearest,
+};
+use crate::correlate::finding::Kind;
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +24,12 @@ pub struct FileConfig {
     pub key_file: Option<PathBuf>,
     /// `[wire] credentials`.
     pub credentials: Vec<String>,
+    /// `[[allow]]`.
+    pub allow: Vec<AllowRule>,
+    /// `[agent] listen`.
+    pub listen: Option<SocketAddr>,
+    /// `[agent] only_services`.
+    pub only_services: Option<bool>,
 }
 
 impl FileConfig {
@@ -39,30 +50,38 @@ impl FileConfig {
                 .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             ConfigError::Syntax(format!("{} in line {line}", error.message()))
         })?;
-        let mut top = Keys::new(
-            "the file",
-            table,
-            &["privacy", "wire", "watch", "service"],
-            &["agent", "allow"],
-        )?;
+        let mut top = Keys::new("the file", table, &keys::FILE)?;
+        let (mut listen, mut only_services) = (None, None);
+        if let Some(agent) = top.table("agent")? {
+            let mut keys = Keys::new("[agent]", agent, &keys::AGENT)?;
+            let address = keys.text("listen")?;
+            let parsed = address.map(|text| text.parse().map_err(|_| ConfigError::BadAddress(text)));
+            listen = parsed.transpose()?;
+            only_services = keys.boolean("only_services")?;
+        }
         let (mut reveal, mut key_file) = (None, None);
         if let Some(privacy) = top.table("privacy")? {
-            let mut keys = Keys::new("[privacy]", privacy, &["reveal", "key_file"], &[])?;
+            let mut keys = Keys::new("[privacy]", privacy, &keys::PRIVACY)?;
             reveal = keys.boolean("reveal")?;
             key_file = keys.text("key_file")?.map(PathBuf::from);
         }
         let credentials = match top.table("wire")? {
-            Some(wire) => Keys::new("[wire]", wire, &["credentials"], &[])?.texts("credentials")?,
+            Some(wire) => Keys::new("[wire]", wire, &keys::WIRE)?.texts("credentials")?,
             None => Vec::new(),
         };
         if credentials.iter().any(|header| header.trim().is_empty()) {
             return Err(ConfigError::EmptyHeader);
         }
         let watch = match top.table("watch")? {
-            Some(table) => watch(&mut Keys::new("[watch]", table, &WATCH, &NOT_YET)?)?,
+            Some(table) => watch(&mut Keys::new("[watch]", table, &keys::WATCH)?)?,
             None => Watch::default(),
         };
-        let tables = top.tables("service")?;
+        let allow = top
+            .tables("allow", "a list of tables, written [[allow]]")?
+            .into_iter()
+            .map(allow);
+        let allow = allow.collect::<Result<_, _>>()?;
+        let tables = top.tables("service", "a list of tables, written [[service]]")?;
         let services = tables
             .into_iter()
             .enumerate()
@@ -73,39 +92,45 @@ impl FileConfig {
             reveal,
             key_file,
             credentials,
+            allow,
+            listen,
+            only_services,
         })
     }
 }
 
-const WATCH: [&str; 8] = [
-    "identity", "request", "digest", "empty", "mint", "policy", "wire", "tasks",
-];
-const SERVICE: [&str; 10] = [
-    "match", "name", "identity", "request", "digest", "empty", "mint", "policy", "wire", "tasks",
-];
-const NOT_YET: [&str; 1] = ["tier"];
-
 fn service(number: usize, table: Table) -> Result<ServiceRule, ConfigError> {
-    let mut keys = Keys::new("[[service]]", table, &SERVICE, &NOT_YET)?;
+    let mut keys = Keys::new("[[service]]", table, &keys::SERVICE)?;
     let Some(matching) = keys.table("match")? else {
         return Err(ConfigError::NoMatch(number));
     };
-    let mut matching = Keys::new(
-        "match of [[service]]",
-        matching,
-        &["exe", "cmdline", "user", "cgroup"],
-        &[],
-    )?;
+    let mut matching = Keys::new("match of [[service]]", matching, &keys::MATCH)?;
     Ok(ServiceRule {
         matches: Match {
             exe: matching.text("exe")?,
             cmdline: matching.text("cmdline")?,
             user: matching.text("user")?,
             cgroup: matching.text("cgroup")?,
+            env: matching.globs("env")?,
         },
         name: keys.text("name")?,
         watch: watch(&mut keys)?,
     })
+}
+
+fn allow(table: Table) -> Result<AllowRule, ConfigError> {
+    let mut keys = Keys::new("[[allow]]", table, &keys::ALLOW)?;
+    let mut need = |key| {
+        let text = keys.text(key)?.filter(|text| !text.trim().is_empty());
+        text.ok_or(ConfigError::IncompleteAllow(key))
+    };
+    let (name, site, reason) = (need("kind")?, need("site")?, need("reason")?);
+    let kind = Kind::ALL.iter().copied().find(|kind| kind.name() == name);
+    let kind = kind.ok_or_else(|| ConfigError::UnknownKind {
+        nearest: nearest(&name, Kind::ALL.iter().map(|kind| kind.name())),
+        kind: name,
+    })?;
+    Ok(AllowRule { kind, site, reason })
 }
 
 fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
@@ -125,7 +150,7 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
     })
 }
 
-/// `["a", "b"]` for every variable, or `{ variable = ["a"] }`.
+/// `["a", "b"]` for every variable, or `{ variable = ["a"], "*" = ["b"] }`.
 fn empties(keys: &mut Keys) -> Result<Vec<Empty>, ConfigError> {
     if !matches!(keys.table.get("empty"), Some(Value::Table(_))) {
         let values = keys.texts("empty")?.into_iter();
@@ -138,10 +163,13 @@ fn empties(keys: &mut Keys) -> Result<Vec<Empty>, ConfigError> {
     }
     let mut all = Vec::new();
     for (name, value) in keys.table("empty")?.unwrap_or_default() {
-        let variable: VarSelector = name.parse()?;
+        let variable: Option<VarSelector> = match name.as_str() {
+            "*" => None,
+            name => Some(name.parse()?),
+        };
         let values = texts(value).map_err(|found| keys.wrong(&name, found, TEXTS))?;
         all.extend(values.into_iter().map(|value| Empty {
-            variable: Some(variable.clone()),
+            variable: variable.clone(),
             value,
         }));
     }
@@ -182,25 +210,22 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(
-        place: &'static str,
-        table: Table,
-        known: &'static [&'static str],
-        later: &[&str],
-    ) -> Result<Self, ConfigError> {
+    fn new(place: &'static str, table: Table, known: &'static [Key]) -> Result<Self, ConfigError> {
+        let names = || known.iter().map(|known| known.name);
         for key in table.keys() {
-            if later.contains(&key.as_str()) {
+            let watches = names().any(|name| name == "identity");
+            if watches && keys::NOT_YET.contains(&key.as_str()) {
                 return Err(ConfigError::NotSupportedYet {
                     key: key.clone(),
                     table: place.to_owned(),
                 });
             }
-            if !known.contains(&key.as_str()) {
+            if !names().any(|name| name == key) {
                 return Err(ConfigError::UnknownKey {
                     key: key.clone(),
                     table: place.to_owned(),
-                    nearest: nearest(key, known.iter().copied()),
-                    known,
+                    nearest: nearest(key, names()),
+                    known: names().collect(),
                 });
             }
         }
@@ -224,17 +249,16 @@ impl Keys {
         }
     }
 
-    fn tables(&mut self, key: &str) -> Result<Vec<Table>, ConfigError> {
-        const WANTED: &str = "a list of tables, written [[service]]";
+    fn tables(&mut self, key: &str, wanted: &'static str) -> Result<Vec<Table>, ConfigError> {
         let list = match self.table.remove(key) {
             None => return Ok(Vec::new()),
             Some(Value::Array(list)) => list,
-            Some(other) => return Err(self.wrong(key, type_of(&other), WANTED)),
+            Some(other) => return Err(self.wrong(key, type_of(&other), wanted)),
         };
         list.into_iter()
             .map(|item| match item {
                 Value::Table(table) => Ok(table),
-                other => Err(self.wrong(key, type_of(&other), WANTED)),
+                other => Err(self.wrong(key, type_of(&other), wanted)),
             })
             .collect()
     }
@@ -250,6 +274,17 @@ impl Keys {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(self.wrong(key, type_of(&other), "a text")),
         }
+    }
+
+    /// A table of texts.
+    fn globs(&mut self, key: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+        let entries = self.table(key)?.unwrap_or_default().into_iter();
+        entries
+            .map(|(name, value)| match value {
+                Value::String(glob) => Ok((name, glob)),
+                other => Err(self.wrong(&name, type_of(&other), "a text")),
+            })
+            .collect()
     }
 
     fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {

@@ -1,17 +1,24 @@
 //! The configuration: a file, the environment and the flags, resolved into one [`Config`].
 #![deny(unsafe_code)]
 
+pub mod allow;
 pub mod error;
 pub mod file;
+pub mod keys;
 pub mod nearest;
+pub mod schema;
 pub mod selector;
+pub mod show;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use tracer_common::MAX_SLOTS;
 use wildmatch::WildMatch;
 
+use crate::correlate::finding::Finding;
+
 pub use self::{
+    allow::AllowRule,
     error::ConfigError,
     file::FileConfig,
     selector::{Empty, VarSelector},
@@ -153,6 +160,8 @@ pub struct Match {
     pub user: Option<String>,
     /// Glob over the control group.
     pub cgroup: Option<String>,
+    /// Globs over variables of the environment.
+    pub env: BTreeMap<String, String>,
 }
 
 /// What a [`Match`] looks at.
@@ -168,6 +177,8 @@ pub struct Subject {
     pub user: Option<String>,
     /// The control group.
     pub cgroup: String,
+    /// The environment that it was started with, each variable as `NAME=value`; none when it cannot be read.
+    pub environment: Vec<String>,
 }
 
 impl Match {
@@ -184,6 +195,17 @@ impl Match {
         user && glob(&self.exe, &subject.exe)
             && glob(&self.cmdline, &subject.cmdline)
             && glob(&self.cgroup, &subject.cgroup)
+            && self.env.iter().all(|(name, glob)| {
+                // Of a name that is there twice the first counts, as for the process itself.
+                let mut variables = subject
+                    .environment
+                    .iter()
+                    .filter_map(|entry| entry.split_once('='));
+                let value = variables
+                    .find(|(variable, _)| variable == name)
+                    .map(|(_, value)| value);
+                value.is_some_and(|value| WildMatch::new(glob).matches(value))
+            })
     }
 }
 
@@ -207,6 +229,10 @@ pub struct Overrides {
     pub reveal: Option<bool>,
     /// File with the key of the hashes.
     pub key_file: Option<PathBuf>,
+    /// Where the agent serves HTTP.
+    pub listen: Option<SocketAddr>,
+    /// The agent attaches to processes that a rule selects only.
+    pub only_services: Option<bool>,
 }
 
 /// The whole configuration.
@@ -222,6 +248,12 @@ pub struct Config {
     pub key_file: Option<PathBuf>,
     /// Headers of HTTP that say who asks, besides the usual ones.
     pub credentials: Vec<String>,
+    /// Findings that are accepted.
+    pub allow: Vec<AllowRule>,
+    /// Where the agent serves HTTP.
+    pub listen: Option<SocketAddr>,
+    /// The agent attaches to processes that a rule selects only.
+    pub only_services: bool,
 }
 
 impl Config {
@@ -272,8 +304,16 @@ impl Config {
                 ..rule
             });
         }
+        // Whoever names services means these.
+        let only_services = overrides.only_services.or(file.only_services);
+        if only_services == Some(true) && services.is_empty() {
+            return Err(ConfigError::NoServices);
+        }
         Ok(Self {
             watch: file.watch.overridden(over).checked()?,
+            allow: file.allow,
+            listen: overrides.listen.or(file.listen),
+            only_services: only_services.unwrap_or(!services.is_empty()),
             services,
             reveal: overrides.reveal.or(file.reveal).unwrap_or(false),
             key_file: overrides.key_file.clone().or(file.key_file),
@@ -287,6 +327,22 @@ impl Config {
             Some(rule) => (&rule.watch, rule.name.as_deref()),
             None => (&self.watch, None),
         }
+    }
+
+    /// Whether the agent attaches to a process by itself.
+    pub fn selects(&self, subject: &Subject) -> bool {
+        !self.only_services || self.services.iter().any(|rule| rule.matches.matches(subject))
+    }
+
+    /// Whether rules ask for the environment of processes.
+    pub fn reads_environment(&self) -> bool {
+        self.services.iter().any(|rule| !rule.matches.env.is_empty())
+    }
+
+    /// Why a finding is accepted, if it is.
+    pub fn allowed(&self, finding: &Finding) -> Option<&str> {
+        let rule = self.allow.iter().find(|rule| rule.accepts(finding));
+        rule.map(|rule| rule.reason.as_str())
     }
 }
 

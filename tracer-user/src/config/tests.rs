@@ -98,9 +98,7 @@ fn an_unknown_key_names_the_nearest() {
 #[test]
 fn a_key_of_a_later_version_is_refused() {
     for (text, key) in [
-        ("[agent]\nlisten = \"127.0.0.1:9464\"", "agent"),
-        ("[[allow]]\nkind = \"squat\"", "allow"),
-        ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
+        ("[watch]\ntier = \"full\"", "tier"),
         ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
     ] {
         let (error, _) = refused(text);
@@ -211,6 +209,7 @@ fn flags_win_over_the_file_in_every_rule() {
         },
         reveal: Some(false),
         key_file: Some("b".into()),
+        ..Overrides::default()
     };
     let config = Config::resolve(file, &overrides).unwrap();
     assert!(!config.reveal);
@@ -218,4 +217,114 @@ fn flags_win_over_the_file_in_every_rule() {
     assert_eq!(names(&config.watch.identity), ["principal"]);
     assert_eq!(names(&config.watch.request), ["rid"]);
     assert_eq!(names(&config.services[0].watch.identity), ["principal"]);
+}
+
+#[test]
+fn the_agent_means_the_services_that_are_named() {
+    let resolve = |text: &str, over: &Overrides| Config::resolve(FileConfig::parse(text).unwrap(), over);
+    let subject = Subject {
+        cmdline: "python3 shop.py".into(),
+        ..Subject::default()
+    };
+    let selects = |text: &str, flag: Option<bool>| {
+        let over = Overrides {
+            only_services: flag,
+            ..Overrides::default()
+        };
+        resolve(text, &over).unwrap().selects(&subject)
+    };
+    let shop = "[[service]]\nmatch = { cmdline = \"*shop*\" }";
+    let bank = "[[service]]\nmatch = { cmdline = \"*bank*\" }";
+    assert!(selects("", None) && selects(shop, None));
+    assert!(!selects(bank, None));
+    let all = format!("[agent]\nonly_services = false\n{bank}");
+    assert!(selects(&all, None) && !selects(&all, Some(true)));
+
+    let (error, hint) = refused("[agent]\nonly_services = true");
+    assert!(error.contains("no [[service]]") && hint.contains("add a [[service]]"));
+    let (error, hint) = refused("[agent]\nlisten = \"9464\"");
+    assert!(error.starts_with("`9464`") && hint.contains("127.0.0.1:9464"));
+
+    let listen = resolve("[agent]\nlisten = \"[::1]:1\"", &Overrides::default());
+    assert_eq!(listen.unwrap().listen, Some("[::1]:1".parse().unwrap()));
+    let over = Overrides {
+        listen: Some("127.0.0.1:2".parse().unwrap()),
+        ..Overrides::default()
+    };
+    let listen = resolve("[agent]\nlisten = \"[::1]:1\"", &over);
+    assert_eq!(listen.unwrap().listen, Some("127.0.0.1:2".parse().unwrap()));
+}
+
+#[test]
+fn a_rule_may_ask_for_the_environment() {
+    let file = FileConfig::parse(
+        "[[service]]\nmatch = { env = { STAGE = \"prod*\", TEAM = \"*\" } }\nname = \"live\"",
+    );
+    let config = Config::resolve(file.unwrap(), &Overrides::default()).unwrap();
+    assert!(config.reads_environment());
+    let name = |environment: &[&str]| {
+        let subject = Subject {
+            environment: environment.iter().map(|entry| (*entry).to_owned()).collect(),
+            ..Subject::default()
+        };
+        config.for_process(&subject).1.map(str::to_owned)
+    };
+    assert_eq!(name(&["TEAM=", "STAGE=production"]), Some("live".into()));
+    assert_eq!(name(&["TEAM=a", "STAGE=test", "STAGE=prod"]), None);
+    assert_eq!(name(&["STAGE=prod"]), None);
+    assert_eq!(name(&[]), None);
+    assert_eq!(
+        refused("[[service]]\nmatch = { env = { A = 1 } }").0,
+        "`A` in match of [[service]] is a whole number, not a text"
+    );
+}
+
+#[test]
+fn what_is_accepted_is_of_a_kind_at_a_place_for_a_reason() {
+    use crate::{correlate::finding::Kind, report::samples::finding};
+    let with = |kind: &str, site: &str| {
+        let text = format!("[[allow]]\nkind = \"{kind}\"\nsite = \"{site}\"\nreason = \"so be it\"");
+        Config::resolve(FileConfig::parse(&text).unwrap(), &Overrides::default()).unwrap()
+    };
+    let squat = finding(Kind::Squat);
+    let bind = squat.bind.as_ref().and_then(|bind| bind.site.clone()).unwrap();
+    let place = format!("*{}:{}", bind.file, bind.line);
+    let whole = format!("{} ({}:*)", bind.function, bind.file);
+    for site in [place.as_str(), whole.as_str(), "*"] {
+        assert_eq!(with("squat", site).allowed(&squat), Some("so be it"), "{site}");
+        assert_eq!(with("bleed", site).allowed(&squat), None, "{site}");
+    }
+    assert_eq!(with("squat", "*/elsewhere.py:*").allowed(&squat), None);
+
+    for (text, error) in [
+        ("site = \"*\"\nreason = \"x\"", "an [[allow]] has no `kind`"),
+        ("kind = \"squat\"\nreason = \"x\"", "an [[allow]] has no `site`"),
+        (
+            "kind = \"squat\"\nsite = \"*\"\nreason = \" \"",
+            "an [[allow]] has no `reason`",
+        ),
+    ] {
+        assert_eq!(refused(&format!("[[allow]]\n{text}")).0, error);
+    }
+    let (error, hint) = refused("[[allow]]\nkind = \"squats\"\nsite = \"*\"\nreason = \"x\"");
+    assert!(error.starts_with("`squats` in [[allow]]"), "{error}");
+    assert_eq!(hint, "did you mean `squat`?");
+}
+
+#[test]
+fn what_is_shown_says_the_same_again() {
+    for text in [
+        "",
+        "[watch]\nempty = [\"nobody\"]\nmint = [\"*.create\"]",
+        "[watch]\nidentity = [\"a:b\"]\nempty = { b = [\"x\"], \"*\" = [\"y\"] }\n[wire]\ncredentials = [\"X-Key\"]\n\
+         [privacy]\nreveal = true\nkey_file = \"k\"\n[agent]\nlisten = \"127.0.0.1:1\"\n\
+         [[service]]\nmatch = { exe = \"e\", cmdline = \"c\", user = \"u\", cgroup = \"g\", env = { A = \"*\" } }\n\
+         name = \"n\"\ndigest = [\"d\"]\nrequest = [\"r\"]\npolicy = [\"p\"]\nwire = true\ntasks = false\n\
+         [[allow]]\nkind = \"squat\"\nsite = \"s\"\nreason = \"because\"",
+    ] {
+        let config = Config::resolve(FileConfig::parse(text).unwrap(), &Overrides::default()).unwrap();
+        let shown = show::show(&config);
+        let again = Config::resolve(FileConfig::parse(&shown).unwrap(), &Overrides::default()).unwrap();
+        assert_eq!(again, config, "{shown}");
+    }
 }

@@ -32,6 +32,16 @@ impl Engine {
         }
     }
 
+    /// Number of the last finding.
+    pub const fn findings(&self) -> u64 {
+        self.findings
+    }
+
+    /// The next finding's number follows this one.
+    pub const fn number_after(&mut self, findings: u64) {
+        self.findings = findings;
+    }
+
     /// A target is part of a service. Those of one service know the same tasks.
     pub fn serves(&mut self, target: TargetId, service: &str) {
         if let Some(witness) = &mut self.witness {

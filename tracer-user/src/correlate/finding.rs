@@ -253,3 +253,21 @@ pub struct Finding {
     /// No event was lost between the first evidence and the last, nor in the second before.
     pub window_complete: bool,
 }
+
+impl Finding {
+    /// The places that it names.
+    pub fn sites(&self) -> impl Iterator<Item = &Site> {
+        let life = self.poll.as_ref().and_then(|poll| poll.life.as_ref());
+        [
+            self.hop.as_ref().and_then(|hop| hop.site.as_ref()),
+            self.spawn.as_ref().and_then(|spawn| spawn.site.as_ref()),
+            self.bind.as_ref().and_then(|bind| bind.site.as_ref()),
+            self.read.as_ref().and_then(|read| read.site.as_ref()),
+            self.mint.as_ref().and_then(|mint| mint.site.as_ref()),
+            self.policy.as_ref(),
+            life.and_then(|life| life.mint.as_ref()),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}

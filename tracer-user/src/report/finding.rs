@@ -36,6 +36,17 @@ pub struct TargetInfo {
     pub runtime: Runtime,
     /// Version of that, such as `3.12`.
     pub version: Arc<str>,
+    /// Where it runs, as far as its control group says that.
+    pub container: Container,
+}
+
+/// The container that a process runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: Option<Arc<str>>,
+    /// The unique id of its pod.
+    pub pod: Option<Arc<str>>,
 }
 
 /// A place in the target's source, escaped.
@@ -197,10 +208,16 @@ pub struct ExportedFinding {
     /// Of a policy check: the function that is configured, or says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Site>,
-    /// The container; not known yet.
+    /// The id of the container that the target runs in.
     pub container: Option<String>,
+    /// The unique id of its pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// No event was lost around it.
     pub window_complete: bool,
+    /// Why the operator accepts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<String>,
     /// One sentence: who saw what instead of whom, and who left it where.
     pub explain: String,
     /// One sentence: what to do.
@@ -227,6 +244,15 @@ fn unless_empty<S: Serializer>(text: &String, serializer: S) -> Result<S::Ok, S:
 }
 
 impl ExportedFinding {
+    /// The same, accepted for a reason.
+    #[must_use]
+    pub fn allowed(self, reason: &str) -> Self {
+        Self {
+            allowed: Some(clean(reason)),
+            ..self
+        }
+    }
+
     /// What may be said about a finding.
     pub fn new(finding: &Finding, target: &TargetInfo, clock: Clock, privacy: &Privacy) -> Self {
         let site = |site: &Option<event::Site>| site.as_ref().map(Site::from);
@@ -293,8 +319,10 @@ impl ExportedFinding {
                 (None, None) => None,
             },
             policy: site(&finding.policy),
-            container: None,
+            container: target.container.id.as_deref().map(str::to_owned),
+            pod: target.container.pod.as_deref().map(str::to_owned),
             window_complete: finding.window_complete,
+            allowed: None,
             explain: String::new(),
             fix: String::new(),
         };

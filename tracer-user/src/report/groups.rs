@@ -15,6 +15,7 @@ struct Key {
     service: String,
     slot: String,
     sites: [Option<Site>; 4],
+    allowed: Option<String>,
 }
 
 /// Findings that are equal.
@@ -83,6 +84,7 @@ impl Key {
                 finding.read.as_ref().and_then(|read| read.site.clone()),
                 finding.task.as_ref().and_then(|task| task.site.clone()),
             ],
+            allowed: finding.allowed.clone(),
         }
     }
 }

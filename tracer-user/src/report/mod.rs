@@ -20,6 +20,6 @@ pub mod vars;
 mod wrap;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,15 @@ impl Privacy {
         Ok(Self::new(reveal, Sha256::digest(&secret).into()))
     }
 
+    /// The same key, and values shown or not.
+    #[must_use]
+    pub const fn with_reveal(&self, reveal: bool) -> Self {
+        Self {
+            reveal,
+            key: self.key,
+        }
+    }
+
     /// A key for another purpose, as secret as this one and as lasting.
     pub fn derived_key(&self, purpose: &[u8]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("an HMAC takes a key of any length");

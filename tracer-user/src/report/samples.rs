@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     clock::Clock,
-    finding::{ExportedFinding, Runtime, TargetInfo},
+    finding::{Container, ExportedFinding, Runtime, TargetInfo},
     privacy::Privacy,
 };
 use crate::correlate::{
@@ -24,6 +24,7 @@ pub const CLOCK: Clock = Clock {
 
 pub fn target() -> TargetInfo {
     TargetInfo {
+        container: Container::default(),
         service: "proxy".into(),
         pid: 4242,
         runtime: Runtime::Cpython,

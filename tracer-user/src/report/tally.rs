@@ -30,6 +30,8 @@ const TARGET_LINES: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Tally {
     targets: BTreeMap<TargetId, Target>,
+    /// Targets that have ended and were forgotten, and processes that had ended before they could be looked at.
+    past: u64,
     refused: Vec<TargetLine>,
     refused_states: BTreeMap<TargetState, u64>,
     failed: Vec<String>,
@@ -130,6 +132,18 @@ impl Tally {
         if let Some(target) = self.targets.get_mut(&id) {
             target.exited = true;
         }
+    }
+
+    /// A process of Python ended before it could be attached to.
+    pub const fn missed(&mut self) {
+        self.past += 1;
+    }
+
+    /// Forgets targets that have ended, but for their number. A summary says nothing of them any more.
+    pub fn forget_exited(&mut self) {
+        let known = self.targets.len();
+        self.targets.retain(|_, target| !target.exited);
+        self.past += (known - self.targets.len()) as u64;
     }
 
     /// A process has no supported runtime: said, and no reason against the verdict.
@@ -296,6 +310,7 @@ impl Tally {
         for target in self.targets.values() {
             *states.entry(target.state()).or_default() += 1;
         }
+        *states.entry(TargetState::Exited).or_default() += self.past;
         for (state, count) in &self.refused_states {
             *states.entry(*state).or_default() += count;
         }

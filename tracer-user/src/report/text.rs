@@ -57,12 +57,13 @@ impl Text {
 
     /// A finding, whole.
     pub fn block(&self, finding: &ExportedFinding) -> String {
+        let (style, weight) = match finding.allowed {
+            Some(_) => (Style::new().dimmed(), "ALLOWED".to_owned()),
+            None => (kind_style(finding.kind), finding.severity.to_uppercase()),
+        };
         let mut out = format!(
             "{} {}\n",
-            self.paint(
-                kind_style(finding.kind),
-                format_args!("{} {}", finding.severity.to_uppercase(), finding.kind.name())
-            ),
+            self.paint(style, format_args!("{weight} {}", finding.kind.name())),
             self.paint(
                 Style::new().dimmed(),
                 format_args!("{} {}", finding.id, finding.time)
@@ -70,17 +71,10 @@ impl Text {
         );
         out += &wrap(&finding.explain, "  ", "  ");
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
-        row(
-            "whose",
-            format!(
-                "{} in {}, process {}, thread {} ({})",
-                subject(finding),
-                finding.service,
-                finding.pid,
-                finding.tid,
-                finding.runtime
-            ),
-        );
+        row("whose", whose(finding));
+        if let Some(container) = container(finding) {
+            row("container", container);
+        }
         let value = |value: Option<&_>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         if finding.kind == Kind::Squat {
             row("left", value(finding.found.as_ref()));
@@ -154,6 +148,9 @@ impl Text {
             row(if number == 0 { "life" } else { "" }, step);
         }
         row("sure", sure(finding));
+        if let Some(reason) = &finding.allowed {
+            row("allowed", reason.clone());
+        }
         row("fix", finding.fix.clone());
         out
     }
@@ -284,6 +281,9 @@ impl Text {
             first.service,
             group.confirmed,
         );
+        if let Some(reason) = &first.allowed {
+            let _ = writeln!(out, "           allowed: {reason}");
+        }
         let _ = writeln!(out, "           {} {}", first.time, first.id);
         if group.count > 1 {
             let _ = writeln!(out, "           {} the last", group.last_time);
@@ -320,6 +320,25 @@ impl Text {
             text.to_string()
         }
     }
+}
+
+fn whose(finding: &ExportedFinding) -> String {
+    format!(
+        "{} in {}, process {}, thread {} ({})",
+        subject(finding),
+        finding.service,
+        finding.pid,
+        finding.tid,
+        finding.runtime
+    )
+}
+
+fn container(finding: &ExportedFinding) -> Option<String> {
+    let pod = finding
+        .pod
+        .as_ref()
+        .map_or_else(String::new, |pod| format!(" of pod {pod}"));
+    Some(format!("{}{pod}", finding.container.as_ref()?))
 }
 
 fn kind_style(kind: Kind) -> Style {

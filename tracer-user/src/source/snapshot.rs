@@ -90,6 +90,11 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// There is no thread: the interpreter has not come up yet.
+    pub const fn is_empty(&self) -> bool {
+        self.threads.is_empty()
+    }
+
     /// The variables, in the order of [`Self::slots`].
     pub fn variables(&self, frontend: &mut Frontend, time: u64, out: &mut Vec<Event>) {
         for (index, (slot, default)) in self.slots.iter().zip(&self.defaults).enumerate() {

@@ -147,6 +147,9 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         }
         Err(_) => return Ok(false),
     };
+    if registry.runs_no_python(&file) {
+        return Ok(false);
+    }
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
         let layout = armed(registry, index).core.layout;
         queue_beside(registry, process, &exe, layout);
@@ -154,7 +157,11 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         arm_tasks::early(registry, process, &exe, index);
         return Ok(true);
     }
-    for path in libpythons(process, &file, &exe) {
+    let libraries = libpythons(process, &file, &exe);
+    if libraries.as_ref().is_some_and(Vec::is_empty) {
+        registry.learn_plain(&file);
+    }
+    for path in libraries.unwrap_or_default() {
         let Ok(file) = process.open_in_root(&path) else {
             continue;
         };
@@ -169,16 +176,19 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
     Ok(false)
 }
 
-fn libpythons(process: &Process, file: &File, exe: &Path) -> Vec<PathBuf> {
-    let Ok(bytes) = read_loaded(file) else {
-        return Vec::new();
-    };
+/// Where the libpython may be that a program needs; none if the program cannot be read.
+fn libpythons(process: &Process, file: &File, exe: &Path) -> Option<Vec<PathBuf>> {
+    let bytes = read_loaded(file).ok()?;
     let Ok(elf) = Elf::parse(&bytes) else {
-        return Vec::new();
+        return Some(Vec::new());
     };
     let environment = process.environment().unwrap_or_default();
     let library_path = environment
         .iter()
         .find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
-    find::libpythons(exe, elf.linkage(), library_path.map(OsStr::from_bytes))
+    Some(find::libpythons(
+        exe,
+        elf.linkage(),
+        library_path.map(OsStr::from_bytes),
+    ))
 }

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use tracer_common::{
     MAX_SLOTS,
     config::{NO_IMAGE, SlotVar, Target, target_flag},
@@ -13,6 +12,8 @@ use tracer_common::{
     stats::Probe,
 };
 
+mod discover;
+mod lives;
 mod look;
 mod notice;
 mod running;
@@ -20,8 +21,9 @@ mod running;
 pub use notice::{FollowError, Notice};
 
 use super::{
-    arm, arm_tasks, arm_wire,
-    identify::identify,
+    arm_tasks, arm_wire,
+    container::container,
+    identify::{Identified, identify},
     keeper::Keeper,
     maps::Mapping,
     process::{Process, ProcessError},
@@ -31,16 +33,9 @@ use crate::{
     attach::{programs::AttachError, registry::Registry},
     config::Config,
     correlate::event::{Carrier, Event, Role, TargetId, What},
-    report::summary::AtAttach,
-    runtime::cpython::{
-        memory::ProcessMemory,
-        modules::{self, Holders},
-    },
-    source::{
-        frontend::{Frontend, Interpreted},
-        names::NameSet,
-        used::Used,
-    },
+    report::{finding::Container, summary::AtAttach},
+    runtime::cpython::modules::{self, Holders},
+    source::{frontend::Frontend, names::NameSet, used::Used},
 };
 
 /// What every traced process needs. `thread_start` and the like are part of it: without them a hop would go unseen.
@@ -72,9 +67,14 @@ const PAUSES: (u64, u64) = (50_000_000, 30_000_000_000);
 
 /// A process that the kernel side knows.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they have nothing to do with each other"
+)]
 struct Followed {
     frontend: Option<Frontend>,
     service: Option<Arc<str>>,
+    container: Container,
     queue: bool,
     /// Forked, and nothing of its own seen yet.
     untold: bool,
@@ -83,6 +83,18 @@ struct Followed {
     look: u64,
     /// It was said through what its wire is not read.
     said_unread: bool,
+    /// What was recorded before this time is part of what it held when it was attached to.
+    deaf_until: u64,
+    /// It was told that it ended before it could be attached to.
+    missed: bool,
+}
+
+/// What a process is to the operator.
+struct Identity {
+    set: Arc<NameSet>,
+    service: String,
+    container: Container,
+    selected: bool,
 }
 
 /// Follows processes.
@@ -91,6 +103,8 @@ pub struct Follower {
     pub registry: Registry,
     /// Attach to processes that map greenlet all the same.
     pub allow_greenlet: bool,
+    /// Processes are looked at without being asked for: the kernel side tells every exec.
+    pub everyone: bool,
     config: Config,
     sets: Vec<Arc<NameSet>>,
     users: Database,
@@ -100,6 +114,15 @@ pub struct Follower {
     /// Lets what is stopped go on if we cannot.
     keeper: Option<Keeper>,
     next: u32,
+    /// Processes of which it was said that they cannot be traced, with the time of their start.
+    refused: HashMap<u32, u64>,
+    /// Execs and forks of which the kernel side could not tell so far.
+    untold: u64,
+    /// When all processes were looked at for that.
+    caught_up: u64,
+    /// Files that were armed when it was last looked, and when that was.
+    armed_files: u32,
+    armed_at: u64,
 }
 
 impl Follower {
@@ -113,6 +136,7 @@ impl Follower {
         Ok(Self {
             registry,
             allow_greenlet: false,
+            everyone: false,
             config,
             sets,
             users: Database::read(),
@@ -120,6 +144,11 @@ impl Follower {
             missing: BTreeSet::new(),
             keeper: None,
             next: 0,
+            refused: HashMap::new(),
+            untold: 0,
+            caught_up: 0,
+            armed_files: 0,
+            armed_at: 0,
         })
     }
 
@@ -163,7 +192,7 @@ impl Follower {
     /// Follows a process that runs no Python yet: it may exec or fork some.
     fn await_interpreter(&mut self, pid: u32) -> Result<(), AttachError> {
         let identified = Process::open(pid).and_then(|process| self.identify(&process));
-        let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |(set, _)| set);
+        let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |identity| identity.set);
         let target = target(NO_IMAGE, 0, &set, 0, &[]);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(pid, Followed::default());
@@ -178,7 +207,7 @@ impl Follower {
         let identified = || {
             self.identify(&Process::open(pid).ok()?)
                 .ok()
-                .map(|(_, service)| service)
+                .map(|identity| identity.service)
         };
         Notice::Failed {
             pid,
@@ -192,14 +221,19 @@ impl Follower {
         &mut self,
         record: &Record,
         values: &[RawValue],
+        clock: impl Fn() -> u64,
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) {
         let pid = record.tgid;
+        if self.is_stale(record) {
+            return;
+        }
         let mut others = BTreeSet::new();
         let mut used = None;
         match record.kind {
             kind::FORKED => self.forked(record, events),
+            kind::EXECED if self.everyone => self.discovered(record, clock, events, notices),
             kind::EXECED => self.execed(record, events, notices),
             kind::INTERPRETER_START => self.started(record, events, notices),
             kind::EXITED => {
@@ -207,9 +241,12 @@ impl Follower {
                     frontend.translate(record, values, events);
                 });
                 if record.flags & flag::LAST != 0 {
-                    self.registry.programs.forget_scopes(pid);
-                    if self.registry.wants_wire() {
-                        self.registry.programs.forget_streams(pid);
+                    // Most processes of the machine are nobody's target; to forget takes a look at all that is remembered.
+                    if !self.everyone || self.has_come_up(pid) {
+                        self.registry.programs.forget_scopes(pid);
+                        if self.registry.wants_wire() {
+                            self.registry.programs.forget_streams(pid);
+                        }
                     }
                     self.ended(pid, record.time, events, notices);
                     self.processes.remove(&pid);
@@ -300,6 +337,13 @@ impl Follower {
         events: &mut Vec<Event>,
         notices: &mut Vec<Notice>,
     ) {
+        if self
+            .processes
+            .get(&head.tgid)
+            .is_some_and(|followed| head.time < followed.deaf_until)
+        {
+            return;
+        }
         self.tell(head.tgid, head.time, events, notices);
         let told = self.processes.get_mut(&head.tgid).filter(|p| !p.untold);
         if let Some(frontend) = told.and_then(|p| p.frontend.as_mut()) {
@@ -333,146 +377,6 @@ impl Follower {
             then(frontend, events);
             instruct(&mut self.registry, frontend, notices);
         }
-    }
-
-    /// Most children only exec something else: a child becomes a target with the first that its interpreter does.
-    fn forked(&mut self, record: &Record, events: &mut Vec<Event>) {
-        let id = self.number();
-        let Some(parent) = self.processes.get_mut(&record.tgid) else {
-            return;
-        };
-        let mut child = Followed {
-            service: parent.service.clone(),
-            queue: parent.queue,
-            untold: true,
-            ..Followed::default()
-        };
-        if let Some(frontend) = parent.frontend.as_mut() {
-            if !parent.untold {
-                frontend.lost_until(record.lost, record.time, events);
-            }
-            let memory = Process::open(record.child_tgid).and_then(|p| p.memory());
-            let mut forked = frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new));
-            instruct(&mut self.registry, &mut forked, &mut Vec::new());
-            child.frontend = Some(forked);
-        }
-        self.processes.insert(record.child_tgid, child);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.keep(record.child_tgid);
-        }
-    }
-
-    /// Tells the engine and the reports of a forked child.
-    fn tell(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let Some(followed) = self.processes.get_mut(&pid).filter(|p| p.untold) else {
-            return;
-        };
-        let (Some(frontend), Some(service)) = (&followed.frontend, &followed.service) else {
-            return;
-        };
-        followed.untold = false;
-        frontend.introduce(time, events);
-        let (service, queue) = (Arc::clone(service), followed.queue);
-        if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
-            notices.push(self.attached(frontend, service, queue, None));
-        }
-    }
-
-    /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
-    fn execed(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let pid = record.tgid;
-        self.ended(pid, record.time, events, notices);
-        let followed = self.processes.entry(pid).or_default();
-        *followed = Followed::default();
-        if let Ok(process) = Process::open(pid) {
-            if let Err(error) = arm::program(&mut self.registry, &process) {
-                notices.push(self.failed(pid, error.to_string()));
-            }
-            if let Ok((set, _)) = self.identify(&process)
-                && let Some(mut target) = self.registry.programs.target(pid)
-                && target.names != set.number
-            {
-                target.names = set.number;
-                target.flags = target.flags & !(target_flag::WIRE | target_flag::TASKS) | tier_flags(&set);
-                if let Err(error) = self.registry.programs.add_target(pid, target) {
-                    notices.push(Notice::Failed {
-                        pid,
-                        service: "?".to_owned(),
-                        reason: error.to_string(),
-                    });
-                }
-            }
-        }
-        if record.flags & flag::HELD != 0
-            && let Some(pid) = Pid::from_raw(pid as i32)
-        {
-            // It can only have ended.
-            let _ = kill_process(pid, Signal::CONT);
-        }
-    }
-
-    /// An interpreter comes up in a process.
-    fn started(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let pid = record.tgid;
-        self.ended(pid, record.time, events, notices);
-        self.come_up(pid, record.name, record.object, record, true, events, notices);
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place where a process becomes a target"
-    )]
-    fn come_up(
-        &mut self,
-        pid: u32,
-        image: u32,
-        bias: u64,
-        record: &Record,
-        from_start: bool,
-        events: &mut Vec<Event>,
-        notices: &mut Vec<Notice>,
-    ) {
-        let Some(core) = self.registry.image(image).map(|armed| Arc::clone(&armed.core)) else {
-            return;
-        };
-        let Ok(process) = Process::open(pid) else {
-            // Whatever it did went unseen: that must not pass for clean.
-            notices.push(Notice::Failed {
-                pid,
-                service: "?".to_owned(),
-                reason: "it ended before it could be looked at".to_owned(),
-            });
-            return;
-        };
-        let (set, service) = match self.identify(&process) {
-            Ok(found) => found,
-            Err(_) => (Arc::clone(&self.sets[0]), "?".to_owned()),
-        };
-        let memory = process.memory().ok().map(ProcessMemory::new);
-        let maps = process.maps().unwrap_or_default();
-        // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
-        let queue = if maps.is_empty() {
-            !self.registry.queue_probes().is_empty()
-        } else {
-            arm::mapped_queue(&mut self.registry, &process, &maps, image)
-        };
-        if !maps.is_empty() {
-            self.arm_tiers(&set, &process, &maps, image, notices);
-        }
-        let frontend = Frontend::new(
-            self.number(),
-            Interpreted {
-                tgid: pid,
-                core,
-                bias,
-                names: set,
-                memory,
-                lost: record.lost,
-                from_start,
-            },
-        );
-        frontend.introduce(record.time, events);
-        self.follow(frontend, service, queue, None, record.time, notices);
     }
 
     /// Arms what is wanted of some processes only, if it is of this one, and says what of it cannot be had.
@@ -513,42 +417,29 @@ impl Follower {
         })
     }
 
-    fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
-        let Some(followed) = self.processes.get_mut(&pid) else {
-            return;
-        };
-        let frontend = followed.frontend.take();
-        for key in frontend.iter().flat_map(Frontend::recipe_keys) {
-            self.registry.programs.remove_recipe(key);
-        }
-        if let Some(frontend) = frontend.filter(|_| !followed.untold) {
-            events.push(frontend.event(time, pid, What::Exit { detached: false }));
-            notices.push(Notice::Ended { id: frontend.id, pid });
-        }
-    }
-
     /// Follows a process from here on, and tells the reports.
     fn follow(
         &mut self,
         frontend: Frontend,
-        service: String,
+        identity: Identity,
         queue: bool,
         found: Option<AtAttach>,
         time: u64,
         notices: &mut Vec<Notice>,
     ) {
-        let service: Arc<str> = Arc::from(service);
-        notices.push(self.attached(&frontend, Arc::clone(&service), queue, found));
+        let service: Arc<str> = Arc::from(identity.service);
+        let container = identity.container;
+        notices.push(self.attached(&frontend, Arc::clone(&service), container.clone(), queue, found));
         self.processes.insert(
             frontend.tgid,
             Followed {
                 frontend: Some(frontend),
                 service: Some(service),
+                container,
                 queue,
-                untold: false,
                 since: time,
                 look: time + PAUSES.0,
-                said_unread: false,
+                ..Followed::default()
             },
         );
     }
@@ -557,6 +448,7 @@ impl Follower {
         &self,
         frontend: &Frontend,
         service: Arc<str>,
+        container: Container,
         queue: bool,
         found: Option<AtAttach>,
     ) -> Notice {
@@ -590,6 +482,7 @@ impl Follower {
             probes,
             missing,
             found,
+            container,
         }
     }
 
@@ -598,14 +491,25 @@ impl Follower {
         TargetId(self.next)
     }
 
-    fn identify(&self, process: &Process) -> Result<(Arc<NameSet>, String), ProcessError> {
-        let (watch, service) = identify(process, &self.config, &self.users)?;
+    fn identify(&self, process: &Process) -> Result<Identity, ProcessError> {
+        let Identified {
+            watch,
+            service,
+            selected,
+        } = identify(process, &self.config, &self.users)?;
         let rules = self.config.services.iter().map(|s| &s.watch);
         let rule = rules
             .zip(1..)
             .find(|(rule, _)| std::ptr::eq(*rule, watch))
             .map_or(0, |(_, number)| number);
-        Ok((Arc::clone(&self.sets[rule]), service))
+        Ok(Identity {
+            set: Arc::clone(&self.sets[rule]),
+            service,
+            container: process
+                .cgroups()
+                .map_or_else(|_| Container::default(), |text| container(&text)),
+            selected,
+        })
     }
 }
 

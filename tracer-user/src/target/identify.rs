@@ -7,30 +7,56 @@ use super::{
 };
 use crate::config::{Config, Subject, Watch};
 
-/// What is watched in a process, and its service name.
+/// What the configuration says of a process.
+#[derive(Clone, Debug)]
+pub struct Identified<'a> {
+    /// What is watched in it.
+    pub watch: &'a Watch,
+    /// What it is called.
+    pub service: String,
+    /// The agent attaches to it by itself.
+    pub selected: bool,
+}
+
+/// What the configuration says of a process.
 pub fn identify<'a>(
     process: &Process,
     config: &'a Config,
     users: &Database,
-) -> Result<(&'a Watch, String), ProcessError> {
+) -> Result<Identified<'a>, ProcessError> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let arguments = process.cmdline()?;
     let uid = process.status()?.uid;
+    // A process that hides its environment falls under no rule that asks for it.
+    let environment = if config.reads_environment() {
+        process.environment().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let subject = Subject {
         exe: text(&process.exe()?),
         cmdline: text(&arguments.join(&b' ')),
         uid,
         user: users.name(uid),
         cgroup: process.cgroup()?,
+        environment: environment.iter().map(|entry| text(entry)).collect(),
     };
+    let selected = config.selects(&subject);
     let (watch, configured) = config.for_process(&subject);
-    if let Some(name) = configured {
-        return Ok((watch, name.to_owned()));
-    }
-    // A name is worth little: a process that hides its environment is traced all the same.
-    let environment = process.environment().unwrap_or_default();
-    let fallback = subject.exe.rsplit('/').next().unwrap_or_default();
-    Ok((watch, service_name(&environment, &arguments, fallback)))
+    let service = configured.map_or_else(
+        || {
+            // A name is worth little: a process that hides its environment is traced all the same.
+            let environment = process.environment().unwrap_or_default();
+            let fallback = subject.exe.rsplit('/').next().unwrap_or_default();
+            service_name(&environment, &arguments, fallback)
+        },
+        str::to_owned,
+    );
+    Ok(Identified {
+        watch,
+        service,
+        selected,
+    })
 }
 
 #[cfg(test)]
@@ -57,11 +83,14 @@ mod tests {
     fn rules_and_names_of_real_processes() {
         let file = "[watch]\nidentity = [\"a\"]\n[[service]]\nmatch = { exe = \"*/sleep\", cmdline = \"*61\" }\n\
                     name = \"dozer\"\nidentity = [\"b\"]";
-        let config = Config::resolve(FileConfig::parse(file).unwrap(), &Overrides::default()).unwrap();
-        let start = |seconds: &str| {
+        let file =
+            format!("{file}\n[[service]]\nmatch = {{ env = {{ PURPOSE = \"n*p\" }} }}\nname = \"pillow\"");
+        let config = Config::resolve(FileConfig::parse(&file).unwrap(), &Overrides::default()).unwrap();
+        let start = |seconds: &str, purpose: &str| {
             let child = Command::new("sleep")
                 .arg(seconds)
                 .env("OTEL_SERVICE_NAME", "napper")
+                .env("PURPOSE", purpose)
                 .spawn()
                 .unwrap();
             Guard(child)
@@ -75,10 +104,15 @@ mod tests {
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let (watch, name) = identify(&process, &config, &Database::read()).unwrap();
-            (watch.identity[0].name.clone(), name)
+            let found = identify(&process, &config, &Database::read()).unwrap();
+            (
+                found.watch.identity[0].name.clone(),
+                found.service,
+                found.selected,
+            )
         };
-        assert_eq!(look(&start("61")), ("b".into(), "dozer".into()));
-        assert_eq!(look(&start("62")), ("a".into(), "napper".into()));
+        assert_eq!(look(&start("61", "nap")), ("b".into(), "dozer".into(), true));
+        assert_eq!(look(&start("62", "snap")), ("a".into(), "napper".into(), false));
+        assert_eq!(look(&start("62", "nap")), ("a".into(), "pillow".into(), true));
     }
 }

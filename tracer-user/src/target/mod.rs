@@ -4,6 +4,7 @@
 pub mod arm;
 mod arm_tasks;
 pub mod arm_wire;
+pub mod container;
 mod descendants;
 pub mod follow;
 pub mod identify;

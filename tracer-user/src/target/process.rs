@@ -197,11 +197,16 @@ impl Process {
         Ok(split_strings(&self.read("cmdline", MAX_STRINGS)?))
     }
 
+    /// Its control groups, one a line.
+    pub fn cgroups(&self) -> Result<String, ProcessError> {
+        let text = self.read("cgroup", MAX_FILE)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Its control group in the unified hierarchy.
     pub fn cgroup(&self) -> Result<String, ProcessError> {
-        let text = self.read("cgroup", MAX_FILE)?;
-        let text = String::from_utf8_lossy(&text);
-        Ok(text
+        Ok(self
+            .cgroups()?
             .lines()
             .find_map(|line| line.strip_prefix("0::"))
             .unwrap_or_default()

@@ -66,7 +66,7 @@ impl Looker {
         let process = Process::open(pid).ok()?;
         let arguments = process.cmdline().ok()?;
         let uid = process.status().ok()?.uid;
-        let service = identify(&process, &self.config, &self.users).map(|(_, service)| service);
+        let service = identify(&process, &self.config, &self.users).map(|found| found.service);
         let called = arguments.first().map(Vec::as_slice).unwrap_or_default();
         let name = called.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let python = name.starts_with(b"python") || name.starts_with(b"pypy");

@@ -53,6 +53,8 @@ families! {
         "Values that did not cross a handoff: missing on the worker (read) or never back at the submitter (return).";
     FINDINGS = Counter "bleedtrace_findings_total" ["service", "runtime", "kind"] "findings":
         "Findings of every kind.";
+    ALLOWED = Counter "bleedtrace_findings_allowed_total" ["service", "kind"] "findings":
+        "Findings that the operator accepts: they are in no other count of findings.";
     SQUATTING = Gauge "bleedtrace_squatting_binds" ["service"] "threads":
         "Pool workers whose base scope holds an identity now, for the next request to read.";
     BLEED_AGE = Histogram "bleedtrace_bleed_age_seconds" [] "seconds":
@@ -81,6 +83,10 @@ families! {
         "Always 1; says which bleedtrace this is.";
     TARGETS = Gauge "bleedtrace_targets" ["state"] "processes":
         "Processes that were looked at, by how they stand.";
+    SEEN = Counter "bleedtrace_processes_seen_total" ["outcome"] "processes":
+        "Processes of Python that were come across, by what became of that; missed are those that ended before they could be attached to.";
+    RELOADS = Counter "bleedtrace_config_reloads_total" ["result"] "reloads":
+        "Times that the agent was given another configuration, by whether it could use it.";
     PROBE_ATTACHED = Gauge "bleedtrace_probe_attached" ["service", "probe", "cost"] "0 or 1":
         "1 when the probe is attached; cost says how the kernel runs the probed instruction.";
     RECEIVED = Counter "bleedtrace_events_received_total" ["event"] "events":
@@ -104,7 +110,7 @@ families! {
 /// `docs/metrics.md`.
 pub fn document() -> String {
     let mut out = String::from(
-        "# Metrics\n\nWhat `--listen ADDR` serves under `/metrics`, in Prometheus' text format. Labels are bounded: never a tenant, user, \
+        "# Metrics\n\nWhat `trace --listen ADDR` and `agent` serve under `/metrics`, in Prometheus' text format. Labels are bounded: never a tenant, user, \
          request,\ntask, session, pid or tid. Series with known labels exist at 0 as soon as a service (or a variable of it) is \
          attached.\nThe evidence behind a count is in the JSON output; what each kind of finding means is in \
          [findings.md](findings.md).\nThis file is generated from `tracer-user/src/report/metrics/families.rs`.\n",

@@ -40,6 +40,37 @@ enum Direction {
 
 names!(Direction { Read => "read", Return => "return" });
 
+/// What became of a process of Python that was come across.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is traced.
+    Attached,
+    /// It should be traced, and that failed.
+    Failed,
+    /// It cannot be traced.
+    Unsupported,
+    /// It ended before it could be attached to.
+    Missed,
+}
+
+names!(Outcome {
+    Attached => "attached",
+    Failed => "failed",
+    Unsupported => "unsupported",
+    Missed => "missed",
+});
+
+/// What became of another configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It holds.
+    Applied,
+    /// It cannot be used: the one before holds.
+    Refused,
+}
+
+names!(Reload { Applied => "applied", Refused => "refused" });
+
 /// Upper bounds of the buckets for handoffs and items: 10 µs to 5 minutes.
 const WORK_SECONDS: &[f64] = &[1e-5, 1e-4, 1e-3, 5e-3, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 /// Upper bounds of the buckets for the age of a bled value: 1 ms to a day.
@@ -54,6 +85,7 @@ pub struct Metrics {
     bleeds: IntCounterVec,
     black_holes: IntCounterVec,
     findings: IntCounterVec,
+    allowed: IntCounterVec,
     squatting: IntGaugeVec,
     bleed_age: Histogram,
     last_finding: GaugeVec,
@@ -67,6 +99,8 @@ pub struct Metrics {
     wait: HistogramVec,
     busy: HistogramVec,
     targets: IntGaugeVec,
+    seen: IntCounterVec,
+    reloads: IntCounterVec,
     probe_attached: IntGaugeVec,
     received: IntCounterVec,
     lost: IntCounterVec,
@@ -109,6 +143,7 @@ impl Metrics {
             bleeds: counters(&families::BLEEDS),
             black_holes: counters(&families::BLACK_HOLES),
             findings: counters(&families::FINDINGS),
+            allowed: counters(&families::ALLOWED),
             squatting: gauges(&families::SQUATTING),
             bleed_age: add(
                 &registry,
@@ -128,6 +163,8 @@ impl Metrics {
             wait: histograms(&families::WAIT, WORK_SECONDS),
             busy: histograms(&families::BUSY, WORK_SECONDS),
             targets: gauges(&families::TARGETS),
+            seen: counters(&families::SEEN),
+            reloads: counters(&families::RELOADS),
             probe_attached: gauges(&families::PROBE_ATTACHED),
             received: counters(&families::RECEIVED),
             lost: counters(&families::LOST),
@@ -153,6 +190,12 @@ impl Metrics {
     fn start(&self) {
         for state in TargetState::ALL {
             self.targets.with_label_values(&[state.name()]);
+        }
+        for outcome in Outcome::ALL {
+            self.seen.with_label_values(&[outcome.name()]);
+        }
+        for result in Reload::ALL {
+            self.reloads.with_label_values(&[result.name()]);
         }
         for event in EVENTS {
             self.received.with_label_values(&[event]);
@@ -181,6 +224,7 @@ impl Metrics {
             self.findings
                 .with_label_values(&[service, runtime.name(), kind.name()]);
             self.last_finding.with_label_values(&[service, kind.name()]);
+            self.allowed.with_label_values(&[service, kind.name()]);
         }
         self.squatting.with_label_values(&[service]);
         for primitive in Primitive::ALL {
@@ -303,6 +347,13 @@ impl Metrics {
         }
     }
 
+    /// A finding that the operator accepts: counted here instead of folded.
+    pub fn allowed(&self, kind: Kind, service: &str) {
+        self.allowed
+            .with_label_values(&[&*self.service(service), kind.name()])
+            .inc();
+    }
+
     fn finding(&self, finding: &Finding, service: &str) {
         let (service, slot) = self.labels(service, &finding.slot_name);
         let (service, slot) = (&*service, &*slot);
@@ -348,6 +399,16 @@ impl Metrics {
         for table in Table::ALL {
             self.sum_entries(*table);
         }
+    }
+
+    /// A process of Python was come across.
+    pub fn came_across(&self, outcome: Outcome) {
+        self.seen.with_label_values(&[outcome.name()]).inc();
+    }
+
+    /// The agent was given another configuration.
+    pub fn reloaded(&self, result: Reload) {
+        self.reloads.with_label_values(&[result.name()]).inc();
     }
 
     /// Targets by state, as the tally counts them.

@@ -10,7 +10,7 @@ use crate::{
     },
     report::{
         finding::Runtime,
-        metrics::{Metrics, families},
+        metrics::{Metrics, Outcome, Reload, families},
         samples,
     },
 };
@@ -219,4 +219,33 @@ fn the_table_of_families_is_what_is_rendered() {
         .filter(|line| line.starts_with("# TYPE bleedtrace_"))
         .count();
     assert_eq!(rendered, families::ALL.len());
+}
+
+#[test]
+fn accepted_findings_are_in_no_other_count() {
+    let metrics = metrics();
+    metrics.allowed(Kind::Squat, "proxy");
+    assert_line(
+        &metrics,
+        r#"bleedtrace_findings_allowed_total{kind="squat",service="proxy"} 1"#,
+    );
+    assert_line(
+        &metrics,
+        r#"bleedtrace_findings_total{kind="squat",runtime="cpython",service="proxy"} 0"#,
+    );
+}
+
+#[test]
+fn what_was_come_across_is_counted_by_what_became_of_it() {
+    let metrics = metrics();
+    metrics.came_across(Outcome::Missed);
+    metrics.reloaded(Reload::Refused);
+    for line in [
+        r#"bleedtrace_processes_seen_total{outcome="missed"} 1"#,
+        r#"bleedtrace_processes_seen_total{outcome="attached"} 0"#,
+        r#"bleedtrace_config_reloads_total{result="refused"} 1"#,
+        r#"bleedtrace_config_reloads_total{result="applied"} 0"#,
+    ] {
+        assert_line(&metrics, line);
+    }
 }

@@ -9,7 +9,15 @@ use crate::{
         finding::{Confidence, Evidence, Kind, Source, Spawn},
         value::{Content, Prefix},
     },
-    report::{explain, samples, tally::Tally, text::Text},
+    report::{
+        explain,
+        finding::{Container, ExportedFinding, TargetInfo},
+        json,
+        privacy::Privacy,
+        samples,
+        tally::Tally,
+        text::Text,
+    },
 };
 
 fn block(kind: Kind) -> String {
@@ -344,10 +352,9 @@ fn hostile_names_and_values_do_not_reach_the_terminal() {
             (site.function, site.file) = (hostile.into(), hostile.into());
         }
         for reveal in [false, true] {
-            let privacy = crate::report::privacy::Privacy::new(reveal, [1; 32]);
-            let exported =
-                crate::report::finding::ExportedFinding::new(&finding, &target, samples::CLOCK, &privacy);
-            let json = crate::report::json::finding(&exported).unwrap();
+            let privacy = Privacy::new(reveal, [1; 32]);
+            let exported = ExportedFinding::new(&finding, &target, samples::CLOCK, &privacy);
+            let json = json::finding(&exported).unwrap();
             let block = Text::new(false).block(&exported);
             assert!(block.contains(r"\u{1b}]0;owned"), "{block}");
             for output in [json, block] {
@@ -550,4 +557,47 @@ fn an_article() {
       Binds in a copied context; a pool initializer's binds; bare threads, which take their context with
       them when they end; work that was still running when the process ended.
     "#);
+}
+
+#[test]
+fn an_accepted_finding_says_why_and_is_a_group_of_its_own() {
+    let squat = samples::export(&samples::finding(Kind::Squat), true);
+    let allowed = squat.clone().allowed("one connection\u{1b}[2J a thread");
+    let mut text = Text::new(false);
+    let shown = text.finding(&allowed).unwrap();
+    assert!(shown.starts_with("ALLOWED squat f-000007 "), "{shown}");
+    assert!(
+        shown.contains("\n  allowed   one connection\\u{1b}[2J a thread\n"),
+        "{shown}"
+    );
+    assert!(text.finding(&squat).unwrap().starts_with("WARNING squat "));
+    let summary = text.summary(&Tally::default().finish(None));
+    assert_eq!(
+        summary.matches("squat of tenant in proxy").count(),
+        2,
+        "{summary}"
+    );
+    assert_eq!(
+        summary.matches("           allowed: one connection").count(),
+        1,
+        "{summary}"
+    );
+}
+
+#[test]
+fn the_container_is_named() {
+    let container = Container {
+        id: Some("0123".into()),
+        pod: Some("4567".into()),
+    };
+    let target = TargetInfo {
+        container,
+        ..samples::target()
+    };
+    let privacy = Privacy::new(false, [0; 32]);
+    let found = ExportedFinding::new(&samples::finding(Kind::Squat), &target, samples::CLOCK, &privacy);
+    let shown = Text::new(false).block(&found);
+    assert!(shown.contains("\n  container 0123 of pod 4567\n"), "{shown}");
+    let line = json::finding(&found).unwrap();
+    assert!(line.contains(r#""container":"0123","pod":"4567""#), "{line}");
 }

@@ -314,3 +314,16 @@ fn accepted_findings_leave_it_clean() {
     let summary = tally.finish(None);
     assert_eq!((summary.verdict, summary.allowed), (Verdict::Clean, 1));
 }
+
+#[test]
+fn what_has_ended_is_forgotten_but_for_its_number() {
+    let mut tally = covered();
+    tally.attached(SECOND, samples::target(), []);
+    tally.exited(FIRST);
+    tally.missed();
+    let exited = |tally: &Tally| tally.states()[&TargetState::Exited];
+    assert_eq!(exited(&tally), 2);
+    tally.forget_exited();
+    assert_eq!((exited(&tally), tally.states()[&TargetState::Attached]), (2, 1));
+    assert_eq!(tally.finish(None).targets.len(), 1);
+}

@@ -11,7 +11,7 @@ use crate::{
     attach::{programs::AttachError, registry::ArmError},
     correlate::event::TargetId,
     elf::Cost,
-    report::summary::AtAttach,
+    report::{finding::Container, summary::AtAttach},
     source::used::Used,
     target::process::ProcessError,
 };
@@ -72,6 +72,8 @@ pub enum Notice {
         missing: Vec<Probe>,
         /// What it held already, when it ran before it was attached to.
         found: Option<AtAttach>,
+        /// Where it runs.
+        container: Container,
     },
     /// It ended, or became something else.
     Ended {
@@ -89,6 +91,17 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// A Python process that was come across cannot be traced, whatever is tried.
+    Unsupported {
+        /// The process.
+        pid: u32,
+        /// Its service.
+        service: String,
+        /// Why.
+        reason: String,
+    },
+    /// A Python process ended before it could be attached to.
+    Missed,
     /// Variables that are in use in a process.
     InUse(BTreeSet<String>),
     /// A configured path is not watched.

@@ -54,8 +54,8 @@ impl Follower {
             return Ok(self.await_interpreter(pid)?);
         };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
-        let (set, service) = self.identify(&process)?;
-        self.arm_tiers(&set, &process, &maps, index, notices);
+        let identity = self.identify(&process)?;
+        self.arm_tiers(&identity.set, &process, &maps, index, notices);
         let memory = ProcessMemory::new(process.memory()?);
         let core = self
             .registry
@@ -68,7 +68,7 @@ impl Follower {
                 tgid: pid,
                 core,
                 bias,
-                names: set,
+                names: Arc::clone(&identity.set),
                 memory: Some(memory),
                 lost: 0,
                 from_start: false,
@@ -77,11 +77,16 @@ impl Follower {
         // Once to know the variables before the first event ...
         let before =
             settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
+        if self.everyone && before.is_empty() {
+            // It has yet to come up, and will tell.
+            return Ok(self.expect(pid, &identity.set)?);
+        }
         frontend.introduce(time, events);
         before.variables(&mut frontend, time, events);
         self.registry
             .programs
             .add_target(pid, target(index, bias, &frontend.names, 0, &before.slots))?;
+        let added = clock();
         // ... and once more for the carriers, now that every event is seen: what they do from here on is known.
         let after = settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error });
         let known = events.len();
@@ -95,7 +100,10 @@ impl Follower {
         instruct(&mut self.registry, &mut frontend, notices);
         let found = at_attach(before.slots.len(), &events[known..]);
         notices.push(Notice::InUse(before.in_use));
-        self.follow(frontend, service, queue, Some(found), time, notices);
+        self.follow(frontend, identity, queue, Some(found), time, notices);
+        if let Some(followed) = self.processes.get_mut(&pid).filter(|_| self.everyone) {
+            followed.deaf_until = added;
+        }
         Ok(())
     }
 

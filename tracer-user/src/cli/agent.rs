@@ -1,0 +1,158 @@
+//! `bleedtrace agent`: the daemon. It finds the processes to watch by itself, follows them through their lives, and serves metrics.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use super::{
+    args::{AgentArgs, Color},
+    changes::Changes,
+    error::{Error, exit},
+    output::Output,
+    report::{Report, Voice},
+    requirements::{check_machine, privacy},
+    session::{self, Session, Wants},
+    trace::listen_error,
+};
+use crate::{
+    config::Config,
+    report::{
+        http,
+        metrics::{Metrics, Reload},
+        privacy::Privacy,
+    },
+};
+
+/// Where metrics are served when nothing else is said.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// Runs the command, until it is told to end.
+pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
+    let config = args.source.resolve()?;
+    check_machine()?;
+    let mut changes = Changes::of(args.source.watch.config.clone());
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
+        Error::cannot_trace(
+            format!("failed to handle signals: {error}"),
+            "check the limits on open files",
+        )
+    })?;
+    let output = Output::open(&args.output, false, color)?;
+    let mut agent = Agent::start(args, config, output)?;
+    loop {
+        let count = agent.session.turn(&mut agent.report);
+        let mut reload = changes.happened();
+        for signal in signals.pending() {
+            if signal != SIGHUP {
+                agent.session.finish(&mut agent.report);
+                agent.report.say("ended");
+                return Ok(exit::CLEAN);
+            }
+            reload = true;
+        }
+        if reload {
+            agent.reload(args);
+        }
+        if count == 0 {
+            agent.session.wait();
+        }
+    }
+}
+
+/// The daemon.
+struct Agent {
+    config: Config,
+    privacy: Privacy,
+    metrics: Arc<Metrics>,
+    report: Report,
+    session: Session,
+}
+
+impl Agent {
+    /// Attaches to what there is.
+    fn start(args: &AgentArgs, config: Config, output: Output) -> Result<Self, Error> {
+        let privacy = privacy(&config)?;
+        let metrics = Arc::new(Metrics::new(session::clock()));
+        let listen = config.listen.unwrap_or(LISTEN);
+        let address = http::serve(listen, Arc::clone(&metrics)).map_err(|error| listen_error(&error))?;
+        let session = Session::open(config.clone(), wants(args, &privacy))?;
+        let report = Report::new(
+            config.clone(),
+            privacy.clone(),
+            Arc::clone(&metrics),
+            output,
+            Voice::Log,
+        );
+        let mut agent = Self {
+            config,
+            privacy,
+            metrics,
+            report,
+            session,
+        };
+        agent.report.say(&format!("metrics at http://{address}/metrics"));
+        agent.session.scan(&mut agent.report);
+        agent.report.say("all processes were looked at");
+        Ok(agent)
+    }
+
+    /// Goes on with the configuration as it is now, or with the one before if that cannot be used.
+    fn reload(&mut self, args: &AgentArgs) {
+        match self.reloaded(args) {
+            Ok(true) => {
+                self.metrics.reloaded(Reload::Applied);
+                self.report
+                    .say("the configuration has changed and was taken over");
+            }
+            Ok(false) => self.report.say("the configuration has not changed"),
+            Err(error) => {
+                self.metrics.reloaded(Reload::Refused);
+                self.report.warn(&format!(
+                    "the configuration has changed and cannot be used, the one before holds: {error}"
+                ));
+            }
+        }
+    }
+
+    /// False when nothing is different. What can fail comes first: until it is done, all stays as it was.
+    fn reloaded(&mut self, args: &AgentArgs) -> Result<bool, Error> {
+        let config = args.source.resolve()?;
+        if config == self.config {
+            return Ok(false);
+        }
+        let privacy = if config.key_file.is_none() && self.config.key_file.is_none() {
+            self.privacy.with_reveal(config.reveal)
+        } else {
+            privacy(&config)?
+        };
+        let mut session = Session::open(config.clone(), wants(args, &privacy))?;
+        if config.listen != self.config.listen {
+            self.report
+                .say("another address to listen on takes effect when the agent starts again");
+        }
+        self.session.finish(&mut self.report);
+        session.continue_numbers(&self.session);
+        self.report.start_over(config.clone(), privacy.clone());
+        (self.config, self.privacy) = (config, privacy);
+        let former = std::mem::replace(&mut self.session, session);
+        self.session.scan(&mut self.report);
+        // To let go of its probes takes a while: that comes last.
+        drop(former);
+        Ok(true)
+    }
+}
+
+fn wants(args: &AgentArgs, privacy: &Privacy) -> Wants {
+    Wants {
+        everyone: true,
+        allow_greenlet: args.allow_greenlet,
+        wire: Some(privacy.derived_key(b"wire")),
+        ..Wants::default()
+    }
+}

@@ -1,0 +1,321 @@
+//! What `trace` and the agent make of a run: findings, metrics, and the books from which the summary is drawn up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use tracer_common::stats::Probe;
+
+use super::{
+    output::Output,
+    session::{self, Observer},
+};
+use crate::{
+    attach::programs::ProgramTotals,
+    config::Config,
+    correlate::{
+        event::{Event, Slot, TargetId, What},
+        fact::{Fact, FactKind},
+    },
+    report::{
+        clock::Clock,
+        finding::{ExportedFinding, Runtime, TargetInfo},
+        metrics::{Metrics, Outcome},
+        privacy::{Privacy, clean},
+        tally::Tally,
+    },
+    target::follow::{Follower, Notice},
+};
+
+/// Names that are remembered because they were said, or are to be said.
+const MAX_NAMES: usize = 4_096;
+
+/// Where what is no finding is said.
+#[derive(Clone, Copy, Debug)]
+pub enum Voice {
+    /// With the findings, to whoever reads them.
+    Output,
+    /// In the log, as a daemon does.
+    Log,
+}
+
+/// What comes out of a run.
+pub struct Report {
+    /// Where findings go.
+    pub output: Output,
+    /// The books.
+    pub tally: Tally,
+    /// Names of variables that were seen in use.
+    pub in_use: BTreeSet<String>,
+    /// Some process was traced.
+    pub attached_any: bool,
+    config: Config,
+    privacy: Privacy,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    voice: Voice,
+    targets: HashMap<TargetId, Reported>,
+    /// Those that have ended: forgotten when all that was known of them is told.
+    gone: Vec<TargetId>,
+    /// Those of them that had ended when the counters were last read.
+    going: Vec<TargetId>,
+    /// Services and variables that were said to be watched.
+    watching: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// What earlier runs of this process have counted, and what this one has.
+    former: BTreeMap<Probe, ProgramTotals>,
+    totals: BTreeMap<Probe, ProgramTotals>,
+}
+
+struct Reported {
+    info: TargetInfo,
+    slots: BTreeMap<Slot, Arc<str>>,
+}
+
+impl Report {
+    /// Nothing to report yet.
+    pub fn new(
+        config: Config,
+        privacy: Privacy,
+        metrics: Arc<Metrics>,
+        output: Output,
+        voice: Voice,
+    ) -> Self {
+        let mut report = Self {
+            output,
+            tally: Tally::default(),
+            in_use: BTreeSet::new(),
+            attached_any: false,
+            config: Config::default(),
+            privacy,
+            clock: session::clock(),
+            metrics,
+            voice,
+            targets: HashMap::new(),
+            gone: Vec::new(),
+            going: Vec::new(),
+            watching: BTreeSet::new(),
+            former: BTreeMap::new(),
+            totals: BTreeMap::new(),
+        };
+        report.follow(config);
+        report
+    }
+
+    /// Goes on with another run, by another configuration: processes are numbered anew, and the kernel side counts from 0.
+    pub fn start_over(&mut self, config: Config, privacy: Privacy) {
+        for id in self.targets.drain().map(|(id, _)| id) {
+            self.metrics.target_gone(id);
+        }
+        self.gone.clear();
+        self.going.clear();
+        self.watching.clear();
+        self.tally = Tally::default();
+        for (probe, total) in std::mem::take(&mut self.totals) {
+            let former = self.former.entry(probe).or_default();
+            *former = total.after(former);
+        }
+        self.privacy = privacy;
+        self.follow(config);
+    }
+
+    fn follow(&mut self, config: Config) {
+        let wire = std::iter::once(&config.watch).chain(config.services.iter().map(|rule| &rule.watch));
+        if wire.into_iter().any(|watch| watch.wire == Some(true)) {
+            self.tally.watch_wire();
+        }
+        self.config = config;
+    }
+
+    /// Says something that is no finding.
+    pub fn say(&mut self, line: &str) {
+        match self.voice {
+            Voice::Output => self.output.say(line),
+            Voice::Log => tracing::info!("{line}"),
+        }
+    }
+
+    /// The same, of something that is not as it should be.
+    pub fn warn(&mut self, line: &str) {
+        match self.voice {
+            Voice::Output => self.output.say(line),
+            Voice::Log => tracing::warn!("{line}"),
+        }
+    }
+
+    fn use_of(&mut self, names: BTreeSet<String>) {
+        let room = MAX_NAMES.saturating_sub(self.in_use.len());
+        self.in_use.extend(names.into_iter().take(room));
+    }
+}
+
+impl Observer for Report {
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Attached {
+                id,
+                pid,
+                service,
+                version,
+                probes,
+                missing,
+                found,
+                container,
+            } => {
+                self.say(&session::attached(pid, &service, &version));
+                if let Some(found) = found {
+                    self.say(&session::at_attach(found));
+                }
+                self.metrics.attach_service(&service, Runtime::Cpython);
+                self.metrics.came_across(Outcome::Attached);
+                for (probe, cost) in probes {
+                    self.metrics.probe(&service, probe, Some(cost));
+                }
+                for probe in &missing {
+                    self.metrics.probe(&service, *probe, None);
+                }
+                let info = TargetInfo {
+                    service,
+                    pid,
+                    runtime: Runtime::Cpython,
+                    version,
+                    container,
+                };
+                self.attached_any = true;
+                self.tally.attached(id, info.clone(), missing);
+                if let Some(found) = found {
+                    self.tally.found(id, found);
+                }
+                self.targets.insert(
+                    id,
+                    Reported {
+                        info,
+                        slots: BTreeMap::new(),
+                    },
+                );
+            }
+            Notice::Failed { pid, service, reason } => {
+                let reason = clean(&reason);
+                self.warn(&format!(
+                    "process {pid} ({}) cannot be traced: {reason}",
+                    clean(&service)
+                ));
+                self.tally.child_not_attached(&service, pid, &reason);
+                self.metrics.came_across(Outcome::Failed);
+            }
+            Notice::Unsupported { pid, service, reason } => {
+                let reason = clean(&reason);
+                self.warn(&format!(
+                    "process {pid} ({}) is not supported: {reason}",
+                    clean(&service)
+                ));
+                self.tally.unsupported(&service, pid, &reason);
+                self.metrics.came_across(Outcome::Unsupported);
+            }
+            Notice::Missed => {
+                self.tally.missed();
+                self.metrics.came_across(Outcome::Missed);
+            }
+            Notice::NotFollowed { pid, path, text } => {
+                self.say(&session::remark(pid, &text));
+                self.tally.not_followed(&path);
+            }
+            Notice::Ended { id, .. } => {
+                self.tally.exited(id);
+                self.metrics.target_gone(id);
+                self.gone.push(id);
+            }
+            Notice::Remark { pid, text } => self.say(&session::remark(pid, &text)),
+            Notice::InUse(names) => self.use_of(names),
+            Notice::Used(_) => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.tally.received(1);
+        self.metrics.received(&event.what);
+        if let What::Variable { slot, name, role, .. } = &event.what
+            && let Some(target) = self.targets.get_mut(&event.target)
+        {
+            target.slots.insert(*slot, Arc::clone(name));
+            self.tally.watched(name);
+            let service = Arc::clone(&target.info.service);
+            let known = self.watching.len() >= MAX_NAMES;
+            if !known && self.watching.insert((Arc::clone(&service), Arc::clone(name))) {
+                self.say(&format!("watching {name} as {} in {service}", role.name()));
+            }
+        }
+    }
+
+    fn fact(&mut self, fact: &Fact) {
+        let target = self.targets.get(&fact.target);
+        if let FactKind::Finding(finding) = &fact.what
+            && let Some(reason) = self.config.allowed(finding)
+        {
+            self.tally.allowed();
+            if let Some(target) = target {
+                self.metrics.allowed(finding.kind, &target.info.service);
+                let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+                self.output.finding(&exported.allowed(reason));
+            }
+            return;
+        }
+        self.tally.fold(fact);
+        let Some(target) = target else {
+            return;
+        };
+        let slot = match &fact.what {
+            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
+                target.slots.get(slot).map_or("?", |name| name)
+            }
+            FactKind::Finding(finding) => &finding.slot_name,
+            _ => "",
+        };
+        self.metrics.fold(fact, &target.info.service, slot);
+        if let FactKind::Finding(finding) = &fact.what {
+            self.output.finding(&ExportedFinding::new(
+                finding,
+                &target.info,
+                self.clock,
+                &self.privacy,
+            ));
+        }
+    }
+
+    fn malformed(&mut self, records: u64) {
+        self.tally.malformed(records);
+    }
+
+    fn lag(&mut self, nanos: u64) {
+        self.metrics.ring_lag(nanos);
+    }
+
+    fn counters(&mut self, follower: &mut Follower) {
+        follower.registry.programs.log();
+        let totals = follower.registry.programs.totals();
+        let stats: Vec<_> = totals
+            .iter()
+            .map(|(probe, total)| (*probe, total.stats))
+            .collect();
+        let seconds = totals.values().map(|total| total.seconds).sum();
+        self.tally.kernel(&stats, Some(seconds));
+        for (probe, total) in &totals {
+            let total = self
+                .former
+                .get(probe)
+                .map_or(*total, |former| total.after(former));
+            self.metrics.kernel(*probe, &total.stats);
+            self.metrics.probe_seconds(*probe, total.seconds);
+        }
+        self.metrics.targets(&self.tally.states());
+        self.tally.out_of_sight(follower.out_of_sight());
+        if let Voice::Log = self.voice {
+            // Nobody asks a daemon for a summary: what has ended is only counted.
+            self.tally.forget_exited();
+            for id in std::mem::replace(&mut self.going, std::mem::take(&mut self.gone)) {
+                self.targets.remove(&id);
+            }
+        }
+        self.totals = totals;
+    }
+}

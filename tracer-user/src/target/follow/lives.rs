@@ -1,0 +1,195 @@
+//! Lives of processes: forks, execs, interpreters that come up, ends.
+
+use std::sync::Arc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tracer_common::{
+    config::target_flag,
+    record::{Record, flag},
+};
+
+use super::{Followed, Follower, Identity, Notice, instruct, tier_flags};
+use crate::{
+    correlate::event::{Event, What},
+    report::finding::Container,
+    runtime::cpython::memory::ProcessMemory,
+    source::frontend::{Frontend, Interpreted},
+    target::{arm, process::Process},
+};
+
+impl Follower {
+    /// Most children only exec something else: a child becomes a target with the first that its interpreter does.
+    pub(super) fn forked(&mut self, record: &Record, events: &mut Vec<Event>) {
+        let id = self.number();
+        let Some(parent) = self.processes.get_mut(&record.tgid) else {
+            if self.everyone {
+                // Its parent was let go meanwhile.
+                self.registry.programs.remove_target(record.child_tgid);
+            }
+            return;
+        };
+        let mut child = Followed {
+            service: parent.service.clone(),
+            container: parent.container.clone(),
+            queue: parent.queue,
+            untold: true,
+            ..Followed::default()
+        };
+        if let Some(frontend) = parent.frontend.as_mut() {
+            if !parent.untold {
+                frontend.lost_until(record.lost, record.time, events);
+            }
+            let memory = Process::open(record.child_tgid).and_then(|p| p.memory());
+            let mut forked = frontend.fork(id, record.child_tgid, memory.ok().map(ProcessMemory::new));
+            instruct(&mut self.registry, &mut forked, &mut Vec::new());
+            child.frontend = Some(forked);
+        }
+        self.processes.insert(record.child_tgid, child);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(record.child_tgid);
+        }
+    }
+
+    /// Tells the engine and the reports of a forked child.
+    pub(super) fn tell(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let Some(followed) = self.processes.get_mut(&pid).filter(|p| p.untold) else {
+            return;
+        };
+        let (Some(frontend), Some(service)) = (&followed.frontend, &followed.service) else {
+            return;
+        };
+        followed.untold = false;
+        frontend.introduce(time, events);
+        let (service, queue, container) = (Arc::clone(service), followed.queue, followed.container.clone());
+        if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
+            notices.push(self.attached(frontend, service, container, queue, None));
+        }
+    }
+
+    /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
+    pub(super) fn execed(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let pid = record.tgid;
+        self.ended(pid, record.time, events, notices);
+        let followed = self.processes.entry(pid).or_default();
+        *followed = Followed::default();
+        if let Ok(process) = Process::open(pid) {
+            if let Err(error) = arm::program(&mut self.registry, &process) {
+                notices.push(self.failed(pid, error.to_string()));
+            }
+            if let Ok(Identity { set, .. }) = self.identify(&process)
+                && let Some(mut target) = self.registry.programs.target(pid)
+                && target.names != set.number
+            {
+                target.names = set.number;
+                target.flags = target.flags & !(target_flag::WIRE | target_flag::TASKS) | tier_flags(&set);
+                if let Err(error) = self.registry.programs.add_target(pid, target) {
+                    notices.push(Notice::Failed {
+                        pid,
+                        service: "?".to_owned(),
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        let_go_on(record);
+    }
+
+    /// An interpreter comes up in a process.
+    pub(super) fn started(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let pid = record.tgid;
+        self.ended(pid, record.time, events, notices);
+        self.come_up(pid, record.name, record.object, record, true, events, notices);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place where a process becomes a target"
+    )]
+    pub(super) fn come_up(
+        &mut self,
+        pid: u32,
+        image: u32,
+        bias: u64,
+        record: &Record,
+        from_start: bool,
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) {
+        let Some(core) = self.registry.image(image).map(|armed| Arc::clone(&armed.core)) else {
+            return;
+        };
+        let Ok(process) = Process::open(pid) else {
+            if self.everyone {
+                self.missed(pid, notices);
+                return;
+            }
+            // Whatever it did went unseen: that must not pass for clean.
+            notices.push(Notice::Failed {
+                pid,
+                service: "?".to_owned(),
+                reason: "it ended before it could be looked at".to_owned(),
+            });
+            return;
+        };
+        let identity = match self.identify(&process) {
+            Ok(identity) if self.everyone && !identity.selected => return self.let_go(pid),
+            Ok(identity) => identity,
+            Err(_) if self.everyone => return self.missed(pid, notices),
+            Err(_) => Identity {
+                set: Arc::clone(&self.sets[0]),
+                service: "?".to_owned(),
+                container: Container::default(),
+                selected: true,
+            },
+        };
+        let memory = process.memory().ok().map(ProcessMemory::new);
+        let maps = process.maps().unwrap_or_default();
+        // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
+        let queue = if maps.is_empty() {
+            !self.registry.queue_probes().is_empty()
+        } else {
+            arm::mapped_queue(&mut self.registry, &process, &maps, image)
+        };
+        if !maps.is_empty() {
+            self.arm_tiers(&identity.set, &process, &maps, image, notices);
+        }
+        let frontend = Frontend::new(
+            self.number(),
+            Interpreted {
+                tgid: pid,
+                core,
+                bias,
+                names: Arc::clone(&identity.set),
+                memory,
+                lost: record.lost,
+                from_start,
+            },
+        );
+        frontend.introduce(record.time, events);
+        self.follow(frontend, identity, queue, None, record.time, notices);
+    }
+
+    pub(super) fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
+        let Some(followed) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        let frontend = followed.frontend.take();
+        for key in frontend.iter().flat_map(Frontend::recipe_keys) {
+            self.registry.programs.remove_recipe(key);
+        }
+        if let Some(frontend) = frontend.filter(|_| !followed.untold) {
+            events.push(frontend.event(time, pid, What::Exit { detached: false }));
+            notices.push(Notice::Ended { id: frontend.id, pid });
+        }
+    }
+}
+
+/// Lets a process go on that was stopped at its exec.
+pub(super) fn let_go_on(record: &Record) {
+    if record.flags & flag::HELD != 0
+        && let Some(pid) = Pid::from_raw(record.tgid as i32)
+    {
+        // It can only have ended.
+        let _ = kill_process(pid, Signal::CONT);
+    }
+}
