@@ -36,6 +36,10 @@ pub struct Cli {
 pub enum Command {
     /// Watch processes until Ctrl-C, a duration, or the end of the command; then sum up.
     Trace(Box<TraceArgs>),
+    /// Watch processes like `trace`, and write down what happens, so that it can be replayed.
+    Record(Box<RecordArgs>),
+    /// Judge what was recorded once more, without the processes and without privilege.
+    Replay(ReplayArgs),
     /// List the processes that can be traced, and say of the others why not.
     Discover(DiscoverArgs),
     /// List the context variables that are in use: reads, binds, types, and what each may be for.
@@ -123,9 +127,54 @@ pub struct TraceArgs {
     /// Serve /metrics at this address, like 127.0.0.1:9464.
     #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
     pub listen: Option<SocketAddr>,
+    /// The flight recorder.
+    #[command(flatten)]
+    pub flight: FlightArgs,
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,
+}
+
+/// Arguments of the flight recorder.
+#[derive(Debug, Default, Args)]
+pub struct FlightArgs {
+    /// Keep so much of what happened in memory, and write it to a file with each critical finding: 30s, 2m.
+    #[arg(long = "flight-recorder", value_name = "TIME", value_parser = duration::parse, requires = "dir", env = "BLEEDTRACE_FLIGHT_RECORDER")]
+    pub keep: Option<Duration>,
+    /// Directory of these files.
+    #[arg(
+        id = "dir",
+        long = "flight-dir",
+        value_name = "DIR",
+        requires = "keep",
+        env = "BLEEDTRACE_FLIGHT_DIR"
+    )]
+    pub dir: Option<PathBuf>,
+}
+
+/// Arguments of `record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Recording to write: a file that does not exist yet.
+    #[arg(short = 'o', long = "recording", value_name = "FILE")]
+    pub file: PathBuf,
+    /// How to trace.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Recording to replay.
+    #[arg(value_name = "FILE")]
+    pub recording: PathBuf,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
+    pub fail_on: Option<Vec<Kind>>,
 }
 
 /// Arguments of `vars`.

@@ -10,6 +10,10 @@ pub mod explain;
 pub mod hops;
 mod kind;
 mod output;
+mod private_file;
+pub mod record;
+mod recorder;
+pub mod replay;
 mod requirements;
 mod session;
 mod table;
@@ -89,6 +93,8 @@ fn with_hint(text: &str) -> String {
 fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Trace(args) => trace::run(&args, cli.color),
+        Command::Record(args) => record::run(&args, cli.color),
+        Command::Replay(args) => replay::run(&args, cli.color),
         Command::Discover(args) => discover::run(&args, cli.color),
         Command::Vars(args) => vars::run(&args, cli.color),
         Command::Hops(args) => hops::run(&args, cli.color),

@@ -25,7 +25,12 @@ use crate::{
     },
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
-    report::{clock::Clock, privacy::clean, summary::AtAttach},
+    recording::seal::Sealer,
+    report::{
+        clock::Clock,
+        privacy::{Privacy, clean},
+        summary::AtAttach,
+    },
     source::ring::{Message, Ring},
     target::{
         follow::{FollowError, Follower, Notice},
@@ -145,7 +150,7 @@ pub fn remark(pid: u32, text: &str) -> String {
 }
 
 /// How a command wants to be told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wants {
     /// The engine tells what happens at each handoff's site.
     pub inventory: bool,
@@ -153,12 +158,15 @@ pub struct Wants {
     pub uses: bool,
     /// What processes receive and send is read where that is configured, and their tasks are followed; by this key secrets are known.
     pub wire: Option<[u8; 32]>,
+    /// Events are sealed, so that they can be recorded: how values are shown.
+    pub seal: Option<Privacy>,
 }
 
 /// One run.
 pub struct Session<O> {
     follower: Follower,
     engine: Engine,
+    sealer: Option<Sealer>,
     ring: Ring,
     observer: O,
     events: Vec<Event>,
@@ -196,6 +204,7 @@ impl<O: Observer> Session<O> {
             .map(|key| Rules::new(&key, &config.credentials));
         let mut follower = Follower::new(Registry::new(programs, armed), config, sets)?;
         follower.allow_greenlet = target.allow_greenlet;
+        let sealer = wants.seal.map(|privacy| Sealer::new(privacy, rules.clone()));
         let settings = Settings {
             inventory: wants.inventory,
             wire: rules,
@@ -205,6 +214,7 @@ impl<O: Observer> Session<O> {
         Ok(Self {
             follower,
             engine: Engine::new(settings),
+            sealer,
             ring,
             observer,
             events: Vec::new(),
@@ -216,6 +226,11 @@ impl<O: Observer> Session<O> {
     /// What is made of the run.
     pub const fn observer(&mut self) -> &mut O {
         &mut self.observer
+    }
+
+    /// What the engine knows of the operator's decisions.
+    pub const fn settings(&self) -> &Settings {
+        self.engine.settings()
     }
 
     /// Watches until the end and lets everything go. Returns what was made of it, and the command's exit code.
@@ -368,7 +383,10 @@ impl<O: Observer> Session<O> {
                 notice => self.observer.notice(notice),
             }
         }
-        for event in self.events.drain(..) {
+        for mut event in self.events.drain(..) {
+            if let Some(sealer) = &mut self.sealer {
+                sealer.seal(&mut event);
+            }
             tracing::trace!(?event);
             self.observer.event(&event);
             self.engine.apply(&event, &mut self.facts);

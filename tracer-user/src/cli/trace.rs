@@ -1,4 +1,4 @@
-//! `bleedtrace trace`: watch processes, name what is wrong, sum up.
+//! `bleedtrace trace`: watch processes, name what is wrong, sum up; `bleedtrace record` writes down the while what was told.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,16 +9,21 @@ use super::{
     args::{Color, TraceArgs},
     error::Error,
     output::{self, Output},
+    recorder::Recorder,
     requirements::{check_machine, privacy},
     session::{self, FOLLOW_HINT, Observer, Session, Wants},
 };
 use crate::{
+    attach::programs::ProgramTotals,
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
+        finding::Kind,
     },
+    recording::entry::Header,
     report::{
         clock::Clock,
+        counters::{Counters, Total},
         finding::{ExportedFinding, Runtime, TargetInfo},
         http::{self, ListenError},
         metrics::Metrics,
@@ -32,6 +37,11 @@ use crate::{
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     args.target.check("trace")?;
+    watch(args, color, Recorder::new(None, &args.flight)?)
+}
+
+/// Watches, with what is to be recorded of it.
+pub fn watch(args: &TraceArgs, color: Color, recorder: Recorder) -> Result<u8, Error> {
     let config = args.watch.resolve(args.wire, args.tasks)?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
@@ -39,35 +49,42 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let privacy = privacy(&config)?;
     let wants = Wants {
         wire: Some(privacy.derived_key(b"wire")),
+        seal: recorder.records().then(|| privacy.clone()),
         ..Wants::default()
     };
-    let mut report = Report {
-        output,
-        privacy,
-        clock,
-        metrics: Arc::new(Metrics::new(clock)),
-        tally: Tally::default(),
-        targets: HashMap::new(),
-        watching: BTreeSet::new(),
-        in_use: BTreeSet::new(),
-    };
+    let reveal = config.reveal;
+    let mut report = Report::new(output, privacy, clock, recorder);
     let wire = std::iter::once(&config.watch).chain(config.services.iter().map(|rule| &rule.watch));
-    if wire.into_iter().any(|watch| watch.wire == Some(true)) {
+    let wire_wanted = wire.into_iter().any(|watch| watch.wire == Some(true));
+    if wire_wanted {
         report.tally.watch_wire();
     }
     let mut session = Session::open(config, wants, &args.target, report)?;
+    let header = Header {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        clock_offset: clock.offset,
+        wire: session.settings().wire.is_some(),
+        wire_wanted,
+        tasks: session.settings().tasks,
+        reveal,
+        because: None,
+    };
+    session.observer().recorder.start(header)?;
     if let Some(address) = args.listen {
         let report = session.observer();
         let address =
             http::serve(address, Arc::clone(&report.metrics)).map_err(|error| listen_error(&error))?;
         report.output.say(&format!("metrics at http://{address}/metrics"));
     }
-    let (report, code) = session.run(&args.target)?;
-    report.finish(args, code)
+    let (mut report, code) = session.run(&args.target)?;
+    let recorded = report.recorder.finish(code);
+    let code = report.finish(args.fail_on.as_deref(), code)?;
+    recorded.map(|()| code)
 }
 
 /// What comes out of a run.
-struct Report {
+pub(super) struct Report {
+    recorder: Recorder,
     output: Output,
     privacy: Privacy,
     clock: Clock,
@@ -84,8 +101,52 @@ struct Reported {
     slots: BTreeMap<Slot, Arc<str>>,
 }
 
+impl Report {
+    pub(super) fn new(output: Output, privacy: Privacy, clock: Clock, recorder: Recorder) -> Self {
+        Self {
+            recorder,
+            output,
+            privacy,
+            clock,
+            metrics: Arc::new(Metrics::new(clock)),
+            tally: Tally::default(),
+            targets: HashMap::new(),
+            watching: BTreeSet::new(),
+            in_use: BTreeSet::new(),
+        }
+    }
+
+    /// What was counted, where it can be told more of.
+    pub(super) const fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// Says something that is for people only.
+    pub(super) fn say(&mut self, line: &str) {
+        self.output.say(line);
+    }
+
+    /// The kernel side has counted so much.
+    pub(super) fn counted(&mut self, counters: Counters) {
+        let stats: Vec<_> = counters
+            .probes
+            .iter()
+            .map(|(probe, total)| (*probe, total.stats))
+            .collect();
+        let seconds = counters.probes.values().map(|total| total.seconds).sum();
+        self.tally.kernel(&stats, Some(seconds));
+        for (probe, total) in &counters.probes {
+            self.metrics.kernel(*probe, &total.stats);
+            self.metrics.probe_seconds(*probe, total.seconds);
+        }
+        self.metrics.targets(&self.tally.states());
+        self.tally.out_of_sight(counters.out_of_sight);
+    }
+}
+
 impl Observer for Report {
     fn notice(&mut self, notice: Notice) {
+        self.recorder.notice(&notice);
         match notice {
             Notice::Attached {
                 id,
@@ -148,6 +209,7 @@ impl Observer for Report {
     }
 
     fn event(&mut self, event: &Event) {
+        self.recorder.event(event);
         self.tally.received(1);
         self.metrics.received(&event.what);
         if let What::Variable { slot, name, role, .. } = &event.what
@@ -177,16 +239,16 @@ impl Observer for Report {
         };
         self.metrics.fold(fact, &target.info.service, slot);
         if let FactKind::Finding(finding) = &fact.what {
-            self.output.finding(&ExportedFinding::new(
-                finding,
-                &target.info,
-                self.clock,
-                &self.privacy,
-            ));
+            let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+            self.output.finding(&exported);
+            if let Some(said) = self.recorder.finding(&exported, finding.time) {
+                self.output.say(&said);
+            }
         }
     }
 
     fn malformed(&mut self, records: u64) {
+        self.recorder.malformed(records);
         self.tally.malformed(records);
     }
 
@@ -194,27 +256,29 @@ impl Observer for Report {
         self.metrics.ring_lag(nanos);
     }
 
+    fn settled(&mut self, _follower: &Follower) {
+        self.recorder.tick();
+    }
+
     fn counters(&mut self, follower: &mut Follower) {
         follower.registry.programs.log();
-        let totals = follower.registry.programs.totals();
-        let stats: Vec<_> = totals
-            .iter()
-            .map(|(probe, total)| (*probe, total.stats))
-            .collect();
-        let seconds = totals.values().map(|total| total.seconds).sum();
-        self.tally.kernel(&stats, Some(seconds));
-        for (probe, total) in &totals {
-            self.metrics.kernel(*probe, &total.stats);
-            self.metrics.probe_seconds(*probe, total.seconds);
-        }
-        self.metrics.targets(&self.tally.states());
-        self.tally.out_of_sight(follower.out_of_sight());
+        let totals = follower.registry.programs.totals().into_iter();
+        let total = |total: ProgramTotals| Total {
+            stats: total.stats,
+            seconds: total.seconds,
+        };
+        let counters = Counters {
+            probes: totals.map(|(probe, of)| (probe, total(of))).collect(),
+            out_of_sight: follower.out_of_sight(),
+        };
+        self.recorder.counters(&counters);
+        self.counted(counters);
     }
 }
 
 impl Report {
     /// Sums up.
-    fn finish(mut self, args: &TraceArgs, code: Option<u8>) -> Result<u8, Error> {
+    pub(super) fn finish(mut self, fail_on: Option<&[Kind]>, code: Option<u8>) -> Result<u8, Error> {
         self.tally.variables_in_use(&self.in_use);
         let summary = self.tally.finish(code.map(i32::from));
         let unsupported = self
@@ -228,7 +292,7 @@ impl Report {
         if let Some(reason) = unsupported {
             return Err(Error::cannot_trace(reason, FOLLOW_HINT));
         }
-        let fail_on = args.fail_on.as_ref().map(|kinds| kinds.iter().copied().collect());
+        let fail_on = fail_on.map(|kinds| kinds.iter().copied().collect());
         Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
     }
 }

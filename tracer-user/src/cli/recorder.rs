@@ -1,0 +1,303 @@
+//! What is recorded of a run: all of it to a file, or its last seconds with each critical finding.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, SyncSender},
+    thread::{self, JoinHandle},
+};
+
+use super::{args::FlightArgs, error::Error, private_file};
+use crate::{
+    correlate::{event::Event, finding::Severity},
+    recording::{
+        entry::{Because, Entry, Header},
+        flight::{Excerpt, Flight, Limits},
+        writer::Writer,
+    },
+    report::{counters::Counters, finding::ExportedFinding},
+    target::follow::Notice,
+};
+
+/// Bytes that the flight recorder keeps, however much happens.
+const FLIGHT_BYTES: usize = 64 << 20;
+/// Nanoseconds between two files of the flight recorder: a fault that comes again and again needs no file each time.
+const FLIGHT_PAUSE: u64 = 10_000_000_000;
+/// Files that the flight recorder writes in one run.
+const FLIGHT_FILES: u64 = 100;
+
+/// Records a run.
+pub struct Recorder {
+    path: PathBuf,
+    file: Option<File>,
+    writer: Option<Writer>,
+    flight: Option<FlightRecorder>,
+    header: Header,
+    malformed: u64,
+}
+
+struct FlightRecorder {
+    past: Flight,
+    directory: PathBuf,
+    to_disk: Option<SyncSender<(PathBuf, Excerpt)>>,
+    disk: Option<JoinHandle<u64>>,
+    written: u64,
+    skipped: u64,
+    last: Option<u64>,
+}
+
+impl Recorder {
+    /// Records to a file that does not exist yet, or in flight, or not at all.
+    pub fn new(path: Option<&Path>, flight: &FlightArgs) -> Result<Self, Error> {
+        let flight = match (flight.keep, &flight.dir) {
+            (Some(keep), Some(directory)) => {
+                if !directory.is_dir() {
+                    return Err(Error::usage(
+                        format!("{} is no directory", directory.display()),
+                        "give a directory that exists with --flight-dir",
+                    ));
+                }
+                let nanos = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
+                let started = FlightRecorder::start(nanos, directory.clone());
+                Some(started.map_err(|error| {
+                    Error::cannot_trace(
+                        format!("failed to start a thread: {error}"),
+                        "check the limits on threads",
+                    )
+                })?)
+            }
+            _ => None,
+        };
+        let file = path.map(|path| {
+            private_file::create(path).map_err(|error| {
+                let hint = match error.kind() {
+                    io::ErrorKind::AlreadyExists => "give another name with -o, or remove it first",
+                    _ => "give a path that can be written with -o",
+                };
+                Error::usage(
+                    format!("failed to create the recording {}: {error}", path.display()),
+                    hint,
+                )
+            })
+        });
+        Ok(Self {
+            path: path.map(Path::to_path_buf).unwrap_or_default(),
+            file: file.transpose()?,
+            writer: None,
+            flight,
+            header: Header::default(),
+            malformed: 0,
+        })
+    }
+
+    /// Records nothing.
+    pub fn none() -> Self {
+        Self {
+            path: PathBuf::new(),
+            file: None,
+            writer: None,
+            flight: None,
+            header: Header::default(),
+            malformed: 0,
+        }
+    }
+
+    /// Whether anything is recorded.
+    pub const fn records(&self) -> bool {
+        self.file.is_some() || self.flight.is_some()
+    }
+
+    /// The run begins.
+    pub fn start(&mut self, header: Header) -> Result<(), Error> {
+        if let Some(file) = self.file.take() {
+            let writer = Writer::start(file, &header).map_err(|error| {
+                Error::cannot_trace(
+                    format!("failed to start the recording: {error}"),
+                    "check the limits on threads",
+                )
+            })?;
+            self.writer = Some(writer);
+        }
+        self.header = header;
+        Ok(())
+    }
+
+    /// A process came, went, or could not be traced.
+    pub fn notice(&mut self, notice: &Notice) {
+        if let Some(flight) = &mut self.flight {
+            flight.past.notice(notice);
+        }
+        if let (Some(writer), Some(entry)) = (&mut self.writer, Entry::of(notice)) {
+            writer.entry(&entry);
+        }
+    }
+
+    /// Something happened in a process.
+    pub fn event(&mut self, event: &Event) {
+        if let Some(flight) = &mut self.flight {
+            flight.past.event(event);
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.event(event);
+        }
+    }
+
+    /// The kernel side has sent this many records so far that are none.
+    pub fn malformed(&mut self, records: u64) {
+        if records != self.malformed {
+            self.malformed = records;
+            self.entry(&Entry::Malformed(records));
+        }
+    }
+
+    /// The kernel side has counted so much.
+    pub fn counters(&mut self, counters: &Counters) {
+        if self.writer.is_some() || self.flight.is_some() {
+            self.entry(&Entry::counters(counters));
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        if let Some(flight) = &mut self.flight {
+            flight.past.entry(entry);
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.entry(entry);
+        }
+    }
+
+    /// Something was found at this time. Returns what is to be said of that.
+    pub fn finding(&mut self, finding: &ExportedFinding, time: u64) -> Option<String> {
+        if finding.severity != Severity::Critical.name() {
+            return None;
+        }
+        let because = Because {
+            finding: finding.id.clone(),
+            kind: finding.kind.name().to_owned(),
+            time: finding.time.clone(),
+        };
+        self.flight.as_mut()?.write(&self.header, because, time)
+    }
+
+    /// Time goes on.
+    pub fn tick(&mut self) {
+        if let Some(failure) = self.writer.as_mut().and_then(Writer::tick) {
+            tracing::warn!(
+                "the recording {} ends here, the trace goes on: {failure}",
+                self.path.display()
+            );
+        }
+    }
+
+    /// The run is over. An error if the recording is not whole.
+    pub fn finish(&mut self, code: Option<u8>) -> Result<(), Error> {
+        if let Some(flight) = self.flight.take() {
+            flight.finish();
+        }
+        let Some(writer) = self.writer.take() else {
+            return Ok(());
+        };
+        let written = writer.finish(code);
+        match written.failure {
+            None => Ok(()),
+            Some(failure) => Err(Error::usage(
+                format!(
+                    "the recording {} is not whole: {failure}; {} entries are in it, {} are missing",
+                    self.path.display(),
+                    written.entries,
+                    written.missing
+                ),
+                "make room on the disk, and record again; what is in the file can be replayed",
+            )),
+        }
+    }
+}
+
+impl FlightRecorder {
+    fn start(nanos: u64, directory: PathBuf) -> io::Result<Self> {
+        let (to_disk, excerpts) = mpsc::sync_channel::<(PathBuf, Excerpt)>(1);
+        let disk = thread::Builder::new().name("flight".to_owned()).spawn(move || {
+            excerpts
+                .iter()
+                .map(|(path, excerpt)| u64::from(!save(&path, &excerpt)))
+                .sum()
+        })?;
+        let limits = Limits {
+            nanos,
+            bytes: FLIGHT_BYTES,
+        };
+        Ok(Self {
+            past: Flight::new(limits),
+            directory,
+            to_disk: Some(to_disk),
+            disk: Some(disk),
+            written: 0,
+            skipped: 0,
+            last: None,
+        })
+    }
+
+    fn write(&mut self, header: &Header, because: Because, time: u64) -> Option<String> {
+        let paused = self
+            .last
+            .is_some_and(|last| time.saturating_sub(last) < FLIGHT_PAUSE);
+        if paused || self.written >= FLIGHT_FILES {
+            self.skipped += 1;
+            return None;
+        }
+        let seconds = time.saturating_add_signed(header.clock_offset) / 1_000_000_000;
+        let name = format!("bleedtrace-{seconds}-{}-{}.flight", because.finding, because.kind);
+        let path = self.directory.join(name);
+        let header = Header {
+            because: Some(because),
+            ..header.clone()
+        };
+        let sent = match (self.past.excerpt(&header), &self.to_disk) {
+            (Ok(excerpt), Some(to_disk)) => to_disk.try_send((path.clone(), excerpt)).is_ok(),
+            _ => false,
+        };
+        if !sent {
+            self.skipped += 1;
+            return None;
+        }
+        self.last = Some(time);
+        self.written += 1;
+        Some(format!("what led to it is written to {}", path.display()))
+    }
+
+    /// Waits for the last file, and says what was not written.
+    fn finish(mut self) {
+        drop(self.to_disk.take());
+        let failed = self.disk.take().and_then(|disk| disk.join().ok()).unwrap_or(1);
+        if failed > 0 {
+            tracing::warn!("{failed} files of the flight recorder could not be written");
+        }
+        if self.skipped > 0 {
+            tracing::info!(
+                "{} critical findings have no file of their own: one in {} s is written, {FLIGHT_FILES} in a run",
+                self.skipped,
+                FLIGHT_PAUSE / 1_000_000_000
+            );
+        }
+        if self.past.missing() > 0 {
+            tracing::warn!(
+                "the flight recorder could not keep {} entries",
+                self.past.missing()
+            );
+        }
+    }
+}
+
+fn save(path: &Path, excerpt: &Excerpt) -> bool {
+    let saved = private_file::create(path).and_then(|file| {
+        let mut to = io::BufWriter::new(&file);
+        excerpt.write(&mut to)?;
+        io::Write::flush(&mut to)?;
+        file.sync_data()
+    });
+    if let Err(error) = &saved {
+        tracing::warn!("failed to write {}: {error}", path.display());
+    }
+    saved.is_ok()
+}
