@@ -11,5 +11,5 @@ mod intern;
 pub mod reader;
 pub mod seal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod writer;

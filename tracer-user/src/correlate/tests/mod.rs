@@ -11,6 +11,7 @@ mod open_tasks;
 mod pools;
 mod programs;
 mod properties;
+pub(super) mod recorded;
 mod rules;
 mod simulator;
 mod witness;
