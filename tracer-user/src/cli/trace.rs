@@ -55,8 +55,7 @@ pub fn watch(args: &TraceArgs, color: Color, recorder: Recorder) -> Result<u8, E
     let reveal = config.reveal;
     let mut report = Report::new(output, privacy, clock, recorder);
     let wire = std::iter::once(&config.watch).chain(config.services.iter().map(|rule| &rule.watch));
-    let wire_wanted = wire.into_iter().any(|watch| watch.wire == Some(true));
-    if wire_wanted {
+    if wire.into_iter().any(|watch| watch.wire == Some(true)) {
         report.tally.watch_wire();
     }
     let mut session = Session::open(config, wants, &args.target, report)?;
@@ -64,7 +63,6 @@ pub fn watch(args: &TraceArgs, color: Color, recorder: Recorder) -> Result<u8, E
         program: env!("CARGO_PKG_VERSION").to_owned(),
         clock_offset: clock.offset,
         wire: session.settings().wire.is_some(),
-        wire_wanted,
         tasks: session.settings().tasks,
         reveal,
         because: None,

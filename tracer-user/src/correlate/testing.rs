@@ -569,13 +569,14 @@ impl World {
 }
 
 pub(super) fn judge(events: &[Event], settings: Settings) -> Vec<Fact> {
-    let mut engine = Engine::new(settings.clone());
+    let again = settings.clone();
+    let mut engine = Engine::new(settings);
     let mut facts = Vec::new();
     for event in events {
         engine.apply(event, &mut facts);
     }
     engine.finish(&mut facts);
-    recorded::is_judged_alike(events, &settings, &facts, false);
+    recorded::is_judged_alike(events, &again, &facts, false);
     facts
 }
 

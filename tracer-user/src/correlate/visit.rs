@@ -108,7 +108,9 @@ fn each(value: &mut Option<Value>, visit: &mut dyn FnMut(&mut Value)) {
 }
 
 fn all(held: &mut [Found], visit: &mut dyn FnMut(&mut Value)) {
-    held.iter_mut().for_each(|it| found(it, visit));
+    for it in held {
+        found(it, visit);
+    }
 }
 
 fn found(found: &mut Found, visit: &mut dyn FnMut(&mut Value)) {

@@ -26,8 +26,6 @@ pub struct Header {
     pub clock_offset: i64,
     /// What processes receive and send was read.
     pub wire: bool,
-    /// That was asked for, whatever came of it.
-    pub wire_wanted: bool,
     /// Asyncio tasks were followed.
     pub tasks: bool,
     /// Values are shown.

@@ -148,7 +148,7 @@ impl Flight {
         }
         match Packed::new(&buffer.raw) {
             Ok(packed) => {
-                self.bytes += packed.len();
+                self.bytes += packed.size();
                 self.frames.push_back(Past {
                     until: self.last,
                     packed: Arc::new(packed),
@@ -164,7 +164,7 @@ impl Flight {
         while let Some(first) = self.frames.front()
             && (first.until < oldest || self.bytes > self.limits.bytes)
         {
-            self.bytes -= first.packed.len();
+            self.bytes -= first.packed.size();
             self.frames.pop_front();
         }
         self.standing

@@ -49,7 +49,7 @@ impl Packed {
     }
 
     /// Bytes that it takes on disk.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         HEAD + self.payload.len()
     }
 

@@ -22,12 +22,15 @@ use crate::{
 /// Sealed values that are remembered, as most are met again.
 const REMEMBERED: usize = 8_192;
 
+/// By what a value is known: its content; where that does not say it all, its address; of other types their name.
+type Known = (Content, u64, Option<Arc<str>>);
+
 /// Seals the events of a run.
 pub struct Sealer {
     privacy: Privacy,
     key: [u8; 32],
     wire: Option<(Wire, Hasher)>,
-    known: HashMap<(Content, u64, Option<Arc<str>>), Arc<Sealed>>,
+    known: HashMap<Known, Arc<Sealed>>,
     said: Vec<Fact>,
 }
 

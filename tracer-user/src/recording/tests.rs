@@ -122,9 +122,9 @@ fn frames_that_are_missing_repeated_or_too_many_are_noticed() {
     }
     let with = |order: &[usize]| {
         let mut out = bytes[..START].to_vec();
-        order
-            .iter()
-            .for_each(|frame| out.extend_from_slice(frames[*frame]));
+        for frame in order {
+            out.extend_from_slice(frames[*frame]);
+        }
         read(&out)
     };
     assert_eq!(frames.len(), 5);
@@ -166,7 +166,7 @@ fn what_claims_more_than_there_is_takes_no_memory() {
     let mut bomb = start().to_vec();
     packed(&Header::default()).unwrap().write(0, &mut bomb).unwrap();
     let small = Packed::new(&raw).unwrap();
-    assert!(small.len() < 1_000);
+    assert!(small.size() < 1_000);
     small.write(1, &mut bomb).unwrap();
     assert!(matches!(read(&bomb).unwrap().1, Ending::Damaged { .. }));
     let mut long = start().to_vec();

@@ -4,6 +4,7 @@ mod announced;
 mod called;
 mod checks;
 mod drift;
+mod golden;
 mod inventory;
 mod ledger;
 mod lineage;

@@ -67,6 +67,20 @@ fn told(facts: &[Fact], privacy: &Privacy) -> Vec<String> {
     told.collect()
 }
 
+fn seal(events: &[Event], rules: Option<Rules>, reveal: bool) -> Vec<Event> {
+    let mut sealer = Sealer::new(privacy(reveal), rules);
+    let mut sealed = events.to_vec();
+    for event in &mut sealed {
+        sealer.seal(event);
+    }
+    sealed
+}
+
+/// Events as they are recorded.
+pub(super) fn sealed_events(events: &[Event], rules: Option<Rules>) -> Vec<Event> {
+    seal(events, rules, HIDDEN)
+}
+
 /// Records and replays.
 fn replayed(
     events: &[Event],
@@ -74,9 +88,7 @@ fn replayed(
     served: bool,
     reveal: bool,
 ) -> (Vec<u8>, Vec<Fact>, Vec<Fact>) {
-    let mut sealer = Sealer::new(privacy(reveal), settings.wire.clone());
-    let mut sealed = events.to_vec();
-    sealed.iter_mut().for_each(|event| sealer.seal(event));
+    let sealed = seal(events, settings.wire.clone(), reveal);
     let live = judge(sealed.iter(), settings.clone(), served);
     let entries = sealed.iter().cloned().map(|event| Entry::Event(Box::new(event)));
     let entries: Vec<_> = entries.chain([Entry::End(None)]).collect();
