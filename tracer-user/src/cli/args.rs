@@ -50,6 +50,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Say what a kind of finding means and how to mend it.
     Explain(ExplainArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(CompletionsArgs),
+    /// Print a manual page.
+    Man(ManArgs),
     /// Let stopped processes go on when the agent that traced them is gone. The agent starts it by itself.
     #[command(hide = true)]
     Keeper,
@@ -306,6 +310,21 @@ pub struct DoctorArgs {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
     pub format: Format,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Command whose page is wanted; the program's own when none is given.
+    pub command: Option<String>,
 }
 
 /// Arguments of `explain`.

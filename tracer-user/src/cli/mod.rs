@@ -16,6 +16,7 @@ mod recorder;
 pub mod replay;
 mod requirements;
 mod session;
+mod shell;
 mod table;
 pub mod trace;
 pub mod vars;
@@ -100,6 +101,8 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Command::Hops(args) => hops::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {
             Error::cannot_trace(
                 format!("failed to look at processes: {error}"),
