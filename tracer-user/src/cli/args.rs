@@ -143,25 +143,24 @@ pub struct TraceArgs {
 #[derive(Debug, Default, Args)]
 pub struct FlightArgs {
     /// Keep so much of what happened in memory, and write it to a file with each critical finding: 30s, 2m.
-    #[arg(long = "flight-recorder", value_name = "TIME", value_parser = duration::parse, requires = "dir", env = "BLEEDTRACE_FLIGHT_RECORDER")]
-    pub keep: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "flight_dir", env = "BLEEDTRACE_FLIGHT_RECORDER")]
+    pub flight_recorder: Option<Duration>,
     /// Directory of these files.
     #[arg(
-        id = "dir",
-        long = "flight-dir",
+        long,
         value_name = "DIR",
-        requires = "keep",
+        requires = "flight_recorder",
         env = "BLEEDTRACE_FLIGHT_DIR"
     )]
-    pub dir: Option<PathBuf>,
+    pub flight_dir: Option<PathBuf>,
 }
 
 /// Arguments of `record`.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
     /// Recording to write: a file that does not exist yet.
-    #[arg(short = 'o', long = "recording", value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub recording: PathBuf,
     /// How to trace.
     #[command(flatten)]
     pub trace: TraceArgs,

@@ -10,6 +10,6 @@ use super::{
 /// Runs the command.
 pub fn run(args: &RecordArgs, color: Color) -> Result<u8, Error> {
     args.trace.target.check("record -o FILE")?;
-    let recorder = Recorder::new(Some(&args.file), &args.trace.flight)?;
+    let recorder = Recorder::new(Some(&args.recording), &args.trace.flight)?;
     trace::watch(&args.trace, color, recorder)
 }

@@ -50,7 +50,7 @@ struct FlightRecorder {
 impl Recorder {
     /// Records to a file that does not exist yet, or in flight, or not at all.
     pub fn new(path: Option<&Path>, flight: &FlightArgs) -> Result<Self, Error> {
-        let flight = match (flight.keep, &flight.dir) {
+        let flight = match (flight.flight_recorder, &flight.flight_dir) {
             (Some(keep), Some(directory)) => {
                 if !directory.is_dir() {
                     return Err(Error::usage(
