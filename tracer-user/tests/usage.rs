@@ -245,7 +245,10 @@ fn every_command_has_a_manual_page() {
         "trace", "record", "replay", "vars", "hops", "discover", "doctor", "explain", "man",
     ] {
         let page = printed(&["man", command]);
-        assert!(page.contains(&format!(".TH bleedtrace\\-{command} 1")), "{page}");
+        assert!(
+            page.contains(&format!(".TH bleedtrace-{command} 1  \"bleedtrace ")),
+            "{page}"
+        );
         assert!(page.contains(".SH OPTIONS"), "{page}");
     }
     let said = refused(&["man", "keeper"], 2);

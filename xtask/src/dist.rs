@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use object::{Object as _, ObjectSegment as _};
+use object::{
+    Endianness, elf,
+    read::elf::{ElfFile64, ProgramHeader as _},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::workspace;
@@ -79,19 +82,17 @@ fn build() -> Result<PathBuf> {
     Ok(workspace::target().join(TARGET).join("release/bleedtrace"))
 }
 
-/// Nothing has to be loaded for it: no interpreter, no library.
+/// Nobody has to load libraries for it.
 fn is_static(program: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    let file = object::File::parse(&*bytes).context("the program is no ELF file")?;
-    let needed = file.imports().context("its imports cannot be read")?;
+    let file = ElfFile64::<Endianness>::parse(&*bytes).context("the program is no ELF file")?;
+    let mut kinds = file
+        .elf_program_headers()
+        .iter()
+        .map(|header| header.p_type(file.endian()));
     ensure!(
-        needed.is_empty(),
-        "the program is not static: it imports {} symbols",
-        needed.len()
-    );
-    ensure!(
-        file.segments().any(|segment| segment.size() > 0),
-        "the program is empty"
+        !kinds.any(|kind| kind == elf::PT_INTERP),
+        "the program is not static: it names a loader"
     );
     Ok(())
 }

@@ -81,7 +81,7 @@ fn page(command: Option<&str>) -> Result<Vec<u8>, Error> {
         ));
     };
     Man::new(found.clone())
-        .title(format!("bleedtrace-{name}"))
+        .source(concat!("bleedtrace ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|error| write_error(&error))?;
     Ok(page)
