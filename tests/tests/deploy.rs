@@ -65,7 +65,7 @@ impl Drop for Folder {
 }
 
 /// The words that name capabilities in a line of a file.
-fn capabilities<'a>(line: &'a str) -> BTreeSet<&'a str> {
+fn capabilities(line: &str) -> BTreeSet<&str> {
     let words = line.split(|c: char| !c.is_ascii_uppercase() && c != '_');
     let names = words.map(|word| word.strip_prefix("CAP_").unwrap_or(word));
     let known = CAPABILITIES.into_iter().chain([

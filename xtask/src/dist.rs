@@ -1,8 +1,9 @@
 //! What is released: one static program with its pages, completions and what it takes to deploy it, as an archive and as a package.
 
 use std::{
-    env, fs,
-    io::Write as _,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -47,15 +48,14 @@ pub fn run() -> Result<()> {
     let mut sums = String::new();
     for file in &made {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let sum: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        for byte in Sha256::digest(&bytes) {
+            let _ = write!(sums, "{byte:02x}");
+        }
         let name = file
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        sums.push_str(&format!("{sum}  {name}\n"));
+        let _ = writeln!(sums, "  {name}");
         println!("{} ({} KiB)", file.display(), bytes.len() / 1024);
     }
     fs::write(place.join("SHA256SUMS"), sums).context("cannot write SHA256SUMS")?;
@@ -189,16 +189,15 @@ fn package(place: &Path, folder: &Path) -> Result<PathBuf> {
     )?;
     fs::remove_dir_all(root.join("etc/systemd"))?;
     let installed: u64 = size(&root)?;
-    let mut control = fs::File::create(root.join("DEBIAN/control"))?;
-    write!(
-        control,
+    let control = format!(
         "Package: bleedtrace\nVersion: {VERSION}\nArchitecture: amd64\nSection: admin\nPriority: optional\n\
          Maintainer: bleedtrace <bleedtrace@users.noreply.github.com>\nInstalled-Size: {}\n\
          Description: names the identity that bleeds between requests in Python programs\n \
          Watches running CPython programs from outside, with eBPF, and says when a request\n \
          runs under the wrong identity or under none.\n",
         installed.div_ceil(1024)
-    )?;
+    );
+    fs::write(root.join("DEBIAN/control"), control)?;
     fs::write(root.join("DEBIAN/conffiles"), "/etc/bleedtrace/config.toml\n")?;
     let file = place.join(format!("bleedtrace_{VERSION}_amd64.deb"));
     workspace::run(

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod duration;
 pub mod error;
 pub mod explain;
+mod flight_recorder;
 pub mod hops;
 mod kind;
 mod output;

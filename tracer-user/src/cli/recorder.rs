@@ -4,28 +4,18 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::mpsc::{self, SyncSender},
-    thread::{self, JoinHandle},
 };
 
-use super::{args::FlightArgs, error::Error, private_file};
+use super::{args::FlightArgs, error::Error, flight_recorder::FlightRecorder, private_file};
 use crate::{
     correlate::{event::Event, finding::Severity},
     recording::{
         entry::{Because, Entry, Header},
-        flight::{Excerpt, Flight, Limits},
         writer::Writer,
     },
-    report::{counters::Counters, finding::ExportedFinding},
+    report::{counters::Counters, finding::ExportedFinding, metrics::Recordings},
     target::follow::Notice,
 };
-
-/// Bytes that the flight recorder keeps, however much happens.
-const FLIGHT_BYTES: usize = 64 << 20;
-/// Nanoseconds between two files of the flight recorder: a fault that comes again and again needs no file each time.
-const FLIGHT_PAUSE: u64 = 10_000_000_000;
-/// Files that the flight recorder writes in one run.
-const FLIGHT_FILES: u64 = 100;
 
 /// Records a run.
 pub struct Recorder {
@@ -35,16 +25,6 @@ pub struct Recorder {
     flight: Option<FlightRecorder>,
     header: Header,
     malformed: u64,
-}
-
-struct FlightRecorder {
-    past: Flight,
-    directory: PathBuf,
-    to_disk: Option<SyncSender<(PathBuf, Excerpt)>>,
-    disk: Option<JoinHandle<u64>>,
-    written: u64,
-    skipped: u64,
-    last: Option<u64>,
 }
 
 impl Recorder {
@@ -158,6 +138,19 @@ impl Recorder {
         }
     }
 
+    /// What has become of what was to be recorded.
+    pub fn recordings(&self) -> Recordings {
+        let flight = self
+            .flight
+            .as_ref()
+            .map(FlightRecorder::recordings)
+            .unwrap_or_default();
+        Recordings {
+            lost: self.writer.as_ref().map_or(0, Writer::missing) + flight.lost,
+            ..flight
+        }
+    }
+
     fn entry(&mut self, entry: &Entry) {
         if let Some(flight) = &mut self.flight {
             flight.past.entry(entry);
@@ -212,92 +205,4 @@ impl Recorder {
             )),
         }
     }
-}
-
-impl FlightRecorder {
-    fn start(nanos: u64, directory: PathBuf) -> io::Result<Self> {
-        let (to_disk, excerpts) = mpsc::sync_channel::<(PathBuf, Excerpt)>(1);
-        let disk = thread::Builder::new().name("flight".to_owned()).spawn(move || {
-            excerpts
-                .iter()
-                .map(|(path, excerpt)| u64::from(!save(&path, &excerpt)))
-                .sum()
-        })?;
-        let limits = Limits {
-            nanos,
-            bytes: FLIGHT_BYTES,
-        };
-        Ok(Self {
-            past: Flight::new(limits),
-            directory,
-            to_disk: Some(to_disk),
-            disk: Some(disk),
-            written: 0,
-            skipped: 0,
-            last: None,
-        })
-    }
-
-    fn write(&mut self, header: &Header, because: Because, time: u64) -> Option<String> {
-        let paused = self
-            .last
-            .is_some_and(|last| time.saturating_sub(last) < FLIGHT_PAUSE);
-        if paused || self.written >= FLIGHT_FILES {
-            self.skipped += 1;
-            return None;
-        }
-        let seconds = time.saturating_add_signed(header.clock_offset) / 1_000_000_000;
-        let name = format!("bleedtrace-{seconds}-{}-{}.flight", because.finding, because.kind);
-        let path = self.directory.join(name);
-        let header = Header {
-            because: Some(because),
-            ..header.clone()
-        };
-        let sent = match (self.past.excerpt(&header), &self.to_disk) {
-            (Ok(excerpt), Some(to_disk)) => to_disk.try_send((path.clone(), excerpt)).is_ok(),
-            _ => false,
-        };
-        if !sent {
-            self.skipped += 1;
-            return None;
-        }
-        self.last = Some(time);
-        self.written += 1;
-        Some(format!("what led to it is written to {}", path.display()))
-    }
-
-    /// Waits for the last file, and says what was not written.
-    fn finish(mut self) {
-        drop(self.to_disk.take());
-        let failed = self.disk.take().and_then(|disk| disk.join().ok()).unwrap_or(1);
-        if failed > 0 {
-            tracing::warn!("{failed} files of the flight recorder could not be written");
-        }
-        if self.skipped > 0 {
-            tracing::info!(
-                "{} critical findings have no file of their own: one in {} s is written, {FLIGHT_FILES} in a run",
-                self.skipped,
-                FLIGHT_PAUSE / 1_000_000_000
-            );
-        }
-        if self.past.missing() > 0 {
-            tracing::warn!(
-                "the flight recorder could not keep {} entries",
-                self.past.missing()
-            );
-        }
-    }
-}
-
-fn save(path: &Path, excerpt: &Excerpt) -> bool {
-    let saved = private_file::create(path).and_then(|file| {
-        let mut to = io::BufWriter::new(&file);
-        excerpt.write(&mut to)?;
-        io::Write::flush(&mut to)?;
-        file.sync_data()
-    });
-    if let Err(error) = &saved {
-        tracing::warn!("failed to write {}: {error}", path.display());
-    }
-    saved.is_ok()
 }

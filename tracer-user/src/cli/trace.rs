@@ -270,6 +270,7 @@ impl Observer for Report {
             out_of_sight: follower.out_of_sight(),
         };
         self.recorder.counters(&counters);
+        self.metrics.recordings(&self.recorder.recordings());
         self.counted(counters);
     }
 }

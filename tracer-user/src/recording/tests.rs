@@ -13,14 +13,23 @@ use crate::correlate::event::{Carrier, Event, Role, Slot, TargetId, What};
 
 /// Entries as the bytes of a file, some in each frame.
 pub(crate) fn written(header: &Header, entries: &[Entry]) -> Vec<u8> {
+    let frames: Vec<Vec<u8>> = entries
+        .chunks(32)
+        .map(|some| {
+            some.iter()
+                .flat_map(|entry| postcard::to_stdvec(entry).unwrap())
+                .collect()
+        })
+        .collect();
+    framed(header, &frames)
+}
+
+/// Any content as the bytes of a file.
+pub(crate) fn framed(header: &Header, frames: &[Vec<u8>]) -> Vec<u8> {
     let mut out = start().to_vec();
     packed(header).unwrap().write(0, &mut out).unwrap();
-    for (number, some) in (1..).zip(entries.chunks(32)) {
-        let raw: Vec<u8> = some
-            .iter()
-            .flat_map(|entry| postcard::to_stdvec(entry).unwrap())
-            .collect();
-        Packed::new(&raw).unwrap().write(number, &mut out).unwrap();
+    for (number, raw) in (1..).zip(frames) {
+        Packed::new(raw).unwrap().write(number, &mut out).unwrap();
     }
     out
 }
@@ -185,6 +194,12 @@ fn a_disk_that_is_full_ends_the_recording_and_is_counted() {
     for time in 0..100_000 {
         writer.event(&event(time, 1, What::End));
     }
+    let begun = std::time::Instant::now();
+    while writer.missing() == 0 {
+        assert!(begun.elapsed().as_secs() < 60, "the disk's failure is noticed");
+        writer.tick();
+    }
+    assert_eq!(writer.missing(), 100_000);
     let written = writer.finish(None);
     assert_eq!((written.entries, written.missing), (0, 100_001));
     assert!(written.failure.unwrap().contains("No space left"));

@@ -191,6 +191,15 @@ impl Writer {
         self.failure.get_or_insert(failure);
     }
 
+    /// Entries that are known to be missing.
+    pub const fn missing(&self) -> u64 {
+        if self.to_disk.is_some() {
+            0
+        } else {
+            self.told - self.written
+        }
+    }
+
     /// The run is over. Waits until all of it is on the disk.
     pub fn finish(mut self, code: Option<u8>) -> Written {
         self.entry(&Entry::End(code));

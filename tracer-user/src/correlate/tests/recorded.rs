@@ -4,6 +4,10 @@
 
 use std::sync::Arc;
 
+use proptest::{collection::vec, prelude::*};
+
+use super::simulator::Simulator;
+
 use crate::{
     correlate::{
         engine::Engine,
@@ -19,7 +23,7 @@ use crate::{
         entry::{Attached, Entry, Header},
         reader::{Ending, Reader},
         seal::Sealer,
-        tests::written,
+        tests::{framed, written},
     },
     report::{
         clock::Clock,
@@ -359,4 +363,45 @@ fn processes_have_their_names_in_a_recording() {
     let notice = (*inner).into();
     assert_eq!(Entry::of(&notice), Some(attached));
     assert_eq!(Kind::None as u8, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Its checksums are right, and nothing else.
+    #[test]
+    fn a_hostile_recording_is_survived(
+        steps in vec((any::<u8>(), any::<u8>(), any::<u8>()), 1..60),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+    ) {
+        let events = sealed_events(&Simulator::run(&steps).world.events, None);
+        let mut raw: Vec<u8> = events
+            .into_iter()
+            .flat_map(|event| postcard::to_stdvec(&Entry::Event(Box::new(event))).unwrap())
+            .collect();
+        for (at, byte) in changes {
+            let at = at.index(raw.len());
+            raw[at] = byte;
+        }
+        let bytes = framed(&Header::default(), &[raw]);
+        let (_, mut reader) = Reader::open(&bytes[..]).unwrap();
+        let settings = Settings {
+            tasks: true,
+            inventory: true,
+            wire: Some(Rules::new(&[0; 32], &[""; 0])),
+            ..Settings::default()
+        };
+        let mut engine = Engine::new(settings);
+        let mut facts = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if let Entry::Event(event) = entry {
+                engine.serves(event.target, "service");
+                engine.apply(&event, &mut facts);
+            }
+        }
+        engine.finish(&mut facts);
+        let _ = told(&facts, &privacy(HIDDEN));
+        let cut = matches!(reader.ending(), Some(Ending::Cut | Ending::Damaged { .. } | Ending::Whole));
+        prop_assert!(cut);
+    }
 }
