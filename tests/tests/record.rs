@@ -240,7 +240,7 @@ fn a_file_that_is_there_is_left_alone() {
                 Program::start(Command::new(&setup.bleedtrace).args(["record", "-o", name, "--", "true"]))
                     .end();
             assert_eq!(ended.code, Some(2), "{ended:?}");
-            assert!(ended.stderr.contains("File exists"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("already exists"), "{}", ended.stderr);
         }
         assert_eq!(fs::read_to_string(&file).expect("it is there"), "precious");
         assert!(!Path::new(&folder.file("elsewhere")).exists());

@@ -60,6 +60,33 @@ fn values_that_make_no_sense() {
         (&["trace", "--pid", "self"], "self"),
         (&["trace", "--user", "root", "--pid", "1"], "COMMAND"),
         (&["trace", "--colour", "always", "--pid", "1"], "--color"),
+        (&["record", "--", "true"], "--recording <FILE>"),
+        (&["record", "-o", "/nowhere/file"], "bleedtrace record -o FILE --"),
+        (
+            &["record", "-o", "/dev/null", "--", "true"],
+            "failed to create the recording /dev/null",
+        ),
+        (
+            &["trace", "--flight-recorder", "30s", "--pid", "1"],
+            "--flight-dir",
+        ),
+        (
+            &["trace", "--flight-dir", "/tmp", "--pid", "1"],
+            "--flight-recorder",
+        ),
+        (
+            &[
+                "trace",
+                "--flight-recorder",
+                "30s",
+                "--flight-dir",
+                "/dev/null",
+                "--pid",
+                "1",
+            ],
+            "/dev/null is no directory",
+        ),
+        (&["replay"], "<FILE>"),
         (&["explain", "blead"], "did you mean `bleed`?"),
         (&["doctor", "--pid", "-1"], "-1"),
         (&["vars", "--pid", "0"], "0"),

@@ -1,7 +1,6 @@
 //! What is recorded of a run: all of it to a file, or its last seconds with each critical finding.
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -18,9 +17,9 @@ use crate::{
 };
 
 /// Records a run.
+#[derive(Default)]
 pub struct Recorder {
-    path: PathBuf,
-    file: Option<File>,
+    path: Option<PathBuf>,
     writer: Option<Writer>,
     flight: Option<FlightRecorder>,
     header: Header,
@@ -49,48 +48,26 @@ impl Recorder {
             }
             _ => None,
         };
-        let file = path.map(|path| {
-            private_file::create(path).map_err(|error| {
-                let hint = match error.kind() {
-                    io::ErrorKind::AlreadyExists => "give another name with -o, or remove it first",
-                    _ => "give a path that can be written with -o",
-                };
-                Error::usage(
-                    format!("failed to create the recording {}: {error}", path.display()),
-                    hint,
-                )
-            })
-        });
-        Ok(Self {
-            path: path.map(Path::to_path_buf).unwrap_or_default(),
-            file: file.transpose()?,
-            writer: None,
-            flight,
-            header: Header::default(),
-            malformed: 0,
-        })
-    }
-
-    /// Records nothing.
-    pub fn none() -> Self {
-        Self {
-            path: PathBuf::new(),
-            file: None,
-            writer: None,
-            flight: None,
-            header: Header::default(),
-            malformed: 0,
+        // Said at once; that nobody else makes it meanwhile is seen to when it is created.
+        if let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) {
+            return Err(not_created(path, &io::ErrorKind::AlreadyExists.into()));
         }
+        Ok(Self {
+            path: path.map(Path::to_path_buf),
+            flight,
+            ..Self::default()
+        })
     }
 
     /// Whether anything is recorded.
     pub const fn records(&self) -> bool {
-        self.file.is_some() || self.flight.is_some()
+        self.path.is_some() || self.flight.is_some()
     }
 
     /// The run begins.
     pub fn start(&mut self, header: Header) -> Result<(), Error> {
-        if let Some(file) = self.file.take() {
+        if let Some(path) = &self.path {
+            let file = private_file::create(path).map_err(|error| not_created(path, &error))?;
             let writer = Writer::start(file, &header).map_err(|error| {
                 Error::cannot_trace(
                     format!("failed to start the recording: {error}"),
@@ -178,7 +155,7 @@ impl Recorder {
         if let Some(failure) = self.writer.as_mut().and_then(Writer::tick) {
             tracing::warn!(
                 "the recording {} ends here, the trace goes on: {failure}",
-                self.path.display()
+                shown(self.path.as_deref())
             );
         }
     }
@@ -197,7 +174,7 @@ impl Recorder {
             Some(failure) => Err(Error::usage(
                 format!(
                     "the recording {} is not whole: {failure}; {} entries are in it, {} are missing",
-                    self.path.display(),
+                    shown(self.path.as_deref()),
                     written.entries,
                     written.missing
                 ),
@@ -205,4 +182,19 @@ impl Recorder {
             )),
         }
     }
+}
+
+fn shown(path: Option<&Path>) -> std::path::Display<'_> {
+    path.unwrap_or(Path::new("")).display()
+}
+
+fn not_created(path: &Path, error: &io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AlreadyExists => "give another name with -o, or remove it first",
+        _ => "give a path that can be written with -o",
+    };
+    Error::usage(
+        format!("failed to create the recording {}: {error}", path.display()),
+        hint,
+    )
 }

@@ -74,7 +74,7 @@ fn begin(output: Output, header: &Header) -> Report {
     };
     // Values are sealed already: they are shown as they were, and no key is needed.
     let privacy = Privacy::new(false, [0; 32]);
-    let mut report = Report::new(output, privacy, clock, Recorder::none());
+    let mut report = Report::new(output, privacy, clock, Recorder::default());
     if header.wire {
         report.tally().watch_wire();
     }

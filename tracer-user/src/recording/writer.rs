@@ -88,6 +88,8 @@ pub struct Writer {
     told: u64,
     written: u64,
     failure: Option<String>,
+    /// It was said that the recording has ended.
+    said: bool,
 }
 
 impl Writer {
@@ -112,6 +114,7 @@ impl Writer {
             told: 0,
             written: 0,
             failure: None,
+            said: false,
         })
     }
 
@@ -139,14 +142,12 @@ impl Writer {
 
     /// Time goes on: what has waited long enough is written. Says once why the recording has ended, if it has.
     pub fn tick(&mut self) -> Option<&str> {
-        let was_well = self.to_disk.is_some();
-        if was_well && self.since.elapsed() >= WAIT {
+        if self.to_disk.is_some() && self.since.elapsed() >= WAIT {
             self.flush();
             self.check();
         }
-        self.failure
-            .as_deref()
-            .filter(|_| was_well && self.to_disk.is_none())
+        let unsaid = self.to_disk.is_none() && !std::mem::replace(&mut self.said, self.to_disk.is_none());
+        self.failure.as_deref().filter(|_| unsaid)
     }
 
     /// Hands the buffer over to the disk.
