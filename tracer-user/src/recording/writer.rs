@@ -146,8 +146,10 @@ impl Writer {
             self.flush();
             self.check();
         }
-        let unsaid = self.to_disk.is_none() && !std::mem::replace(&mut self.said, self.to_disk.is_none());
-        self.failure.as_deref().filter(|_| unsaid)
+        if self.to_disk.is_some() || std::mem::replace(&mut self.said, true) {
+            return None;
+        }
+        self.failure.as_deref()
     }
 
     /// Hands the buffer over to the disk.
