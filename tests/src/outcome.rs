@@ -18,6 +18,8 @@ pub struct Outcome {
     pub summary: Finding,
     /// How the tracer ended, and what it and the program printed.
     pub ended: Ended,
+    /// Just what it wrote.
+    pub text: String,
 }
 
 /// How the findings of a kind compare with the truth.
@@ -134,6 +136,7 @@ impl Outcome {
             findings,
             summary,
             ended,
+            text: text.to_owned(),
         }
     }
 

@@ -267,22 +267,28 @@ pub struct Trace {
 impl Trace {
     /// A trace that watches `variable` and writes JSON where the test finds it.
     pub fn new(setup: &Setup, variable: &str) -> Self {
-        Self::with(setup, ["--identity", variable])
+        Self::with(setup, &["trace"], ["--identity", variable])
+    }
+
+    /// The same, and it is recorded to a file.
+    pub fn recording(setup: &Setup, variable: &str, file: &str) -> Self {
+        Self::with(setup, &["record", "-o", file], ["--identity", variable])
     }
 
     /// A trace that watches what a configuration says.
     pub fn configured(setup: &Setup, file: &str) -> Self {
-        Self::with(setup, ["--config", file])
+        Self::with(setup, &["trace"], ["--config", file])
     }
 
-    fn with(setup: &Setup, flags: [&str; 2]) -> Self {
+    fn with(setup: &Setup, words: &[&str], flags: [&str; 2]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let output =
             std::env::temp_dir().join(format!("bleedtrace-test-{}-{number}.json", std::process::id()));
         let mut command = Command::new(&setup.bleedtrace);
         command
-            .args(["trace", "--format", "json"])
+            .args(words)
+            .args(["--format", "json"])
             .args(flags)
             .arg("--output")
             .arg(&output);

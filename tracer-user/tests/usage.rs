@@ -60,6 +60,33 @@ fn values_that_make_no_sense() {
         (&["trace", "--pid", "self"], "self"),
         (&["trace", "--user", "root", "--pid", "1"], "COMMAND"),
         (&["trace", "--colour", "always", "--pid", "1"], "--color"),
+        (&["record", "--", "true"], "--recording <FILE>"),
+        (&["record", "-o", "/nowhere/file"], "bleedtrace record -o FILE --"),
+        (
+            &["record", "-o", "/dev/null", "--", "true"],
+            "failed to create the recording /dev/null",
+        ),
+        (
+            &["trace", "--flight-recorder", "30s", "--pid", "1"],
+            "--flight-dir",
+        ),
+        (
+            &["trace", "--flight-dir", "/tmp", "--pid", "1"],
+            "--flight-recorder",
+        ),
+        (
+            &[
+                "trace",
+                "--flight-recorder",
+                "30s",
+                "--flight-dir",
+                "/dev/null",
+                "--pid",
+                "1",
+            ],
+            "/dev/null is no directory",
+        ),
+        (&["replay"], "<FILE>"),
         (&["explain", "blead"], "did you mean `bleed`?"),
         (&["doctor", "--pid", "-1"], "-1"),
         (&["vars", "--pid", "0"], "0"),
@@ -197,4 +224,63 @@ fn every_kind_is_explained() {
     articles.sort_unstable();
     articles.dedup();
     assert_eq!(articles.len(), Kind::ALL.len());
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = bleedtrace(arguments).assert().code(0).get_output().clone();
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Whether a shell that is here takes a script.
+fn is_taken(shell: &str, script: &str) -> Option<bool> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), script).expect("it is ours");
+    let checked = std::process::Command::new(shell)
+        .arg("-n")
+        .arg(file.path())
+        .status();
+    checked.ok().map(|status| status.success())
+}
+
+#[test]
+fn shells_learn_every_command_and_flag() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(&["completions", shell]);
+        for word in ["trace", "replay", "flight-recorder", "fail-on", "completions"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+        if let Some(taken) = is_taken(shell, &script) {
+            assert!(taken, "{shell} does not understand its script");
+        }
+    }
+    assert_eq!(is_taken("bash", "if"), Some(false), "the check can fail");
+    assert!(refused(&["completions", "tcsh"], 2).contains("tcsh"));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let main = printed(&["man"]);
+    for said in [
+        ".TH bleedtrace 1",
+        ".SH \"EXIT STATUS\"",
+        "no verdict",
+        "bleedtrace\\-record(1)",
+    ] {
+        assert!(main.contains(said), "{said}:\n{main}");
+    }
+    for command in [
+        "trace", "record", "replay", "vars", "hops", "discover", "doctor", "explain", "man",
+    ] {
+        let page = printed(&["man", command]);
+        assert!(
+            page.contains(&format!(".TH bleedtrace-{command} 1  \"bleedtrace ")),
+            "{page}"
+        );
+        assert!(page.contains(".SH OPTIONS"), "{page}");
+    }
+    let said = refused(&["man", "keeper"], 2);
+    assert!(
+        said.starts_with("error: no command `keeper`\nhint: there are trace, "),
+        "{said}"
+    );
 }

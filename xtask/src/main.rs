@@ -6,6 +6,7 @@ mod bench;
 mod bpf;
 mod demo;
 mod deps;
+mod dist;
 mod free_threaded;
 mod fuzz;
 mod interpreters;
@@ -53,6 +54,8 @@ enum Chore {
         /// The targets; all of them when none is named.
         targets: Vec<String>,
     },
+    /// Build what is released, below target/dist: a static program with its pages, completions and what it takes to deploy it.
+    Dist,
     /// The long runs; their results are added to docs/soak.md.
     Soak(Soak),
 }
@@ -115,6 +118,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
         Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
+        Chore::Dist => dist::run(),
         Chore::Soak(Soak {
             part,
             mix: Mix { requests, seed },

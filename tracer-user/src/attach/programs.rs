@@ -170,27 +170,6 @@ pub struct ProgramTotals {
     pub seconds: f64,
 }
 
-impl ProgramTotals {
-    /// Both together: what these have counted since they were loaded, after what others had counted before.
-    #[must_use]
-    pub const fn after(&self, former: &Self) -> Self {
-        let (a, b) = (&self.stats, &former.stats);
-        Self {
-            stats: ProbeStats {
-                hits: a.hits + b.hits,
-                filtered: a.filtered + b.filtered,
-                sent: a.sent + b.sent,
-                lost_ring: a.lost_ring + b.lost_ring,
-                lost_map: a.lost_map + b.lost_map,
-                lost_image: a.lost_image + b.lost_image,
-                lost_slot: a.lost_slot + b.lost_slot,
-                unreadable: a.unreadable + b.unreadable,
-            },
-            seconds: self.seconds + former.seconds,
-        }
-    }
-}
-
 /// What is decided when the kernel side is loaded.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]

@@ -78,13 +78,15 @@ impl Agent {
     /// Attaches to what there is.
     fn start(args: &AgentArgs, config: Config, output: Output) -> Result<Self, Error> {
         let privacy = privacy(&config)?;
-        let metrics = Arc::new(Metrics::new(session::clock()));
+        let clock = session::clock();
+        let metrics = Arc::new(Metrics::new(clock));
         let listen = config.listen.unwrap_or(LISTEN);
         let address = http::serve(listen, Arc::clone(&metrics)).map_err(|error| listen_error(&error))?;
         let session = Session::open(config.clone(), wants(args, &privacy))?;
         let report = Report::new(
             config.clone(),
             privacy.clone(),
+            clock,
             Arc::clone(&metrics),
             output,
             Voice::Log,

@@ -38,6 +38,10 @@ pub enum Command {
     Trace(Box<TraceArgs>),
     /// Run as a daemon: find the processes to watch by itself, follow them, serve metrics.
     Agent(Box<AgentArgs>),
+    /// Watch processes like `trace`, and write down what happens, so that it can be replayed.
+    Record(Box<RecordArgs>),
+    /// Judge what was recorded once more, without the processes and without privilege.
+    Replay(ReplayArgs),
     /// List the processes that can be traced, and say of the others why not.
     Discover(DiscoverArgs),
     /// List the context variables that are in use: reads, binds, types, and what each may be for.
@@ -50,6 +54,10 @@ pub enum Command {
     Config(Box<ConfigArgs>),
     /// Say what a kind of finding means and how to mend it.
     Explain(ExplainArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(CompletionsArgs),
+    /// Print a manual page.
+    Man(ManArgs),
     /// Let stopped processes go on when the agent that traced them is gone. The agent starts it by itself.
     #[command(hide = true)]
     Keeper,
@@ -127,9 +135,53 @@ pub struct TraceArgs {
     /// Serve /metrics at this address, like 127.0.0.1:9464.
     #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
     pub listen: Option<SocketAddr>,
+    /// The flight recorder.
+    #[command(flatten)]
+    pub flight: FlightArgs,
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,
+}
+
+/// Arguments of the flight recorder.
+#[derive(Debug, Default, Args)]
+pub struct FlightArgs {
+    /// Keep so much of what happened in memory, and write it to a file with each critical finding: 30s, 2m.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "flight_dir", env = "BLEEDTRACE_FLIGHT_RECORDER")]
+    pub flight_recorder: Option<Duration>,
+    /// Directory of these files.
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "flight_recorder",
+        env = "BLEEDTRACE_FLIGHT_DIR"
+    )]
+    pub flight_dir: Option<PathBuf>,
+}
+
+/// Arguments of `record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Recording to write: a file that does not exist yet.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub recording: PathBuf,
+    /// How to trace.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Recording to replay.
+    #[arg(value_name = "FILE")]
+    pub recording: PathBuf,
+    /// Where the output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
+    pub fail_on: Option<Vec<Kind>>,
 }
 
 /// Arguments of `vars`.
@@ -349,6 +401,21 @@ impl ConfigSource {
     pub fn resolve(&self) -> Result<Config, Error> {
         self.watch.resolve_with(self.wire, self.tasks, &self.daemon)
     }
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Command whose page is wanted; the program's own when none is given.
+    pub command: Option<String>,
 }
 
 /// Arguments of `explain`.

@@ -10,12 +10,18 @@ pub mod doctor;
 pub mod duration;
 pub mod error;
 pub mod explain;
+mod flight_recorder;
 pub mod hops;
 mod kind;
 mod output;
+mod private_file;
+pub mod record;
+mod recorder;
+pub mod replay;
 mod report;
 mod requirements;
 mod session;
+mod shell;
 mod table;
 pub mod trace;
 pub mod vars;
@@ -95,12 +101,16 @@ fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Trace(args) => trace::run(&args, cli.color),
         Command::Agent(args) => agent::run(&args, cli.color),
+        Command::Record(args) => record::run(&args, cli.color),
+        Command::Replay(args) => replay::run(&args, cli.color),
         Command::Discover(args) => discover::run(&args, cli.color),
         Command::Vars(args) => vars::run(&args, cli.color),
         Command::Hops(args) => hops::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args.command),
         Command::Explain(args) => explain::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Keeper => keeper::run().map(|()| error::exit::CLEAN).map_err(|error| {
             Error::cannot_trace(
                 format!("failed to look at processes: {error}"),

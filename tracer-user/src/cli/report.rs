@@ -8,8 +8,10 @@ use std::{
 use tracer_common::stats::Probe;
 
 use super::{
-    output::Output,
-    session::{self, Observer},
+    error::Error,
+    output::{self, Output},
+    recorder::Recorder,
+    session::{self, FOLLOW_HINT, Observer},
 };
 use crate::{
     attach::programs::ProgramTotals,
@@ -17,12 +19,15 @@ use crate::{
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
+        finding::Kind,
     },
     report::{
         clock::Clock,
+        counters::{Counters, Total},
         finding::{ExportedFinding, Runtime, TargetInfo},
         metrics::{Metrics, Outcome},
         privacy::{Privacy, clean},
+        summary::{Ending, exit_code},
         tally::Tally,
     },
     target::follow::{Follower, Notice},
@@ -42,14 +47,13 @@ pub enum Voice {
 
 /// What comes out of a run.
 pub struct Report {
-    /// Where findings go.
-    pub output: Output,
     /// The books.
     pub tally: Tally,
-    /// Names of variables that were seen in use.
-    pub in_use: BTreeSet<String>,
-    /// Some process was traced.
-    pub attached_any: bool,
+    /// What is recorded of the run.
+    pub recorder: Recorder,
+    output: Output,
+    in_use: BTreeSet<String>,
+    attached_any: bool,
     config: Config,
     privacy: Privacy,
     clock: Clock,
@@ -63,8 +67,8 @@ pub struct Report {
     /// Services and variables that were said to be watched.
     watching: BTreeSet<(Arc<str>, Arc<str>)>,
     /// What earlier runs of this process have counted, and what this one has.
-    former: BTreeMap<Probe, ProgramTotals>,
-    totals: BTreeMap<Probe, ProgramTotals>,
+    former: BTreeMap<Probe, Total>,
+    totals: BTreeMap<Probe, Total>,
 }
 
 struct Reported {
@@ -77,18 +81,20 @@ impl Report {
     pub fn new(
         config: Config,
         privacy: Privacy,
+        clock: Clock,
         metrics: Arc<Metrics>,
         output: Output,
         voice: Voice,
     ) -> Self {
         let mut report = Self {
-            output,
             tally: Tally::default(),
+            recorder: Recorder::default(),
+            output,
             in_use: BTreeSet::new(),
             attached_any: false,
             config: Config::default(),
             privacy,
-            clock: session::clock(),
+            clock,
             metrics,
             voice,
             targets: HashMap::new(),
@@ -143,6 +149,43 @@ impl Report {
         }
     }
 
+    /// The kernel side has counted so much.
+    pub fn counted(&mut self, counters: Counters) {
+        let stats: Vec<_> = counters
+            .probes
+            .iter()
+            .map(|(probe, total)| (*probe, total.stats))
+            .collect();
+        let seconds = counters.probes.values().map(|total| total.seconds).sum();
+        self.tally.kernel(&stats, Some(seconds));
+        for (probe, total) in &counters.probes {
+            let total = self
+                .former
+                .get(probe)
+                .map_or(*total, |former| total.after(former));
+            self.metrics.kernel(*probe, &total.stats);
+            self.metrics.probe_seconds(*probe, total.seconds);
+        }
+        self.metrics.targets(&self.tally.states());
+        self.tally.out_of_sight(counters.out_of_sight);
+        self.totals = counters.probes;
+    }
+
+    /// Sums up. Returns the exit code that follows, of which the command's own, if there was one, is a part.
+    pub fn finish(mut self, fail_on: Option<&[Kind]>, code: Option<u8>) -> Result<u8, Error> {
+        self.tally.variables_in_use(&self.in_use);
+        let summary = self.tally.finish(code.map(i32::from));
+        let unsupported = (!self.attached_any).then(|| self.tally.first_refusal()).flatten();
+        self.output
+            .finish(&summary)
+            .map_err(|error| output::write_error(&error))?;
+        if let Some(reason) = unsupported {
+            return Err(Error::cannot_trace(reason, FOLLOW_HINT));
+        }
+        let fail_on = fail_on.map(|kinds| kinds.iter().copied().collect());
+        Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
+    }
+
     fn use_of(&mut self, names: BTreeSet<String>) {
         let room = MAX_NAMES.saturating_sub(self.in_use.len());
         self.in_use.extend(names.into_iter().take(room));
@@ -151,6 +194,7 @@ impl Report {
 
 impl Observer for Report {
     fn notice(&mut self, notice: Notice) {
+        self.recorder.notice(&notice);
         match notice {
             Notice::Attached {
                 id,
@@ -232,6 +276,7 @@ impl Observer for Report {
     }
 
     fn event(&mut self, event: &Event) {
+        self.recorder.event(event);
         self.tally.received(1);
         self.metrics.received(&event.what);
         if let What::Variable { slot, name, role, .. } = &event.what
@@ -273,16 +318,16 @@ impl Observer for Report {
         };
         self.metrics.fold(fact, &target.info.service, slot);
         if let FactKind::Finding(finding) = &fact.what {
-            self.output.finding(&ExportedFinding::new(
-                finding,
-                &target.info,
-                self.clock,
-                &self.privacy,
-            ));
+            let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+            self.output.finding(&exported);
+            if let Some(said) = self.recorder.finding(&exported, finding.time) {
+                self.say(&said);
+            }
         }
     }
 
     fn malformed(&mut self, records: u64) {
+        self.recorder.malformed(records);
         self.tally.malformed(records);
     }
 
@@ -290,25 +335,24 @@ impl Observer for Report {
         self.metrics.ring_lag(nanos);
     }
 
+    fn settled(&mut self, _follower: &Follower) {
+        self.recorder.tick();
+    }
+
     fn counters(&mut self, follower: &mut Follower) {
         follower.registry.programs.log();
-        let totals = follower.registry.programs.totals();
-        let stats: Vec<_> = totals
-            .iter()
-            .map(|(probe, total)| (*probe, total.stats))
-            .collect();
-        let seconds = totals.values().map(|total| total.seconds).sum();
-        self.tally.kernel(&stats, Some(seconds));
-        for (probe, total) in &totals {
-            let total = self
-                .former
-                .get(probe)
-                .map_or(*total, |former| total.after(former));
-            self.metrics.kernel(*probe, &total.stats);
-            self.metrics.probe_seconds(*probe, total.seconds);
-        }
-        self.metrics.targets(&self.tally.states());
-        self.tally.out_of_sight(follower.out_of_sight());
+        let totals = follower.registry.programs.totals().into_iter();
+        let total = |total: ProgramTotals| Total {
+            stats: total.stats,
+            seconds: total.seconds,
+        };
+        let counters = Counters {
+            probes: totals.map(|(probe, of)| (probe, total(of))).collect(),
+            out_of_sight: follower.out_of_sight(),
+        };
+        self.recorder.counters(&counters);
+        self.metrics.recordings(&self.recorder.recordings());
+        self.counted(counters);
         if let Voice::Log = self.voice {
             // Nobody asks a daemon for a summary: what has ended is only counted.
             self.tally.forget_exited();
@@ -316,6 +360,5 @@ impl Observer for Report {
                 self.targets.remove(&id);
             }
         }
-        self.totals = totals;
     }
 }

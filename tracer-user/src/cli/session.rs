@@ -23,7 +23,11 @@ use crate::{
     },
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
-    report::{clock::Clock, privacy::clean},
+    recording::seal::Sealer,
+    report::{
+        clock::Clock,
+        privacy::{Privacy, clean},
+    },
     source::ring::{Message, Ring},
     target::follow::{FollowError, Follower, Notice},
     wire::rules::Rules,
@@ -55,7 +59,7 @@ pub trait Observer {
 }
 
 /// How a command wants to be told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "they have nothing to do with each other"
@@ -71,12 +75,15 @@ pub struct Wants {
     pub allow_greenlet: bool,
     /// What processes receive and send is read where that is configured, and their tasks are followed; by this key secrets are known.
     pub wire: Option<[u8; 32]>,
+    /// Events are sealed, so that they can be recorded: how values are shown.
+    pub seal: Option<Privacy>,
 }
 
 /// One run.
 pub struct Session {
     follower: Follower,
     engine: Engine,
+    sealer: Option<Sealer>,
     ring: Ring,
     counted: Instant,
     events: Vec<Event>,
@@ -116,6 +123,7 @@ impl Session {
         let mut follower = Follower::new(Registry::new(programs, armed), config, sets)?;
         follower.allow_greenlet = wants.allow_greenlet;
         follower.everyone = wants.everyone;
+        let sealer = wants.seal.map(|privacy| Sealer::new(privacy, rules.clone()));
         let settings = Settings {
             inventory: wants.inventory,
             wire: rules,
@@ -125,6 +133,7 @@ impl Session {
         Ok(Self {
             follower,
             engine: Engine::new(settings),
+            sealer,
             ring,
             counted: Instant::now(),
             events: Vec::new(),
@@ -136,6 +145,11 @@ impl Session {
     /// Goes on with the numbers of another run's findings.
     pub const fn continue_numbers(&mut self, of: &Self) {
         self.engine.number_after(of.engine.findings());
+    }
+
+    /// What the engine knows of the operator's decisions.
+    pub const fn settings(&self) -> &Settings {
+        self.engine.settings()
     }
 
     /// Looks at every process of the machine, and attaches to those that the configuration selects.
@@ -217,7 +231,10 @@ impl Session {
                 notice => observer.notice(notice),
             }
         }
-        for event in self.events.drain(..) {
+        for mut event in self.events.drain(..) {
+            if let Some(sealer) = &mut self.sealer {
+                sealer.seal(&mut event);
+            }
             tracing::trace!(?event);
             observer.event(&event);
             self.engine.apply(&event, &mut self.facts);

@@ -1,11 +1,12 @@
 //! Findings that the operator accepts.
 
+use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use crate::correlate::finding::{Finding, Kind};
 
 /// An accepted finding: it is listed, with the reason, and does not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct AllowRule {
     /// Of which kind.
     pub kind: Kind,

@@ -1,9 +1,11 @@
 //! What a program announces about its tasks and checks, by setting a reserved variable.
 
+use serde::{Deserialize, Serialize};
+
 use super::value::Value;
 
 /// One announcement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Announcement {
     /// A task was minted.
     TaskMinted {
@@ -41,7 +43,7 @@ pub enum Announcement {
 }
 
 /// Somebody or something in an announcement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Said {
     /// Nothing is said about it.
     Nothing,

@@ -42,6 +42,11 @@ impl Engine {
         self.findings = findings;
     }
 
+    /// What the operator decided.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// A target is part of a service. Those of one service know the same tasks.
     pub fn serves(&mut self, target: TargetId, service: &str) {
         if let Some(witness) = &mut self.witness {

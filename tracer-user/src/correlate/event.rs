@@ -2,42 +2,47 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     announcement::Announcement,
-    value::{Found, Held},
+    value::{Found, Held, few},
 };
-use crate::wire::chunk::{Context, Direction, Transport};
+use crate::wire::{
+    chunk::{Context, Direction, Transport},
+    fact::Fact,
+};
 
 /// A traced process, numbered by the agent; never reused within a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct TargetId(pub u32);
 
 /// What runs code and can hold ambient identity: for CPython an OS thread, by its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Carrier(pub u32);
 
 /// A context object, by its address. It stays the same object until [`What::ScopeEnd`]. 0 is a carrier's base that does not exist yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Scope(pub u64);
 
 /// A unit of work, by the address of its object: reused as soon as it was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct ItemKey(pub u64);
 
 /// A queue, by its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct QueueKey(pub u64);
 
 /// An asyncio task, by its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct TaskKey(pub u64);
 
 /// A future that tasks wait for, by its address: reused as soon as nobody waits any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct FutureKey(pub u64);
 
 /// What passes from the one who ends another's wait to that one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Conveys {
     /// Nothing that could be work: a lock, a timer, an answer.
     Nothing,
@@ -50,11 +55,11 @@ pub enum Conveys {
 }
 
 /// A watched variable of one target, by its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Slot(pub u8);
 
 /// What a watched variable is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Role {
     /// Who the request is for: a tenant, a principal.
     Identity,
@@ -76,7 +81,7 @@ impl Role {
 }
 
 /// How work is handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Primitive {
     /// `loop.run_in_executor`.
     RunInExecutor,
@@ -129,7 +134,7 @@ impl Primitive {
 }
 
 /// A place in the target's source.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Site {
     /// Qualified name of the function.
     pub function: Arc<str>,
@@ -149,7 +154,7 @@ pub enum Named {
 }
 
 /// All that a function is configured to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Names {
     mint: bool,
     policy: bool,
@@ -176,7 +181,7 @@ impl Names {
 }
 
 /// One frame of a stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Frame {
     /// Where it stands.
     pub site: Site,
@@ -191,7 +196,7 @@ pub struct Frame {
 }
 
 /// A Python stack, innermost frame first, as deep as it travelled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Stack {
     /// The frames.
     pub frames: Vec<Frame>,
@@ -214,7 +219,7 @@ impl Stack {
 }
 
 /// What an item brings along, as its callable says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Brings {
     /// Nothing: it runs in the worker's base scope.
     Nothing,
@@ -225,7 +230,7 @@ pub enum Brings {
 }
 
 /// What kind of work is handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Work {
     /// An executor's work item.
     Item,
@@ -249,7 +254,7 @@ pub enum Work {
 }
 
 /// How sure it is that a thread takes its work by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum ByHand {
     /// A function that calls others takes something from somewhere.
     Caller,
@@ -260,7 +265,7 @@ pub enum ByHand {
 }
 
 /// What a carrier was doing when the agent attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Doing {
     /// A pool's worker inside an item whose take nobody saw.
     UnseenItem,
@@ -275,7 +280,7 @@ pub enum Doing {
 }
 
 /// One event, in the order of the target's interpreter lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Event {
     /// Nanoseconds of the monotonic clock.
     pub time: u64,
@@ -335,8 +340,19 @@ impl fmt::Debug for Bytes {
     }
 }
 
+/// What bytes of a call say, instead of the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Said {
+    /// The stream was closed.
+    pub closed: bool,
+    /// The carrier's context, where that matters and could be read.
+    pub context: Option<Arc<Context>>,
+    /// What follows from the bytes.
+    pub facts: Vec<Fact>,
+}
+
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum What {
     /// The target is traced from here on.
     Attach {
@@ -350,6 +366,7 @@ pub enum What {
         /// Its current scope.
         scope: Scope,
         /// What that holds.
+        #[serde(deserialize_with = "few")]
         held: Held,
     },
     /// A watched variable was seen for the first time. Slots are numbered in this order.
@@ -392,6 +409,7 @@ pub enum What {
         /// The submitter's current scope.
         scope: Scope,
         /// What it holds.
+        #[serde(deserialize_with = "few")]
         held: Held,
         /// Where.
         stack: Arc<Stack>,
@@ -403,6 +421,7 @@ pub enum What {
         /// Its current scope.
         scope: Scope,
         /// What it holds.
+        #[serde(deserialize_with = "few")]
         held: Held,
     },
     /// The carrier dequeued something.
@@ -414,6 +433,7 @@ pub enum What {
         /// Its current scope: its base, if this is an item.
         scope: Scope,
         /// What it holds.
+        #[serde(deserialize_with = "few")]
         held: Held,
     },
     /// A variable was read.
@@ -526,10 +546,8 @@ pub enum What {
         /// The task's scope.
         scope: Scope,
     },
-    /// Bytes of a call that receives or sends.
-    Wire(Box<Bytes>),
-    /// A stream was closed.
-    WireClosed(Handle),
+    /// What bytes said, or a stream's end, where they were read before the engine.
+    Said(Box<Said>),
     /// Events of this target were lost, or its state could not be read, between its event before and its next.
     Gap {
         /// How many events, if they could be counted.
@@ -540,4 +558,11 @@ pub enum What {
         /// It still runs.
         detached: bool,
     },
+    // What holds secrets in the clear can be written nowhere. It stands last, so that no number of the others is skipped.
+    /// Bytes of a call that receives or sends.
+    #[serde(skip)]
+    Wire(Box<Bytes>),
+    /// A stream was closed.
+    #[serde(skip)]
+    WireClosed(Handle),
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::{
     event::{Carrier, Primitive, Site, Slot, Stack, TargetId},
     ledger::Party,
@@ -11,7 +13,8 @@ use super::{
 use crate::wire::secret::Fingerprint;
 
 /// Kinds of finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A worker read a value that is neither its item's own nor the hop value.
     Bleed,

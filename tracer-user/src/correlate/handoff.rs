@@ -13,7 +13,7 @@ use super::{
     slots::{Slots, held},
     squat,
     target::{Target, decide, say, say_findings, scene},
-    value::{Content, Found, Value},
+    value::{Found, Value},
 };
 
 impl Target {
@@ -204,7 +204,7 @@ impl Target {
         };
         let request = of(Role::Request).next();
         let identity = of(Role::Identity)
-            .find(|v| matches!(v.content, Content::Opaque))
+            .find(|v| v.is_opaque())
             .or_else(|| of(Role::Identity).next());
         let id = self.requests.id(key, request, identity);
         match &self.lineage {

@@ -24,6 +24,7 @@ pub mod life;
 mod lineage;
 mod reporter;
 mod request;
+pub mod sealed;
 pub mod settings;
 mod slots;
 mod squat;
@@ -36,7 +37,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod value;
-mod witness;
+pub mod visit;
+pub(crate) mod witness;
 
 pub use engine::Engine;
 pub use settings::Settings;

@@ -27,8 +27,17 @@ impl RequestKey {
     /// The key that the value of a request slot gives.
     pub(super) fn of(value: &Value) -> Self {
         let mut key = Vec::new();
+        if value.is_none() || value.is_opaque() {
+            return Self::Object(value.object, 0);
+        }
         let (len, whole) = match &value.content {
-            Content::None | Content::Opaque => return Self::Object(value.object, 0),
+            Content::None | Content::Opaque => (0, true),
+            Content::Sealed(sealed) => {
+                key.push(b'#');
+                key.push(sealed.kind as u8);
+                key.extend_from_slice(&sealed.content);
+                (sealed.len, sealed.whole)
+            }
             Content::Str(s) => {
                 key.push(b's');
                 key.extend_from_slice(s.shown.as_bytes());

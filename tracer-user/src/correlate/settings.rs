@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::value::{Content, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    sealed::{Kind, Sealed},
+    value::{Content, Value},
+};
 use crate::wire::rules::Rules;
 
 /// What the operator decides about the engine.
@@ -20,7 +25,7 @@ pub struct Settings {
 
 /// A value that counts as nothing: the content of a `str`, an `int` as Python prints it, `""` or `b""`, `{}`, `[]` or `()` for a
 /// container without items, or `<Type>` for every object of a type of that name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct EmptyValue(pub Arc<str>);
 
 /// How many entries each table of a target may have; the oldest go first.
@@ -66,6 +71,9 @@ impl EmptyValue {
             return true;
         }
         match &value.content {
+            Content::Sealed(s) if s.len == 0 && s.kind == Kind::Str => matches!(&*self.0, "" | "\"\""),
+            Content::Sealed(s) if s.len == 0 && s.kind == Kind::Bytes => &*self.0 == "b\"\"",
+            Content::Sealed(s) => s.whole && *self.0 == Sealed::spelled(&s.content),
             Content::Str(s) if s.len == 0 => matches!(&*self.0, "" | "\"\""),
             Content::Str(s) => s.whole && s.shown == self.0,
             Content::Bytes(b) => b.len == 0 && &*self.0 == "b\"\"",

@@ -67,8 +67,7 @@ impl Slots {
 
     /// Whether a value counts as nothing (rule 8).
     pub(super) fn is_nothing(&self, slot: Slot, value: &Value, call_default: Option<&Value>) -> bool {
-        if matches!(value.content, super::value::Content::None) || call_default.is_some_and(|d| d.same(value))
-        {
+        if value.is_none() || call_default.is_some_and(|d| d.same(value)) {
             return true;
         }
         self.0.get(usize::from(slot.0)).is_some_and(|v| {

@@ -22,6 +22,7 @@ use super::{
     task::{Mintings, PATIENCE},
     value::Value,
 };
+use crate::wire::chunk::Context;
 
 /// The part of a target that findings are told by; a macro so that the other fields stay free.
 macro_rules! scene {
@@ -153,6 +154,7 @@ impl Target {
             What::Attach { .. } | What::Exit { .. } | What::WireClosed(_) => {}
             // Whoever receives is not in the request's context yet: that tells nothing of a carrier.
             What::Wire(bytes) if bytes.context.is_none() => {}
+            What::Said(said) if said.context.is_none() => {}
             What::Variable {
                 slot,
                 name,
@@ -240,12 +242,8 @@ impl Target {
             | What::Random { .. }
             | What::Coroutine { .. }
             | What::Announced { .. } => self.access(&mut me, now, what, out),
-            What::Wire(bytes) => {
-                if let Some(context) = &bytes.context {
-                    self.enter(&mut me, now, context.scope, out);
-                    self.learn_all(&mut me, context.scope, &context.held, out);
-                }
-            }
+            What::Wire(bytes) => self.learn_context(&mut me, now, bytes.context.as_deref(), out),
+            What::Said(said) => self.learn_context(&mut me, now, said.context.as_deref(), out),
             What::End => {
                 self.end(&mut me, now.carrier, out);
                 return;
@@ -253,6 +251,20 @@ impl Target {
             _ => {}
         }
         self.keep(now.carrier, me, out);
+    }
+
+    /// What the context of whoever sends tells.
+    fn learn_context(
+        &mut self,
+        me: &mut CarrierState,
+        now: Now,
+        context: Option<&Context>,
+        out: &mut Out<'_>,
+    ) {
+        if let Some(context) = context {
+            self.enter(me, now, context.scope, out);
+            self.learn_all(me, context.scope, &context.held, out);
+        }
     }
 
     /// Puts a carrier back as the newest.

@@ -11,6 +11,7 @@ use super::{
     },
     fact::{Fact, FactKind},
     finding::{Confidence, Finding, Kind, Source},
+    tests::recorded,
     value::{Content, Found, Held, Prefix, Value},
 };
 
@@ -568,12 +569,14 @@ impl World {
 }
 
 pub(super) fn judge(events: &[Event], settings: Settings) -> Vec<Fact> {
+    let again = settings.clone();
     let mut engine = Engine::new(settings);
     let mut facts = Vec::new();
     for event in events {
         engine.apply(event, &mut facts);
     }
     engine.finish(&mut facts);
+    recorded::is_judged_alike(events, &again, &facts, false);
     facts
 }
 

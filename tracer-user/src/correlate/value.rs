@@ -2,8 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use super::sealed::{Kind, Sealed};
+
 /// A value of a watched variable, as read from the target's memory.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Value {
     /// Address of the object.
     pub object: u64,
@@ -37,6 +41,8 @@ pub enum Content {
     },
     /// Any other type: known by its address only.
     Opaque,
+    /// What a recording keeps of any of these.
+    Sealed(Arc<Sealed>),
 }
 
 /// The part of a long value that travelled.
@@ -106,8 +112,29 @@ impl Value {
                     Sameness::Different
                 }
             }
-            (Content::Opaque, _) | (_, Content::Opaque) => Sameness::Unknown,
+            (Content::Sealed(a), Content::Sealed(b)) => a.compare(b),
+            (Content::Opaque | Content::Sealed(_), _) | (_, Content::Opaque | Content::Sealed(_)) => {
+                Sameness::Unknown
+            }
             _ => Sameness::Different,
+        }
+    }
+
+    /// Whether it is `None`.
+    pub fn is_none(&self) -> bool {
+        match &self.content {
+            Content::None => true,
+            Content::Sealed(sealed) => sealed.kind == Kind::None,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing but its address tells it from others.
+    pub fn is_opaque(&self) -> bool {
+        match &self.content {
+            Content::Opaque => true,
+            Content::Sealed(sealed) => sealed.kind == Kind::Opaque,
+            _ => false,
         }
     }
 
@@ -144,12 +171,13 @@ impl fmt::Debug for Content {
             Self::Bytes(p) => write!(f, "bytes[{}]", p.len),
             Self::Int { digits, .. } => write!(f, "int[{}]", digits.len),
             Self::Opaque => f.write_str("object"),
+            Self::Sealed(sealed) => write!(f, "sealed {:?}[{}]", sealed.kind, sealed.len),
         }
     }
 }
 
 /// What a slot holds in some scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Found {
     /// The memory could not be read; this says nothing about the slot.
     Unreadable,
@@ -163,3 +191,46 @@ pub enum Found {
 
 /// What every slot of a target holds in some scope, by slot number. Slots that were not seen yet are missing at the end.
 pub type Held = Vec<Found>;
+
+/// More slots than a target can have.
+const MANY: usize = 64;
+
+/// Reads what slots hold, as far as there can be slots: a few bytes must not claim much memory.
+pub(crate) fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Held, D::Error> {
+    struct Few;
+    impl<'de> de::Visitor<'de> for Few {
+        type Value = Held;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "what at most {MANY} variables hold")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut found: A) -> Result<Held, A::Error> {
+            let mut held = Held::new();
+            while let Some(next) = found.next_element()? {
+                if held.len() == MANY {
+                    return Err(de::Error::invalid_length(MANY + 1, &self));
+                }
+                held.push(next);
+            }
+            Ok(held)
+        }
+    }
+    deserializer.deserialize_seq(Few)
+}
+
+// Only what is sealed can be written: a value in the clear ends the recording instead of getting into it.
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Sealed(sealed) => sealed.serialize(serializer),
+            _ => Err(ser::Error::custom("a value is not sealed")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Sealed::deserialize(deserializer).map(|sealed| Self::Sealed(Arc::new(sealed)))
+    }
+}

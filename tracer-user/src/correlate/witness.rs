@@ -28,7 +28,7 @@ use crate::wire::{
     chunk::{Chunk, Context, StreamKey},
     fact::{Bounded, Fact, Outcome, Response, Side},
     rules::Rules,
-    secret::{Hasher, Tag},
+    secret::{Fingerprint, Hasher, Tag},
 };
 
 /// Reads what targets receive and send.
@@ -80,11 +80,7 @@ impl Witness {
         let Announcement::TaskServed { task, .. } = said else {
             return false;
         };
-        let Content::Str(name) = &task.content else {
-            return false;
-        };
-        let handle = self.hasher.hash(Tag::Task, &[name.shown.as_bytes()]);
-        self.ledger.knows(*realm, handle)
+        handle_of(&self.hasher, task).is_some_and(|handle| self.ledger.knows(*realm, handle))
     }
 
     /// Reads an event of the wire.
@@ -92,6 +88,7 @@ impl Witness {
         match &event.what {
             What::Wire(bytes) => self.wire.apply(&chunk(event, bytes), &mut self.said),
             What::WireClosed(handle) => self.wire.close(key(event.target, *handle), &mut self.said),
+            What::Said(said) => self.said.extend_from_slice(&said.facts),
             _ => return,
         }
         let Some(realm) = self.realms.get(&event.target).copied() else {
@@ -117,7 +114,17 @@ impl Witness {
     }
 }
 
-const fn key(target: TargetId, handle: Handle) -> StreamKey {
+/// What a task's name is as a handle on the wire.
+pub(crate) fn handle_of(hasher: &Hasher, task: &Value) -> Option<Fingerprint> {
+    match &task.content {
+        Content::Str(name) => Some(hasher.hash(Tag::Task, &[name.shown.as_bytes()])),
+        Content::Sealed(sealed) => sealed.handle,
+        _ => None,
+    }
+}
+
+/// A stream, as what reads the wire knows it.
+pub(crate) const fn key(target: TargetId, handle: Handle) -> StreamKey {
     StreamKey {
         process: target,
         transport: handle.transport,
@@ -126,7 +133,8 @@ const fn key(target: TargetId, handle: Handle) -> StreamKey {
     }
 }
 
-fn chunk<'a>(event: &Event, bytes: &'a Bytes) -> Chunk<'a> {
+/// The bytes as what reads the wire takes them.
+pub(crate) fn chunk<'a>(event: &Event, bytes: &'a Bytes) -> Chunk<'a> {
     Chunk {
         stream: key(event.target, bytes.stream),
         direction: bytes.direction,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     clock::Clock,
@@ -41,7 +41,7 @@ pub struct TargetInfo {
 }
 
 /// The container that a process runs in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Container {
     /// Its id.
     pub id: Option<Arc<str>>,

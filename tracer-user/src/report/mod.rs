@@ -1,6 +1,7 @@
 //! What people and machines get to see: findings, the summary, metrics. Pure, but for the HTTP server.
 
 pub mod clock;
+pub mod counters;
 pub mod explain;
 pub mod finding;
 pub mod groups;

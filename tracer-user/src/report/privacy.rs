@@ -12,7 +12,10 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::correlate::value::{Content, Prefix, Value};
+use crate::correlate::{
+    sealed::Kind,
+    value::{Content, Prefix, Value},
+};
 
 /// Characters of a name (type, function, service) that are shown.
 const NAME_LIMIT: usize = 200;
@@ -115,18 +118,36 @@ impl Privacy {
             Content::Bytes(bytes) => ("bytes", Some(bytes.len), bytes.len == 0),
             Content::Int { .. } => ("int", None, false),
             Content::Opaque => ("object", None, false),
+            Content::Sealed(sealed) => match sealed.kind {
+                Kind::None => ("NoneType", None, true),
+                Kind::Str => ("str", Some(sealed.len), sealed.len == 0),
+                Kind::Bytes => ("bytes", Some(sealed.len), sealed.len == 0),
+                Kind::Int => ("int", None, false),
+                Kind::Opaque => ("object", None, false),
+            },
         };
         Rendered {
             type_name: value.type_name.as_deref().map_or_else(|| kind.to_owned(), clean),
             len,
             empty,
-            hash: self.hash(value),
-            value: self.reveal.then(|| reveal(value)),
+            hash: hex(self.hash(value)),
+            value: self.shown(value),
+        }
+    }
+
+    /// The value itself, escaped, if the operator said so; of a sealed one, if it was said then.
+    pub(crate) fn shown(&self, value: &Value) -> Option<String> {
+        match &value.content {
+            Content::Sealed(sealed) => sealed.shown.as_deref().map(printable),
+            _ => self.reveal.then(|| reveal(value)),
         }
     }
 
     /// A keyed hash that is equal for values that compare as the same, and, where content cannot be compared, for the same object.
-    fn hash(&self, value: &Value) -> String {
+    pub(crate) fn hash(&self, value: &Value) -> [u8; 8] {
+        if let Content::Sealed(sealed) = &value.content {
+            return sealed.hash;
+        }
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("an HMAC takes a key of any length");
         let mut part = |tag: &[u8], bytes: &mut dyn Iterator<Item = u8>, len: u64, whole: bool| {
             mac.update(tag);
@@ -140,6 +161,7 @@ impl Privacy {
             }
         };
         match &value.content {
+            Content::Sealed(_) => {}
             Content::None => part(b"none", &mut [].into_iter(), 0, true),
             Content::Str(text) => part(b"str", &mut text.shown.bytes(), text.len, text.whole),
             Content::Bytes(bytes) => part(b"bytes", &mut bytes.shown.iter().copied(), bytes.len, bytes.whole),
@@ -158,13 +180,29 @@ impl Privacy {
                 );
             }
         }
-        mac.finalize().into_bytes()[..8]
-            .iter()
-            .fold(String::with_capacity(16), |mut out, byte| {
-                let _ = write!(out, "{byte:02x}");
-                out
-            })
+        let mut out = [0; 8];
+        out.copy_from_slice(&mac.finalize().into_bytes()[..8]);
+        out
     }
+}
+
+fn hex(bytes: [u8; 8]) -> String {
+    bytes.iter().fold(String::with_capacity(16), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// What was escaped already stays as it is; what a recording holds need not have been.
+fn printable(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            match c {
+                '"' | '\'' | '\\' => out.push(c),
+                _ => out.extend(c.escape_debug()),
+            }
+            out
+        })
 }
 
 // A key must not reach a log by accident.
@@ -227,7 +265,7 @@ fn reveal(value: &Value) -> String {
                 format!("{sign}\u{2026} ({} bits)", digits.len.saturating_mul(30))
             }
         }
-        Content::Opaque => {
+        Content::Opaque | Content::Sealed(_) => {
             let name = value
                 .type_name
                 .as_deref()

@@ -50,6 +50,8 @@ pub enum ReasonCode {
     TooManyVariables,
     /// A target has more threads or more waiting work than can be remembered.
     TooMuchState,
+    /// What is replayed is not all that happened.
+    Recording,
 }
 
 /// A reason, for machines and for people.

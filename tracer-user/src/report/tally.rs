@@ -56,6 +56,8 @@ pub struct Tally {
     kernel: ProbeStats,
     malformed: u64,
     bpf_seconds: Option<f64>,
+    /// Why what is replayed is not all that happened.
+    unrecorded: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -228,6 +230,11 @@ impl Tally {
     /// Records that made no sense, over the whole run so far.
     pub const fn malformed(&mut self, records: u64) {
         self.malformed = records;
+    }
+
+    /// What is replayed is not all that happened, and this is why.
+    pub fn unrecorded(&mut self, why: impl Into<String>) {
+        self.unrecorded.push(why.into());
     }
 
     /// A finding that the operator accepts: count it here instead of folding it.
@@ -431,6 +438,9 @@ impl Tally {
                 ReasonCode::ProbesMissing,
                 format!("probes are not attached: {}", names.join(", ")),
             );
+        }
+        for why in &self.unrecorded {
+            because(ReasonCode::Recording, why.clone());
         }
         for (code, pids, what) in [
             (ReasonCode::TargetFailed, &self.failed, "process"),

@@ -30,7 +30,7 @@ pub fn announcement(marker: u8, payload: &Found, values: &[RawValue]) -> Announc
         Content::Str(_) => whole_text(values).and_then(|text| Fields::of(marker, &text)),
         // A task may go by a number.
         Content::Int { .. } | Content::Bytes(_) => Some(Fields::default()),
-        Content::Opaque => None,
+        Content::Opaque | Content::Sealed(_) => None,
     };
     let told = fields.and_then(|fields| fields.announce(marker, payload));
     told.unwrap_or(Announcement::Malformed)

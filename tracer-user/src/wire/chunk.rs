@@ -2,13 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::correlate::{
     event::{Carrier, Scope, TargetId},
-    value::Held,
+    value::{Held, few},
 };
 
 /// A stream of bytes of one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct StreamKey {
     /// The process.
     pub process: TargetId,
@@ -21,7 +23,7 @@ pub struct StreamKey {
 }
 
 /// What carries a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Transport {
     /// A socket, in plaintext.
     Socket,
@@ -41,11 +43,12 @@ pub enum Direction {
 }
 
 /// What the carrier's current context was, and held, when a call was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Context {
     /// The context.
     pub scope: Scope,
     /// What it held.
+    #[serde(deserialize_with = "few")]
     pub held: Held,
 }
 
@@ -94,7 +97,7 @@ impl fmt::Debug for Chunk<'_> {
 }
 
 /// When, by whom and under which context something was received or sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Moment {
     /// Nanoseconds of the monotonic clock.
     pub time: u64,

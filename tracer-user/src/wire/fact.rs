@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     chunk::{Moment, StreamKey},
     reason::Reason,
@@ -11,7 +13,7 @@ use super::{
 use crate::correlate::{event::TargetId, finding::names};
 
 /// Which end of the conversation the process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Side {
     /// It was asked.
     Server,
@@ -20,7 +22,7 @@ pub enum Side {
 }
 
 /// A request of MCP.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Request {
     /// Its number in the run.
     pub number: u64,
@@ -47,7 +49,7 @@ pub struct Request {
 }
 
 /// A response of MCP.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Response {
     /// Where it was sent or received.
     pub stream: StreamKey,
@@ -62,7 +64,7 @@ pub struct Response {
 }
 
 /// The two ways in which a task's handle is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Generation {
     /// `result.taskId` with `resultType: "task"` (2026-07-28).
     Flat,
@@ -71,7 +73,7 @@ pub enum Generation {
 }
 
 /// What a response says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Outcome {
     /// Here is the handle of a task.
     Minted {
@@ -105,7 +107,7 @@ pub enum Outcome {
 }
 
 /// What is bounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Bounded {
     /// Streams.
     Streams,
@@ -116,7 +118,7 @@ pub enum Bounded {
 names!(Bounded { Streams => "streams", Open => "open_requests" });
 
 /// One fact.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Fact {
     /// A request was seen.
     Request(Arc<Request>),

@@ -1,9 +1,11 @@
 //! Why bytes gave no facts, counted.
 
+use serde::{Deserialize, Serialize};
+
 use crate::correlate::finding::names;
 
 /// Why bytes gave no facts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Reason {
     /// They are no beginning of a message: the stream was joined in its middle, or speaks something else.
     NoStart,

@@ -8,7 +8,7 @@ mod members;
 
 use std::sync::Arc;
 
-use serde::de::DeserializeSeed as _;
+use serde::{Deserialize, Serialize, de::DeserializeSeed as _};
 
 use super::{
     reason::Reason,
@@ -22,7 +22,7 @@ const INVALID_PARAMS: i64 = -32_602;
 const NOT_FOUND: i64 = -32_002;
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum Method {
     /// `tools/call`.
     CallTool,
@@ -67,7 +67,7 @@ impl Method {
 }
 
 /// What tells a request of a conversation from the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Id {
     /// A number.
     Number(i64),

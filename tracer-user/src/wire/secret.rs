@@ -4,14 +4,14 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// Bytes of a token that are looked into for who it is for.
 const TOKEN_LIMIT: usize = 16 * 1024;
 
 /// A keyed hash of a secret.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Fingerprint([u8; 16]);
 
 impl fmt::Display for Fingerprint {
@@ -77,7 +77,7 @@ impl fmt::Debug for Hasher {
 }
 
 /// Who asks, as far as a request's headers tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Credential {
     /// All credentials of the request.
     pub whole: Fingerprint,

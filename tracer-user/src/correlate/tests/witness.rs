@@ -12,6 +12,7 @@ use crate::{
         ledger::PollOutcome,
         settings::Settings,
         testing::{DIGEST, LOOP, REQUEST, TENANT, World, at, checking, minting, none, text},
+        tests::recorded,
     },
     wire::{
         chunk::{Context, Direction, Transport},
@@ -102,6 +103,11 @@ impl World {
             engine.apply(event, &mut facts);
         }
         engine.finish(&mut facts);
+        let settings = Settings {
+            wire: Some(Rules::new(&[3; 32], &[""; 0])),
+            ..self.settings.clone()
+        };
+        recorded::is_judged_alike(&self.events, &settings, &facts, true);
         facts
     }
 

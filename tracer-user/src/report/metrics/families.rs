@@ -103,6 +103,10 @@ families! {
         "Times that a probe's program ran.";
     PROBE_SECONDS = Counter "bleedtrace_probe_seconds_total" ["probe"] "seconds":
         "Time that a probe's program ran: its runs times their mean time, which is measured half a second in every ten.";
+    RECORDED = Counter "bleedtrace_recordings_total" ["outcome"] "recordings":
+        "Files of the flight recorder: written, skipped because there was one just before or too many, or failed.";
+    UNRECORDED = Counter "bleedtrace_recording_lost_total" [] "entries":
+        "What happened and is in no recording, because the disk was full or too slow.";
     OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
         "Observations that were counted under the label value other, because too many services or slots exist.";
 }

@@ -109,7 +109,22 @@ pub struct Metrics {
     ring_lag: Gauge,
     probe_hits: IntCounterVec,
     probe_seconds: CounterVec,
+    recorded: IntCounterVec,
+    unrecorded: IntCounter,
     overflow: IntCounter,
+}
+
+/// What became of recordings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recordings {
+    /// Files of the flight recorder that were written.
+    pub written: u64,
+    /// Files that were not asked for: there was one just before, or there are too many.
+    pub skipped: u64,
+    /// Files that could not be written.
+    pub failed: u64,
+    /// Entries that are in no recording.
+    pub lost: u64,
 }
 
 /// What gauges over several targets are summed up from.
@@ -176,6 +191,8 @@ impl Metrics {
                 &registry,
                 CounterVec::new(opts(&families::PROBE_SECONDS), families::PROBE_SECONDS.labels),
             ),
+            recorded: counters(&families::RECORDED),
+            unrecorded: add(&registry, IntCounter::with_opts(opts(&families::UNRECORDED))),
             overflow: add(&registry, IntCounter::with_opts(opts(&families::OVERFLOW))),
             registry: registry.clone(),
         };
@@ -197,6 +214,7 @@ impl Metrics {
         for result in Reload::ALL {
             self.reloads.with_label_values(&[result.name()]);
         }
+        self.recordings(&Recordings::default());
         for event in EVENTS {
             self.received.with_label_values(&[event]);
         }
@@ -449,6 +467,18 @@ impl Metrics {
         if more > 0.0 {
             counter.inc_by(more);
         }
+    }
+
+    /// What became of recordings so far.
+    pub fn recordings(&self, recordings: &Recordings) {
+        for (outcome, total) in [
+            ("written", recordings.written),
+            ("skipped", recordings.skipped),
+            ("failed", recordings.failed),
+        ] {
+            raise(&self.recorded.with_label_values(&[outcome]), total);
+        }
+        raise(&self.unrecorded, recordings.lost);
     }
 
     /// Age of the newest event when it was read from the ring.

@@ -10,7 +10,7 @@ use crate::{
     },
     report::{
         finding::Runtime,
-        metrics::{Metrics, Outcome, Reload, families},
+        metrics::{Metrics, Outcome, Recordings, Reload, families},
         samples,
     },
 };
@@ -194,6 +194,26 @@ fn labels_that_targets_choose_are_bounded() {
 
     metrics.attach_service("e\"vil\n\u{1b}\\", Runtime::Cpython);
     assert!(!metrics.render().contains('\u{1b}'));
+}
+
+#[test]
+fn recordings_are_counted() {
+    let metrics = metrics();
+    assert_line(&metrics, r#"bleedtrace_recordings_total{outcome="failed"} 0"#);
+    metrics.recordings(&Recordings {
+        written: 3,
+        skipped: 2,
+        failed: 1,
+        lost: 40,
+    });
+    for line in [
+        r#"bleedtrace_recordings_total{outcome="written"} 3"#,
+        r#"bleedtrace_recordings_total{outcome="skipped"} 2"#,
+        r#"bleedtrace_recordings_total{outcome="failed"} 1"#,
+        "bleedtrace_recording_lost_total 40",
+    ] {
+        assert_line(&metrics, line);
+    }
 }
 
 #[test]
