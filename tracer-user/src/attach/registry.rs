@@ -5,8 +5,9 @@ use std::{
     fs::File,
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::PathBuf,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracer_common::{
@@ -39,6 +40,22 @@ const OVERLAY: u64 = 0x794c_7630;
 const MAX_PLAIN: usize = 8_192;
 /// What the kernel puts where it has to stop: `int3`.
 const BREAKPOINT: u8 = 0xcc;
+
+/// How long it holds that a program's start led to files that are armed. A library may be replaced at any time.
+const LATELY: Duration = Duration::from_secs(1);
+/// Starts of programs that are remembered for so long.
+const MAX_STARTS: usize = 256;
+
+/// What decides, besides its file, which libraries a program comes to map.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Start {
+    /// Its path.
+    pub exe: PathBuf,
+    /// The root directory that it sees.
+    pub root: Option<(u64, u64)>,
+    /// Its `LD_LIBRARY_PATH`.
+    pub library_path: Option<Vec<u8>>,
+}
 
 /// A file, whatever it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -127,6 +144,8 @@ pub struct Registry {
     files: HashMap<FileKey, Entry>,
     /// Programs that neither carry an interpreter nor need a library that does.
     plain: HashSet<FileKey>,
+    /// Starts of programs whose files were all armed, and when that was seen.
+    starts: HashMap<(FileKey, Start), Instant>,
     images: Vec<Armed>,
     queue: BTreeMap<Probe, Cost>,
     points: u32,
@@ -155,6 +174,7 @@ impl Registry {
             programs,
             files: HashMap::new(),
             plain: HashSet::new(),
+            starts: HashMap::new(),
             images: Vec::new(),
             queue: BTreeMap::new(),
             points: 0,
@@ -194,6 +214,24 @@ impl Registry {
     /// Whether a program was found to have nothing to do with Python. Every exec on the machine may ask.
     pub fn runs_no_python(&self, file: &File) -> bool {
         keys(file, "").is_ok_and(|keys| self.plain.contains(&keys.own))
+    }
+
+    /// Whether the same start has led to files a moment ago that are armed.
+    pub fn armed_lately(&self, file: &File, start: &Start) -> bool {
+        let seen = keys(file, "")
+            .ok()
+            .and_then(|keys| self.starts.get(&(keys.own, start.clone())));
+        seen.is_some_and(|seen| seen.elapsed() < LATELY)
+    }
+
+    /// All that a start leads to was just found and armed.
+    pub fn just_armed(&mut self, file: &File, start: Start) {
+        if self.starts.len() >= MAX_STARTS {
+            self.starts.clear();
+        }
+        if let Ok(keys) = keys(file, "") {
+            self.starts.insert((keys.own, start), Instant::now());
+        }
     }
 
     /// A program has nothing to do with Python.

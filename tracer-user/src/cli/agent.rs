@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use rustix::process::setpriority_process;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -31,6 +32,9 @@ use crate::{
 
 /// Where metrics are served when nothing else is said.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// The priority at which the agent takes what the kernel side tells, if it may (`CAP_SYS_NICE`).
+const PRIORITY: i32 = -10;
 
 /// Runs the command, until it is told to end.
 pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
@@ -82,6 +86,7 @@ impl Agent {
         let metrics = Arc::new(Metrics::new(clock));
         let listen = config.listen.unwrap_or(LISTEN);
         let address = http::serve(listen, Arc::clone(&metrics)).map_err(|error| listen_error(&error))?;
+        come_first();
         let session = Session::open(config.clone(), wants(args, &privacy))?;
         let report = Report::new(
             config.clone(),
@@ -147,6 +152,14 @@ impl Agent {
         // To let go of its probes takes a while: that comes last.
         drop(former);
         Ok(true)
+    }
+}
+
+/// A process that starts is to be looked at before it ends, however busy the machine is. Threads that are started from here on come
+/// first as well; the one that serves HTTP does not.
+fn come_first() {
+    if let Err(error) = setpriority_process(None, PRIORITY) {
+        tracing::info!(%error, "the agent runs at the priority that it was given: on a busy machine it may come late to what is short-lived");
     }
 }
 

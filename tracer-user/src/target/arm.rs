@@ -12,7 +12,7 @@ use tracer_common::stats::Probe;
 
 use super::{arm_tasks, arm_wire, follow::FollowError, maps::Mapping, process::Process};
 use crate::{
-    attach::registry::{ArmError, Armed, Registry},
+    attach::registry::{ArmError, Armed, Registry, Start},
     elf::{Elf, read_loaded},
     runtime::cpython::{find, layout::Layout},
 };
@@ -150,14 +150,24 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
     if registry.runs_no_python(&file) {
         return Ok(false);
     }
+    // Where one of them starts, more do: what led to the same files a moment ago still does.
+    let start = Start {
+        exe: exe.clone(),
+        root: process.root(),
+        library_path: library_path(process),
+    };
+    if registry.armed_lately(&file, &start) {
+        return Ok(true);
+    }
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
         let layout = armed(registry, index).core.layout;
         queue_beside(registry, process, &exe, layout);
         arm_wire::early(registry, process, &exe, index);
         arm_tasks::early(registry, process, &exe, index);
+        registry.just_armed(&file, start);
         return Ok(true);
     }
-    let libraries = libpythons(process, &file, &exe);
+    let libraries = libpythons(&file, &exe, start.library_path.as_deref());
     if libraries.as_ref().is_some_and(Vec::is_empty) {
         registry.learn_plain(&file);
     }
@@ -170,22 +180,28 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
             queue_beside(registry, process, &path, layout);
             arm_wire::early(registry, process, &path, index);
             arm_tasks::early(registry, process, &path, index);
+            registry.just_armed(&file, start);
             return Ok(true);
         }
     }
     Ok(false)
 }
 
+/// What the process's `LD_LIBRARY_PATH` is.
+fn library_path(process: &Process) -> Option<Vec<u8>> {
+    let environment = process.environment().unwrap_or_default();
+    let value = environment
+        .iter()
+        .find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
+    value.map(<[u8]>::to_vec)
+}
+
 /// Where the libpython may be that a program needs; none if the program cannot be read.
-fn libpythons(process: &Process, file: &File, exe: &Path) -> Option<Vec<PathBuf>> {
+fn libpythons(file: &File, exe: &Path, library_path: Option<&[u8]>) -> Option<Vec<PathBuf>> {
     let bytes = read_loaded(file).ok()?;
     let Ok(elf) = Elf::parse(&bytes) else {
         return Some(Vec::new());
     };
-    let environment = process.environment().unwrap_or_default();
-    let library_path = environment
-        .iter()
-        .find_map(|v| v.strip_prefix(b"LD_LIBRARY_PATH=".as_slice()));
     Some(find::libpythons(
         exe,
         elf.linkage(),

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, readlinkat, statat};
 
 use crate::{
     patience,
@@ -167,13 +167,13 @@ impl Process {
 
     /// What `/proc/PID/stat` says.
     pub fn stat(&self) -> Result<Stat, ProcessError> {
-        let text = self.read("stat", MAX_FILE)?;
+        let text = self.read_at_once("stat")?;
         parse_stat(&text).ok_or_else(|| self.nonsense("stat", &text))
     }
 
     /// What `/proc/PID/status` says.
     pub fn status(&self) -> Result<Status, ProcessError> {
-        let text = self.read("status", MAX_FILE)?;
+        let text = self.read_at_once("status")?;
         parse_status(&String::from_utf8_lossy(&text)).ok_or_else(|| self.nonsense("status", &text))
     }
 
@@ -199,7 +199,7 @@ impl Process {
 
     /// Its control groups, one a line.
     pub fn cgroups(&self) -> Result<String, ProcessError> {
-        let text = self.read("cgroup", MAX_FILE)?;
+        let text = self.read_at_once("cgroup")?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
@@ -236,6 +236,12 @@ impl Process {
         self.file("mem").map_err(|e| self.unreadable("mem", e))
     }
 
+    /// The root directory that it sees; none when that cannot be told.
+    pub fn root(&self) -> Option<(u64, u64)> {
+        let root = statat(&*self.directory, "root", AtFlags::empty()).ok()?;
+        Some((root.st_dev, root.st_ino))
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
         self.stat().is_ok()
@@ -250,16 +256,22 @@ impl Process {
         )?))
     }
 
+    /// What comes from the process's memory, such as the arguments, or takes its lock: it may never answer.
     fn read(&self, name: &'static str, limit: u64) -> Result<Vec<u8>, ProcessError> {
-        // Some of it, such as the arguments, comes from the process's memory, which may never answer.
         let read = |file: File| {
-            patience::attempt(move || {
-                let mut bytes = Vec::new();
-                file.take(limit).read_to_end(&mut bytes).map(|_| bytes)
-            })
-            .unwrap_or_else(|stalled| Err(io::Error::other(stalled)))
+            patience::attempt(move || whole(file, limit))
+                .unwrap_or_else(|stalled| Err(io::Error::other(stalled)))
         };
-        match self.file(name).and_then(read) {
+        self.answer(name, self.file(name).and_then(read))
+    }
+
+    /// What the kernel knows by itself. To wait for another thread would take longer than to read, most of all on a busy machine.
+    fn read_at_once(&self, name: &'static str) -> Result<Vec<u8>, ProcessError> {
+        self.answer(name, self.file(name).and_then(|file| whole(file, MAX_FILE)))
+    }
+
+    fn answer(&self, name: &'static str, read: io::Result<Vec<u8>>) -> Result<Vec<u8>, ProcessError> {
+        match read {
             Ok(bytes) => Ok(bytes),
             // ESRCH: the process behind the open directory has ended.
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
@@ -285,6 +297,11 @@ impl Process {
             text,
         }
     }
+}
+
+fn whole(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map(|_| bytes)
 }
 
 /// Strings that each end in a zero byte; a last one without is taken as it is.
