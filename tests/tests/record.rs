@@ -175,7 +175,7 @@ fn is_no_verdict(setup: &Setup, live: &Outcome, file: &str, recording: &[u8], wh
 fn a_recording_that_is_cut_or_damaged_says_so() {
     let test = "a_recording_that_is_cut_or_damaged_says_so";
     once(test, |setup| {
-        let (live, recording) = is_replayed(test, setup, &MIX_FLAGS, "accuracy.py", &["1500", "4", "7"]);
+        let (live, recording) = is_replayed(test, setup, &MIX_FLAGS, "accuracy.py", &["300", "4", "7"]);
         let folder = Folder::new(&format!("{test}-parts"));
         let file = folder.file("part");
         let frames = frames(&recording);
