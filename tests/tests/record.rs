@@ -8,7 +8,7 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Certificate, Ended, Outcome, Program, Setup, Trace, on_main_interpreters, once, skip,
+    Certificate, Ended, Finding, Outcome, Program, Setup, Trace, on_main_interpreters, once, skip,
 };
 
 /// A folder of the test's own, which goes with it.
@@ -152,13 +152,19 @@ fn is_no_verdict(setup: &Setup, live: &Outcome, file: &str, recording: &[u8], wh
         "{:?}",
         replayed.summary
     );
-    let whole: Vec<_> = replayed
+    // What waited for more to be known is told at the end, wherever that is: later findings then have other numbers.
+    let unnumbered = |finding: &Finding| {
+        let mut finding = finding.clone();
+        finding.remove("id");
+        finding
+    };
+    let known: Vec<_> = live.findings.iter().map(unnumbered).collect();
+    for told in replayed
         .findings
         .iter()
-        .filter(|finding| finding["window_complete"] == true)
-        .collect();
-    for (told, expected) in whole.iter().zip(&live.findings) {
-        assert_eq!(*told, expected);
+        .filter(|told| told["window_complete"] == true)
+    {
+        assert!(known.contains(&unnumbered(told)), "{told:?}");
     }
     let code = if replayed.findings.is_empty() { 4 } else { 1 };
     assert_eq!(replayed.ended.code, Some(code), "{:?}", replayed.ended);
@@ -169,7 +175,7 @@ fn is_no_verdict(setup: &Setup, live: &Outcome, file: &str, recording: &[u8], wh
 fn a_recording_that_is_cut_or_damaged_says_so() {
     let test = "a_recording_that_is_cut_or_damaged_says_so";
     once(test, |setup| {
-        let (live, recording) = is_replayed(test, setup, &MIX_FLAGS, "accuracy.py", &["1500", "4", "7"]);
+        let (live, recording) = is_replayed(test, setup, &MIX_FLAGS, "accuracy.py", &["300", "4", "7"]);
         let folder = Folder::new(&format!("{test}-parts"));
         let file = folder.file("part");
         let frames = frames(&recording);
