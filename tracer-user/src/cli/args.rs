@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{duration, error::Error, kind};
+use super::{duration, error::Error, kind, listen::ListenArgs};
 use crate::{
     config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
     correlate::finding::Kind,
@@ -120,9 +120,9 @@ pub struct TraceArgs {
     /// Follow asyncio tasks: which of them serve other requests than the one that created them. Comes with --wire.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
     pub tasks: Option<bool>,
-    /// Serve /metrics at this address, like 127.0.0.1:9464.
-    #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
-    pub listen: Option<SocketAddr>,
+    /// Where metrics, health and findings are served.
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,

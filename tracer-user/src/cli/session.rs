@@ -400,7 +400,7 @@ pub fn clock() -> Clock {
 }
 
 /// Nanoseconds of the monotonic clock, which stamps the records.
-fn now() -> u64 {
+pub fn now() -> u64 {
     nanos(ClockId::Monotonic)
 }
 

@@ -9,6 +9,7 @@ use super::{
     args::{Color, TraceArgs},
     error::Error,
     output::{self, Output},
+    refused::Refused,
     requirements::{check_machine, privacy},
     session::{self, FOLLOW_HINT, Observer, Session, Wants},
 };
@@ -20,10 +21,10 @@ use crate::{
     report::{
         clock::Clock,
         finding::{ExportedFinding, Runtime, TargetInfo},
-        http::{self, ListenError},
         metrics::Metrics,
         privacy::{Privacy, clean},
-        summary::{Ending, exit_code},
+        store::{Need, Store},
+        summary::{Ending, TargetState, exit_code},
         tally::Tally,
     },
     target::follow::{Follower, Notice},
@@ -46,6 +47,8 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         privacy,
         clock,
         metrics: Arc::new(Metrics::new(clock)),
+        store: Arc::new(Store::new(clock, Need::Target, session::now())),
+        refused: Refused::default(),
         tally: Tally::default(),
         targets: HashMap::new(),
         watching: BTreeSet::new(),
@@ -56,11 +59,9 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         report.tally.watch_wire();
     }
     let mut session = Session::open(config, wants, &args.target, report)?;
-    if let Some(address) = args.listen {
-        let report = session.observer();
-        let address =
-            http::serve(address, Arc::clone(&report.metrics)).map_err(|error| listen_error(&error))?;
-        report.output.say(&format!("metrics at http://{address}/metrics"));
+    let report = session.observer();
+    if let Some(text) = args.listen.serve(&report.metrics, &report.store, clock)? {
+        report.output.say(&text);
     }
     let (report, code) = session.run(&args.target)?;
     report.finish(args, code)
@@ -72,6 +73,8 @@ struct Report {
     privacy: Privacy,
     clock: Clock,
     metrics: Arc<Metrics>,
+    store: Arc<Store>,
+    refused: Refused,
     tally: Tally,
     targets: HashMap<TargetId, Reported>,
     /// Services and variables that were said to be watched.
@@ -113,6 +116,7 @@ impl Observer for Report {
                     runtime: Runtime::Cpython,
                     version,
                 };
+                self.store.attached(id, &info, &missing, session::now());
                 self.tally.attached(id, info.clone(), missing);
                 if let Some(found) = found {
                     self.tally.found(id, found);
@@ -132,6 +136,12 @@ impl Observer for Report {
                     clean(&service)
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
+                let now = session::now();
+                self.store
+                    .refused(pid, &service, TargetState::Failed, &reason, now);
+                if !self.refused.add(pid) {
+                    self.store.refused_ended(pid, now);
+                }
             }
             Notice::NotFollowed { pid, path, text } => {
                 self.output.say(&session::remark(pid, &text));
@@ -140,6 +150,7 @@ impl Observer for Report {
             Notice::Ended { id, .. } => {
                 self.tally.exited(id);
                 self.metrics.target_gone(id);
+                self.store.ended(id, session::now());
             }
             Notice::Remark { pid, text } => self.output.say(&session::remark(pid, &text)),
             Notice::InUse(names) => self.in_use.extend(names),
@@ -177,12 +188,10 @@ impl Observer for Report {
         };
         self.metrics.fold(fact, &target.info.service, slot);
         if let FactKind::Finding(finding) = &fact.what {
-            self.output.finding(&ExportedFinding::new(
-                finding,
-                &target.info,
-                self.clock,
-                &self.privacy,
-            ));
+            let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+            let dropped = self.store.finding(finding.time, &exported);
+            self.metrics.findings_dropped(dropped);
+            self.output.finding(&exported);
         }
     }
 
@@ -192,6 +201,10 @@ impl Observer for Report {
 
     fn lag(&mut self, nanos: u64) {
         self.metrics.ring_lag(nanos);
+    }
+
+    fn settled(&mut self, _follower: &Follower) {
+        self.store.drained(session::now());
     }
 
     fn counters(&mut self, follower: &mut Follower) {
@@ -208,6 +221,9 @@ impl Observer for Report {
             self.metrics.probe_seconds(*probe, total.seconds);
         }
         self.metrics.targets(&self.tally.states());
+        for pid in self.refused.ended() {
+            self.store.refused_ended(pid, session::now());
+        }
         self.tally.out_of_sight(follower.out_of_sight());
     }
 }
@@ -231,12 +247,4 @@ impl Report {
         let fail_on = args.fail_on.as_ref().map(|kinds| kinds.iter().copied().collect());
         Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
     }
-}
-
-fn listen_error(error: &ListenError) -> Error {
-    let text = error.to_string();
-    let (message, hint) = text
-        .split_once("\nhint: ")
-        .unwrap_or((&text, "give another address with --listen"));
-    Error::usage(message, hint)
 }

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod privacy;
 pub mod processes;
 pub mod role;
+pub mod store;
 pub mod summary;
 pub mod tally;
 pub mod text;

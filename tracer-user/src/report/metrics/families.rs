@@ -97,6 +97,10 @@ families! {
         "Times that a probe's program ran.";
     PROBE_SECONDS = Counter "bleedtrace_probe_seconds_total" ["probe"] "seconds":
         "Time that a probe's program ran: its runs times their mean time, which is measured half a second in every ten.";
+    FINDINGS_DROPPED = Counter "bleedtrace_findings_dropped_total" [] "findings":
+        "Findings that /findings does not show any more: of too many different ones, the oldest go.";
+    CONNECTIONS_SHED = Counter "bleedtrace_http_connections_shed_total" [] "connections":
+        "Connections that were closed to make room for others, because too many were open at once.";
     OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
         "Observations that were counted under the label value other, because too many services or slots exist.";
 }

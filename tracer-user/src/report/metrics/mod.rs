@@ -75,6 +75,8 @@ pub struct Metrics {
     ring_lag: Gauge,
     probe_hits: IntCounterVec,
     probe_seconds: CounterVec,
+    findings_dropped: IntCounter,
+    connections_shed: IntCounter,
     overflow: IntCounter,
 }
 
@@ -138,6 +140,14 @@ impl Metrics {
             probe_seconds: add(
                 &registry,
                 CounterVec::new(opts(&families::PROBE_SECONDS), families::PROBE_SECONDS.labels),
+            ),
+            findings_dropped: add(
+                &registry,
+                IntCounter::with_opts(opts(&families::FINDINGS_DROPPED)),
+            ),
+            connections_shed: add(
+                &registry,
+                IntCounter::with_opts(opts(&families::CONNECTIONS_SHED)),
             ),
             overflow: add(&registry, IntCounter::with_opts(opts(&families::OVERFLOW))),
             registry: registry.clone(),
@@ -393,6 +403,16 @@ impl Metrics {
     /// Age of the newest event when it was read from the ring.
     pub fn ring_lag(&self, nanos: u64) {
         self.ring_lag.set(seconds(nanos));
+    }
+
+    /// Findings that are not kept any more to be asked for.
+    pub fn findings_dropped(&self, findings: u64) {
+        self.findings_dropped.inc_by(findings);
+    }
+
+    /// A connection was closed to make room for another.
+    pub fn connection_shed(&self) {
+        self.connections_shed.inc();
     }
 
     /// Everything, in Prometheus' text format.
