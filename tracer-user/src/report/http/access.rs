@@ -180,7 +180,7 @@ fn read_token(path: &Path) -> Result<Vec<u8>, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write as _};
+    use std::io::Write as _;
 
     use super::*;
 
@@ -230,10 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         let read = |text: &str| {
-            fs::File::create(&path)
-                .unwrap()
-                .write_all(text.as_bytes())
-                .unwrap();
+            File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
             read_token(&path)
         };
         assert_eq!(read(" 0123456789abcdef\n").unwrap(), b"0123456789abcdef");

@@ -170,7 +170,7 @@ fn row(line: &Line) -> Markup {
             td { (line.pid) }
             td { (line.service) }
             td { @if let Some(runtime) = line.runtime { (runtime) " " (line.version.as_deref().unwrap_or_default()) } }
-            td class=(if line.state == TargetState::Failed { "bad" } else { "" }) { (line.state.name()) }
+            td class=[(line.state == TargetState::Failed).then_some("bad")] { (line.state.name()) }
             td { (line.since) }
             td { (line.reason.as_deref().unwrap_or_default()) }
         }

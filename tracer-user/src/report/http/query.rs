@@ -88,7 +88,7 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         for (query, words) in [
             ("?kind=blead", "is bleed meant?"),
-            ("?kind=<script>", "<script>"),
+            ("?kind=%3Cscript%3E", "<script>"),
             ("?since=yesterday", "yesterday"),
             ("?since=-5", "-5"),
             ("?since=99999999999999999999", "99999999999999999999"),

@@ -108,7 +108,7 @@ families! {
 /// `docs/metrics.md`.
 pub fn document() -> String {
     let mut out = String::from(
-        "# Metrics\n\nWhat `--listen ADDR` serves under `/metrics`, in Prometheus' text format. Labels are bounded: never a tenant, user, \
+        "# Metrics\n\nWhat `--listen ADDR` serves under `/metrics` ([http.md](http.md)), in Prometheus' text format. Labels are bounded: never a tenant, user, \
          request,\ntask, session, pid or tid. Series with known labels exist at 0 as soon as a service (or a variable of it) is \
          attached.\nThe evidence behind a count is in the JSON output; what each kind of finding means is in \
          [findings.md](findings.md).\nThis file is generated from `tracer-user/src/report/metrics/families.rs`.\n",

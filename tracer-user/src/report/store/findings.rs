@@ -179,9 +179,9 @@ mod tests {
         assert_eq!(found(&[], None, None), [3, 2, 1]);
         assert_eq!(found(&[Kind::Squat], None, None), [3, 2]);
         assert_eq!(found(&[Kind::Bleed, Kind::Squat], Some("proxy"), None), [2, 1]);
-        assert_eq!(found(&[Kind::Squat], Some("proxy"), Some(3)), []);
+        assert_eq!(found(&[Kind::Squat], Some("proxy"), Some(3)), [0_u64; 0]);
         assert_eq!(found(&[], None, Some(2)), [3, 2]);
-        assert_eq!(found(&[], Some("prox"), None), []);
+        assert_eq!(found(&[], Some("prox"), None), [0_u64; 0]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Store {
     /// A process that could not be traced does not run any more.
     pub fn refused_ended(&self, pid: u32, time: u64) {
         let since = self.clock.rfc3339(time);
-        lock(&self.targets).refused_ended(pid, since);
+        lock(&self.targets).refused_ended(pid, &since);
     }
 
     /// What had come in by this time was taken in.

@@ -98,10 +98,10 @@ impl Known {
         }
     }
 
-    pub(super) fn refused_ended(&mut self, pid: u32, since: String) {
+    pub(super) fn refused_ended(&mut self, pid: u32, since: &str) {
         for line in &mut self.past {
             if line.pid == pid && line.state == TargetState::Failed {
-                (line.state, line.since) = (TargetState::Exited, since.clone());
+                (line.state, line.since) = (TargetState::Exited, since.to_owned());
             }
         }
     }
@@ -190,7 +190,7 @@ mod tests {
             ("w\\u{1b}", Some("no\\nway"))
         );
         assert_eq!(codes(&known, Need::Target), [ReasonCode::TargetFailed]);
-        known.refused_ended(7, time());
+        known.refused_ended(7, &time());
         assert_eq!(codes(&known, Need::Target), []);
         known.ended(TargetId(1), time());
         assert_eq!(
