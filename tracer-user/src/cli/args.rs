@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{duration, error::Error, kind, listen::ListenArgs};
+use super::{duration, error::Error, events::EventsArgs, kind, listen::ListenArgs};
 use crate::{
     config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
     correlate::finding::Kind,
@@ -123,6 +123,9 @@ pub struct TraceArgs {
     /// Where metrics, health and findings are served.
     #[command(flatten)]
     pub listen: ListenArgs,
+    /// Where findings go besides the output.
+    #[command(flatten)]
+    pub events: EventsArgs,
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,

@@ -6,6 +6,7 @@ pub mod discover;
 pub mod doctor;
 pub mod duration;
 pub mod error;
+pub mod events;
 pub mod explain;
 pub mod hops;
 mod kind;

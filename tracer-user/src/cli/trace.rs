@@ -8,6 +8,7 @@ use std::{
 use super::{
     args::{Color, TraceArgs},
     error::Error,
+    events::Sinks,
     output::{self, Output},
     refused::Refused,
     requirements::{check_machine, privacy},
@@ -23,6 +24,7 @@ use crate::{
         finding::{ExportedFinding, Runtime, TargetInfo},
         metrics::Metrics,
         privacy::{Privacy, clean},
+        sink::Item,
         store::{Need, Store},
         summary::{Ending, TargetState, exit_code},
         tally::Tally,
@@ -42,11 +44,13 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         wire: Some(privacy.derived_key(b"wire")),
         ..Wants::default()
     };
+    let metrics = Arc::new(Metrics::new(clock));
     let mut report = Report {
         output,
         privacy,
         clock,
-        metrics: Arc::new(Metrics::new(clock)),
+        sinks: args.events.start(&metrics)?,
+        metrics,
         store: Arc::new(Store::new(clock, Need::Target, session::now())),
         refused: Refused::default(),
         tally: Tally::default(),
@@ -72,6 +76,7 @@ struct Report {
     output: Output,
     privacy: Privacy,
     clock: Clock,
+    sinks: Sinks,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
     refused: Refused,
@@ -192,6 +197,7 @@ impl Observer for Report {
             let dropped = self.store.finding(finding.time, &exported);
             self.metrics.findings_dropped(dropped);
             self.output.finding(&exported);
+            self.sinks.send(|| Item::Finding(Box::new(exported)));
         }
     }
 
@@ -238,6 +244,10 @@ impl Report {
             .is_empty()
             .then(|| self.tally.first_refusal())
             .flatten();
+        self.sinks.send(|| Item::Summary(Box::new(summary.clone())));
+        for text in self.sinks.close() {
+            anstream::eprintln!("warning: {text}");
+        }
         self.output
             .finish(&summary)
             .map_err(|error| output::write_error(&error))?;

@@ -101,6 +101,12 @@ families! {
         "Findings that /findings does not show any more: of too many different ones, the oldest go.";
     CONNECTIONS_SHED = Counter "bleedtrace_http_connections_shed_total" [] "connections":
         "Connections that were closed to make room for others, because too many were open at once.";
+    SINK_SENT = Counter "bleedtrace_sink_sent_total" ["sink"] "events":
+        "Findings and summaries that a sink took in.";
+    SINK_DROPPED = Counter "bleedtrace_sink_dropped_total" ["sink"] "events":
+        "Findings and summaries that did not get to a sink: its queue was full, or the run ended before it took them.";
+    SINK_ERRORS = Counter "bleedtrace_sink_errors_total" ["sink"] "attempts":
+        "Attempts to hand something to a sink that failed, and were made again.";
     OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
         "Observations that were counted under the label value other, because too many services or slots exist.";
 }

@@ -20,7 +20,7 @@ use self::{
     families::Family,
     labels::Labels,
 };
-use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
+use super::{clock::Clock, finding::Runtime, sink::SinkKind, summary::TargetState, tally::losses};
 use crate::correlate::{
     event::{Primitive, TargetId, What},
     fact::{Attribution, Carried, Fact, FactKind, Heard, Place, ReadResult, Table},
@@ -77,6 +77,9 @@ pub struct Metrics {
     probe_seconds: CounterVec,
     findings_dropped: IntCounter,
     connections_shed: IntCounter,
+    sink_sent: IntCounterVec,
+    sink_dropped: IntCounterVec,
+    sink_errors: IntCounterVec,
     overflow: IntCounter,
 }
 
@@ -149,6 +152,9 @@ impl Metrics {
                 &registry,
                 IntCounter::with_opts(opts(&families::CONNECTIONS_SHED)),
             ),
+            sink_sent: counters(&families::SINK_SENT),
+            sink_dropped: counters(&families::SINK_DROPPED),
+            sink_errors: counters(&families::SINK_ERRORS),
             overflow: add(&registry, IntCounter::with_opts(opts(&families::OVERFLOW))),
             registry: registry.clone(),
         };
@@ -163,6 +169,11 @@ impl Metrics {
     fn start(&self) {
         for state in TargetState::ALL {
             self.targets.with_label_values(&[state.name()]);
+        }
+        for sink in SinkKind::ALL {
+            for counter in [&self.sink_sent, &self.sink_dropped, &self.sink_errors] {
+                counter.with_label_values(&[sink.name()]);
+            }
         }
         for event in EVENTS {
             self.received.with_label_values(&[event]);
@@ -413,6 +424,21 @@ impl Metrics {
     /// A connection was closed to make room for another.
     pub fn connection_shed(&self) {
         self.connections_shed.inc();
+    }
+
+    /// A sink took in so many findings and summaries.
+    pub fn sink_sent(&self, sink: SinkKind, items: u64) {
+        self.sink_sent.with_label_values(&[sink.name()]).inc_by(items);
+    }
+
+    /// So many did not get to a sink.
+    pub fn sink_dropped(&self, sink: SinkKind, items: u64) {
+        self.sink_dropped.with_label_values(&[sink.name()]).inc_by(items);
+    }
+
+    /// A sink failed once.
+    pub fn sink_error(&self, sink: SinkKind) {
+        self.sink_errors.with_label_values(&[sink.name()]).inc();
     }
 
     /// Everything, in Prometheus' text format.
