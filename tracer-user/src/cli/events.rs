@@ -11,6 +11,7 @@ use crate::report::{
     sink::{
         Item, Outlet, SinkKind,
         file::{EventFile, LEAST_BYTES, Rotation},
+        otlp::{Endpoint, INTERVAL, Logs, MetricsPush},
     },
 };
 
@@ -29,11 +30,17 @@ pub struct EventsArgs {
     /// How many files are kept aside.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(..=1000), env = "BLEEDTRACE_EVENTS_KEEP")]
     pub events_keep: u32,
+    /// Send findings as logs, and metrics, to the OpenTelemetry collector at this address, like http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL", env = "BLEEDTRACE_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<Endpoint>,
 }
 
 /// The sinks of a run.
 #[derive(Debug, Default)]
-pub struct Sinks(Vec<(String, Outlet)>);
+pub struct Sinks {
+    outlets: Vec<(String, Outlet)>,
+    metrics: Option<MetricsPush>,
+}
 
 impl EventsArgs {
     /// Starts the sinks that are asked for.
@@ -54,7 +61,19 @@ impl EventsArgs {
                         "give a path that can be written with --events",
                     )
                 })?;
-            sinks.0.push((name, outlet));
+            sinks.outlets.push((name, outlet));
+        }
+        if let Some(endpoint) = &self.otlp_endpoint {
+            let thread = |error: std::io::Error| {
+                Error::cannot_trace(
+                    format!("cannot start a thread for --otlp-endpoint: {error}"),
+                    "check the limits on processes",
+                )
+            };
+            let logs = Outlet::start(SinkKind::OtlpLogs, Logs::new(endpoint), Arc::clone(metrics));
+            sinks.outlets.push((endpoint.to_string(), logs.map_err(thread)?));
+            let push = MetricsPush::start(endpoint, Arc::clone(metrics), INTERVAL);
+            sinks.metrics = Some(push.map_err(thread)?);
         }
         Ok(sinks)
     }
@@ -63,18 +82,18 @@ impl EventsArgs {
 impl Sinks {
     /// Sends something to all of them.
     pub fn send(&self, item: impl FnOnce() -> Item) {
-        if self.0.is_empty() {
+        if self.outlets.is_empty() {
             return;
         }
         let item = Arc::new(item());
-        for (_, outlet) in &self.0 {
+        for (_, outlet) in &self.outlets {
             outlet.send(Arc::clone(&item));
         }
     }
 
     /// Waits for what is on its way. Says what did not arrive.
     pub fn close(self) -> Vec<String> {
-        let told = self.0.into_iter().filter_map(|(name, outlet)| {
+        let told = self.outlets.into_iter().filter_map(|(name, outlet)| {
             let undelivered = outlet.close(PATIENCE).err()?;
             let why = undelivered
                 .error
@@ -86,6 +105,10 @@ impl Sinks {
                 _ => format!("{items} events did not get to {name}{why}"),
             })
         });
-        told.collect()
+        let mut told: Vec<_> = told.collect();
+        if self.metrics.is_some_and(|push| !push.close(PATIENCE)) {
+            told.push("the last metrics were not sent in time".to_owned());
+        }
+        told
     }
 }

@@ -1,8 +1,9 @@
-//! Metrics in Prometheus' text format. The only module that names the crate `prometheus`: everybody else speaks in enums.
+//! Metrics in Prometheus' text format. The only module (with what is in it) that names the crate `prometheus`: everybody else speaks in enums.
 
 mod events;
 pub mod families;
 mod labels;
+mod otlp;
 
 use std::{
     collections::BTreeMap,

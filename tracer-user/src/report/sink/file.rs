@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{Item, Sink};
+use super::{Item, Sink, Taken};
 use crate::report::json;
 
 /// Bytes that a file may be limited to, at least: the longest line fits into a few of these.
@@ -107,8 +107,9 @@ impl EventFile {
 }
 
 impl Sink for EventFile {
-    fn write(&mut self, items: &[Arc<Item>]) -> Result<(), String> {
-        self.write_lines(items).map_err(|error| error.to_string())
+    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String> {
+        self.write_lines(items).map_err(|error| error.to_string())?;
+        Ok(Taken::default())
     }
 
     fn close(&mut self) -> Result<(), String> {

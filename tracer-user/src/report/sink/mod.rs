@@ -2,6 +2,7 @@
 //! that does not, holds up the pipeline; what is lost is counted.
 
 pub mod file;
+pub mod otlp;
 
 use std::{
     sync::{
@@ -28,9 +29,17 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub enum SinkKind {
     /// A file with one object a line.
     File,
+    /// Findings as logs of OpenTelemetry.
+    OtlpLogs,
+    /// Metrics of OpenTelemetry.
+    OtlpMetrics,
 }
 
-names!(SinkKind { File => "file" });
+names!(SinkKind {
+    File => "file",
+    OtlpLogs => "otlp_logs",
+    OtlpMetrics => "otlp_metrics",
+});
 
 /// What a sink gets.
 #[derive(Clone, Debug)]
@@ -44,10 +53,19 @@ pub enum Item {
 /// Somewhere that findings go.
 pub trait Sink: Send + 'static {
     /// Takes these in, all or none: after an error they are given again.
-    fn write(&mut self, items: &[Arc<Item>]) -> Result<(), String>;
+    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String>;
 
     /// There is nothing more to come.
     fn close(&mut self) -> Result<(), String>;
+}
+
+/// What became of items that will not be given again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// How many of them were refused for good.
+    pub refused: u64,
+    /// Why.
+    pub why: Option<String>,
 }
 
 /// A sink at work.
@@ -199,18 +217,22 @@ impl<S: Sink> Worker<S> {
         }
     }
 
+    fn taken(&self, items: u64, Taken { refused, why }: Taken) {
+        let shared = &self.shared;
+        let refused = refused.min(items);
+        shared.pending.fetch_sub(items - refused, Ordering::Relaxed);
+        shared.metrics.sink_sent(shared.kind, items - refused);
+        shared.drop_pending(refused);
+        shared.note(why.map_or(Ok(()), Err));
+    }
+
     /// Tries until it works. At the end whoever closes decides how long that may take, and does not wait for us.
     fn deliver(&mut self, batch: &[Arc<Item>]) {
         let mut pause = PAUSES.0;
         loop {
-            let outcome = self.sink.write(batch);
-            let delivered = outcome.is_ok();
-            self.shared.note(outcome);
-            if delivered {
-                let items = batch.len() as u64;
-                self.shared.pending.fetch_sub(items, Ordering::Relaxed);
-                self.shared.metrics.sink_sent(self.shared.kind, items);
-                return;
+            match self.sink.write(batch) {
+                Ok(taken) => return self.taken(batch.len() as u64, taken),
+                Err(error) => self.shared.note(Err(error)),
             }
             let until = Instant::now() + pause;
             if self.over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
@@ -234,14 +256,15 @@ mod tests {
 
     /// Takes in what it gets whenever the test lets it.
     struct Gate {
-        answers: Receiver<Result<(), String>>,
+        answers: Receiver<Result<Taken, String>>,
         taken: mpsc::Sender<usize>,
     }
 
     impl Sink for Gate {
-        fn write(&mut self, items: &[Arc<Item>]) -> Result<(), String> {
-            self.answers.recv().unwrap_or(Ok(()))?;
-            self.taken.send(items.len()).map_err(|error| error.to_string())
+        fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String> {
+            let taken = self.answers.recv().unwrap_or_else(|_| Ok(Taken::default()))?;
+            self.taken.send(items.len()).map_err(|error| error.to_string())?;
+            Ok(taken)
         }
 
         fn close(&mut self) -> Result<(), String> {
@@ -249,7 +272,7 @@ mod tests {
         }
     }
 
-    type Answer = mpsc::Sender<Result<(), String>>;
+    type Answer = mpsc::Sender<Result<Taken, String>>;
 
     fn start() -> (Outlet, Answer, Receiver<usize>, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(Clock::default()));
@@ -298,6 +321,24 @@ mod tests {
         assert_eq!(outlet.close(Duration::from_secs(10)), Ok(()));
         assert_counted(&metrics, "errors", 2);
         assert_counted(&metrics, "sent", 1);
+    }
+
+    #[test]
+    fn what_is_refused_for_good_is_counted_and_not_tried_again() {
+        let (outlet, answer, told, metrics) = start();
+        let why = Some("bad request".to_owned());
+        answer.send(Ok(Taken { refused: 1, why })).unwrap();
+        drop(answer);
+        outlet.send(item());
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(1));
+        let undelivered = outlet.close(Duration::from_secs(10)).unwrap_err();
+        assert_eq!(
+            (undelivered.items, undelivered.error.as_deref()),
+            (1, Some("bad request"))
+        );
+        assert_counted(&metrics, "sent", 0);
+        assert_counted(&metrics, "dropped", 1);
+        assert_counted(&metrics, "errors", 1);
     }
 
     #[test]
