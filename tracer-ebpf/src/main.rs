@@ -42,6 +42,8 @@ mod read;
 #[cfg(target_arch = "bpf")]
 mod repeat;
 #[cfg(target_arch = "bpf")]
+mod selftest;
+#[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]
 mod state;

@@ -16,17 +16,24 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use tracer_common::{record::kind, stats::Probe};
+
 use super::{args::TargetArgs, error::Error, output::Output, requirements};
 use crate::{
     attach::{
         object::BpfObject,
         programs::{AttachError, Options, Programs},
         registry::{self, Registry},
+        selftest,
     },
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
     report::{clock::Clock, privacy::clean, summary::AtAttach},
-    source::ring::{Message, Ring},
+    runtime::cpython::probe_point::When,
+    source::{
+        ring::{Message, Ring},
+        watchdog::{Turn, Watchdog},
+    },
     target::{
         follow::{FollowError, Follower, Notice},
         spawn::{Ignored, Running, Spawned},
@@ -59,6 +66,8 @@ pub trait Observer {
     fn malformed(&mut self, _records: u64) {}
     /// The agent was this many nanoseconds behind.
     fn lag(&mut self, _nanos: u64) {}
+    /// Whether a call of our own function, which is probed like a target's, has come out of the ring in time.
+    fn selftest(&mut self, _arrived: bool) {}
     /// What has come in was told.
     fn settled(&mut self, _follower: &Follower) {}
     /// It is time to read the kernel side's counters; also at the very end, before the processes are let go.
@@ -153,6 +162,8 @@ pub struct Wants {
     pub uses: bool,
     /// What processes receive and send is read where that is configured, and their tasks are followed; by this key secrets are known.
     pub wire: Option<[u8; 32]>,
+    /// A function of our own is called now and then, to see that what is probed arrives.
+    pub selftest: bool,
 }
 
 /// One run.
@@ -161,6 +172,7 @@ pub struct Session<O> {
     engine: Engine,
     ring: Ring,
     observer: O,
+    watchdog: Option<Watchdog>,
     events: Vec<Event>,
     notices: Vec<Notice>,
     facts: Vec<Fact>,
@@ -185,6 +197,13 @@ impl<O: Observer> Session<O> {
         let mut programs = Programs::load(&object, options)?;
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
         let ring = Ring::new(programs.ring()?);
+        let watchdog = wants.selftest.then(Watchdog::default);
+        if watchdog.is_some()
+            && let Err(error) = probe_ourselves(&mut programs)
+        {
+            // It is tried all the same, and told that it fails.
+            tracing::warn!(%error, "the self-test cannot be probed");
+        }
         let armed = registry::Wants {
             mints,
             wire: options.wire,
@@ -207,6 +226,7 @@ impl<O: Observer> Session<O> {
             engine: Engine::new(settings),
             ring,
             observer,
+            watchdog,
             events: Vec::new(),
             notices: Vec::new(),
             facts: Vec::new(),
@@ -267,7 +287,9 @@ impl<O: Observer> Session<O> {
             let follower = &mut self.follower;
             let (events, notices) = (&mut self.events, &mut self.notices);
             let mut last = 0;
+            let mut own_call = None;
             let count = self.ring.drain(BATCH, |message| match message {
+                Message::Record(record, _) if record.kind == kind::SELFTEST => own_call = Some(record.object),
                 Message::Record(record, values) => {
                     last = record.time;
                     follower.record(record, values, events, notices);
@@ -279,6 +301,7 @@ impl<O: Observer> Session<O> {
                 }
             });
             self.observer.malformed(self.ring.malformed());
+            self.watch_ourselves(own_call);
             self.follower
                 .look_again(now(), &mut self.events, &mut self.notices);
             if last > 0 {
@@ -353,6 +376,21 @@ impl<O: Observer> Session<O> {
         Ok(Some(spawned.release()?))
     }
 
+    /// Calls our own function when it is time to, and tells whether that came out of the ring.
+    fn watch_ourselves(&mut self, arrived: Option<u64>) {
+        let Some(watchdog) = &mut self.watchdog else {
+            return;
+        };
+        if arrived.is_some_and(|number| watchdog.arrived(number, now())) {
+            self.observer.selftest(true);
+        }
+        match watchdog.turn(now()) {
+            Some(Turn::Call(number)) => selftest::call(number),
+            Some(Turn::Missing) => self.observer.selftest(false),
+            None => {}
+        }
+    }
+
     /// Feeds the engine and the observer with what has come in.
     fn digest(&mut self) {
         let mut ended = Vec::new();
@@ -380,6 +418,13 @@ impl<O: Observer> Session<O> {
             self.observer.notice(notice);
         }
     }
+}
+
+/// Probes our own function.
+fn probe_ourselves(programs: &mut Programs) -> Result<(), Box<dyn std::error::Error>> {
+    let (file, point) = selftest::point()?;
+    programs.link(Probe::Selftest, When::Entry, &file, &[point])?;
+    Ok(())
 }
 
 /// Waits for the kernel side to wake us, or for as long as records may wait.

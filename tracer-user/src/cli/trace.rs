@@ -42,6 +42,7 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     let privacy = privacy(&config)?;
     let wants = Wants {
         wire: Some(privacy.derived_key(b"wire")),
+        selftest: true,
         ..Wants::default()
     };
     let metrics = Arc::new(Metrics::new(clock));
@@ -209,6 +210,14 @@ impl Observer for Report {
         self.metrics.ring_lag(nanos);
     }
 
+    fn selftest(&mut self, arrived: bool) {
+        self.metrics.selftest(arrived, session::now());
+        self.store.selftest(arrived);
+        if !arrived {
+            tracing::warn!("a call of our own that is probed did not arrive: events may go missing unseen");
+        }
+    }
+
     fn settled(&mut self, _follower: &Follower) {
         self.store.drained(session::now());
     }
@@ -227,6 +236,9 @@ impl Observer for Report {
             self.metrics.probe_seconds(*probe, total.seconds);
         }
         self.metrics.targets(&self.tally.states());
+        let shift = session::clock().offset - self.clock.offset;
+        self.metrics.clock_shift(shift);
+        self.store.clock_shift(shift);
         for pid in self.refused.ended() {
             self.store.refused_ended(pid, session::now());
         }

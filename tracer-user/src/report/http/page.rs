@@ -99,8 +99,9 @@ impl Page {
                 h2 { "State: " strong class=(if well { "good" } else { "bad" }) { (self.word()) } }
                 @if well {
                     p { "Everything that should be traced is, and what comes in is taken in." }
-                } @else {
-                    ul { @for reason in &self.readiness.reasons { li { (reason.message) } } }
+                }
+                ul {
+                    @for reason in self.readiness.reasons.iter().chain(&self.readiness.remarks) { li { (reason.message) } }
                 }
             }
         }

@@ -122,6 +122,10 @@ async fn metrics(State(shown): State<Shown>) -> Result<Response, Problem> {
         _ => {
             // The old text goes before room for the new one is asked for.
             *kept = None;
+            let health = shown.served.store.health((shown.served.now)());
+            if let Some(seconds) = health.drained_seconds_ago {
+                shown.served.metrics.drained_ago(seconds);
+            }
             let text = shown.budget.charge(shown.served.metrics.render().into_bytes())?;
             *kept = Some((Instant::now(), text.clone()));
             text

@@ -97,6 +97,14 @@ families! {
         "Times that a probe's program ran.";
     PROBE_SECONDS = Counter "bleedtrace_probe_seconds_total" ["probe"] "seconds":
         "Time that a probe's program ran: its runs times their mean time, which is measured half a second in every ten.";
+    SELFTEST = Gauge "bleedtrace_selftest_success" [] "0 or 1":
+        "1 when the last call of a function of the agent itself, which is probed like a target's, came out of the pipeline; it is made every minute.";
+    SELFTEST_TIME = Gauge "bleedtrace_selftest_last_success_timestamp_seconds" [] "seconds since 1970":
+        "When such a call last came out of the pipeline; 0 when none has.";
+    DRAINED_AGO = Gauge "bleedtrace_drained_ago_seconds" [] "seconds":
+        "Time since what the kernel side had sent was taken in, when this was asked for: more than a few seconds means that the agent stalls.";
+    CLOCK_SHIFT = Gauge "bleedtrace_clock_shift_seconds" [] "seconds":
+        "How far the wall clock was set, or ran, away from where it was when the run started: the times of findings are off by as much.";
     FINDINGS_DROPPED = Counter "bleedtrace_findings_dropped_total" [] "findings":
         "Findings that /findings does not show any more: of too many different ones, the oldest go.";
     CONNECTIONS_SHED = Counter "bleedtrace_http_connections_shed_total" [] "connections":

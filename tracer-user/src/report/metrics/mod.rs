@@ -11,7 +11,7 @@ use std::{
 };
 
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 use tracer_common::stats::{Probe, ProbeStats};
@@ -76,6 +76,10 @@ pub struct Metrics {
     ring_lag: Gauge,
     probe_hits: IntCounterVec,
     probe_seconds: CounterVec,
+    selftest: IntGauge,
+    selftest_time: Gauge,
+    drained_ago: Gauge,
+    clock_shift: Gauge,
     findings_dropped: IntCounter,
     connections_shed: IntCounter,
     sink_sent: IntCounterVec,
@@ -145,6 +149,10 @@ impl Metrics {
                 &registry,
                 CounterVec::new(opts(&families::PROBE_SECONDS), families::PROBE_SECONDS.labels),
             ),
+            selftest: add(&registry, IntGauge::with_opts(opts(&families::SELFTEST))),
+            selftest_time: add(&registry, Gauge::with_opts(opts(&families::SELFTEST_TIME))),
+            drained_ago: add(&registry, Gauge::with_opts(opts(&families::DRAINED_AGO))),
+            clock_shift: add(&registry, Gauge::with_opts(opts(&families::CLOCK_SHIFT))),
             findings_dropped: add(
                 &registry,
                 IntCounter::with_opts(opts(&families::FINDINGS_DROPPED)),
@@ -415,6 +423,24 @@ impl Metrics {
     /// Age of the newest event when it was read from the ring.
     pub fn ring_lag(&self, nanos: u64) {
         self.ring_lag.set(seconds(nanos));
+    }
+
+    /// A call of our own did, or did not, come out of the pipeline.
+    pub fn selftest(&self, arrived: bool, now: u64) {
+        self.selftest.set(arrived.into());
+        if arrived {
+            self.selftest_time.set(self.clock.unix_seconds(now));
+        }
+    }
+
+    /// What had come in was taken in so many seconds ago.
+    pub fn drained_ago(&self, seconds: f64) {
+        self.drained_ago.set(seconds);
+    }
+
+    /// The wall clock is so many nanoseconds away from where it was.
+    pub fn clock_shift(&self, nanos: i64) {
+        self.clock_shift.set(nanos as f64 / 1e9);
     }
 
     /// Findings that are not kept any more to be asked for.

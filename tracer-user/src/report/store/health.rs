@@ -1,11 +1,13 @@
 //! Whether a run is well: what comes in is taken in, and what should be attached is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use serde::Serialize;
 
 /// What has come in is looked at every few milliseconds; attaching to a large program takes a second or two.
 const STALLED: u64 = 5_000_000_000;
+/// How far the wall clock may be from where it was.
+const SHIFT: i64 = 1_000_000_000;
 /// How long a run may take to start.
 const STARTING: u64 = 60_000_000_000;
 
@@ -26,6 +28,10 @@ pub enum ReasonCode {
     Starting,
     /// What comes in has not been taken in for a while.
     Stalled,
+    /// A call of our own, which is probed like a target's, did not arrive.
+    SelftestFailed,
+    /// The wall clock was set: the times of findings are off.
+    ClockShifted,
     /// Nothing is traced.
     NoTarget,
     /// A process that still runs could not be traced.
@@ -56,6 +62,8 @@ pub struct Condition {
     pub reasons: Vec<Reason>,
     /// Seconds since what had come in was taken in; null before the first time.
     pub drained_seconds_ago: Option<f64>,
+    /// What is to be known even so.
+    pub remarks: Vec<Reason>,
 }
 
 impl Condition {
@@ -71,6 +79,8 @@ pub(super) struct Pulse {
     started: u64,
     /// 0 before the first time.
     last: AtomicU64,
+    selftest_failed: AtomicBool,
+    clock_shift: AtomicI64,
 }
 
 impl Pulse {
@@ -78,7 +88,17 @@ impl Pulse {
         Self {
             started,
             last: AtomicU64::new(0),
+            selftest_failed: AtomicBool::new(false),
+            clock_shift: AtomicI64::new(0),
         }
+    }
+
+    pub(super) fn selftest(&self, arrived: bool) {
+        self.selftest_failed.store(!arrived, Ordering::Relaxed);
+    }
+
+    pub(super) fn clock_shift(&self, nanos: i64) {
+        self.clock_shift.store(nanos, Ordering::Relaxed);
     }
 
     pub(super) fn beat(&self, now: u64) {
@@ -100,6 +120,7 @@ impl Pulse {
         Condition {
             reasons: late.then(reason).into_iter().collect(),
             drained_seconds_ago: ago.map(|nanos| nanos as f64 / 1e9),
+            remarks: self.shifted().into_iter().collect(),
         }
     }
 
@@ -110,7 +131,21 @@ impl Pulse {
             let message = "the kernel side is being loaded and attached".to_owned();
             condition.reasons.push(Reason::new(ReasonCode::Starting, message));
         }
+        if self.selftest_failed.load(Ordering::Relaxed) {
+            let message = "a call of the agent's own, probed like a target's, did not arrive".to_owned();
+            condition
+                .reasons
+                .push(Reason::new(ReasonCode::SelftestFailed, message));
+        }
         condition
+    }
+
+    fn shifted(&self) -> Option<Reason> {
+        let shift = self.clock_shift.load(Ordering::Relaxed);
+        let seconds = shift as f64 / 1e9;
+        let message =
+            format!("the wall clock is {seconds:.1} seconds from where it was: so are the times of findings");
+        (shift.saturating_abs() > SHIFT).then(|| Reason::new(ReasonCode::ClockShifted, message))
     }
 
     fn ago(&self, now: u64) -> Option<u64> {
@@ -145,6 +180,23 @@ mod tests {
         assert_eq!(stalled.drained_seconds_ago, Some(5.000_000_001));
         pulse.beat(200 * SECOND);
         assert_eq!(codes(&pulse.condition(201 * SECOND)), []);
+    }
+
+    #[test]
+    fn a_selftest_that_fails_is_not_ready_and_a_clock_that_was_set_is_remarked() {
+        let pulse = Pulse::new(100 * SECOND);
+        pulse.beat(101 * SECOND);
+        pulse.selftest(false);
+        assert_eq!(codes(&pulse.started(101 * SECOND)), [ReasonCode::SelftestFailed]);
+        assert_eq!(codes(&pulse.condition(101 * SECOND)), [], "the agent is alive");
+        pulse.selftest(true);
+        pulse.clock_shift(-3 * SECOND as i64);
+        let condition = pulse.started(101 * SECOND);
+        assert!(condition.is_well());
+        assert_eq!(condition.remarks[0].code, ReasonCode::ClockShifted);
+        assert!(condition.remarks[0].message.contains("-3.0 seconds"));
+        pulse.clock_shift(SECOND as i64 / 2);
+        assert!(pulse.started(101 * SECOND).remarks.is_empty());
     }
 
     #[test]

@@ -79,6 +79,16 @@ impl Store {
         self.pulse.beat(now);
     }
 
+    /// A call of our own did, or did not, come out of the pipeline.
+    pub fn selftest(&self, arrived: bool) {
+        self.pulse.selftest(arrived);
+    }
+
+    /// The wall clock is so many nanoseconds away from where it was when the run started.
+    pub fn clock_shift(&self, nanos: i64) {
+        self.pulse.clock_shift(nanos);
+    }
+
     /// The findings that pass a filter.
     pub fn findings(&self, filter: &Filter) -> Listed {
         lock(&self.findings).list(filter)
