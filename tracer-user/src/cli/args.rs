@@ -120,6 +120,9 @@ pub struct TraceArgs {
     /// Follow asyncio tasks: which of them serve other requests than the one that created them. Comes with --wire.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
     pub tasks: Option<bool>,
+    /// Once everything is attached, give up all privileges that tracing does not need. How long probes run is not measured then.
+    #[arg(long, env = "BLEEDTRACE_CONFINE")]
+    pub confine: bool,
     /// Where metrics, health and findings are served.
     #[command(flatten)]
     pub listen: ListenArgs,

@@ -58,6 +58,10 @@ pub const FOLLOW_HINT: &str =
 pub trait Observer {
     /// A process came, went, or could not be traced. That one ended is told after its last events.
     fn notice(&mut self, notice: Notice);
+    /// Everything is attached, and a command that is to be traced was started. Nothing else will be.
+    fn started(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Something happened in a process.
     fn event(&mut self, _event: &Event) {}
     /// What the engine made of it.
@@ -278,6 +282,7 @@ impl<O: Observer> Session<O> {
         })?;
         let mut stops = 0;
         let mut command = self.spawn(&target.command, target.user.as_deref(), ignored)?;
+        self.observer.started()?;
         let command_pid = command.as_ref().map(Running::pid);
         let deadline = target.duration.map(|duration| Instant::now() + duration);
         let mut counters = Instant::now();

@@ -19,6 +19,7 @@ use crate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
     },
+    privilege,
     report::{
         clock::Clock,
         finding::{ExportedFinding, Runtime, TargetInfo},
@@ -50,6 +51,7 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         output,
         privacy,
         clock,
+        confine: args.confine.then_some(!args.target.command.is_empty()),
         sinks: args.events.start(&metrics)?,
         metrics,
         store: Arc::new(Store::new(clock, Need::Target, session::now())),
@@ -77,6 +79,8 @@ struct Report {
     output: Output,
     privacy: Privacy,
     clock: Clock,
+    /// Give up what is not needed; whether what signals to others take is.
+    confine: Option<bool>,
     sinks: Sinks,
     metrics: Arc<Metrics>,
     store: Arc<Store>,
@@ -162,6 +166,14 @@ impl Observer for Report {
             Notice::InUse(names) => self.in_use.extend(names),
             Notice::Used(_) => {}
         }
+    }
+
+    fn started(&mut self) -> Result<(), Error> {
+        let Some(signals) = self.confine else {
+            return Ok(());
+        };
+        privilege::confine(signals)
+            .map_err(|error| Error::cannot_trace(error.to_string(), "run it without --confine"))
     }
 
     fn event(&mut self, event: &Event) {

@@ -26,6 +26,7 @@ use std::{
 use self::{access::Access, routes::Shown};
 pub use self::{access::TokenError, tls::TlsError};
 use super::{clock::Clock, metrics::Metrics, store::Store};
+use crate::privilege;
 
 /// Threads that look up whose connections are.
 const LOOKUPS: usize = 2;
@@ -107,6 +108,7 @@ pub fn serve(listen: &Listen, served: Served) -> Result<SocketAddr, ListenError>
     thread::Builder::new()
         .name("bleedtrace-http".to_owned())
         .spawn(move || {
+            privilege::drop_all();
             let Err(error) = runtime.block_on(accept::accept(listener, tls, &router, &metrics));
             tracing::error!(%error, %local, "the HTTP server ended");
         })

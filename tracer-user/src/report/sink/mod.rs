@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{finding::ExportedFinding, metrics::Metrics, summary::Summary};
-use crate::correlate::finding::names;
+use crate::{correlate::finding::names, privilege};
 
 /// What waits for one sink at most; what comes on top is dropped and counted.
 const QUEUE: usize = 2_048;
@@ -120,6 +120,10 @@ impl Outlet {
         thread::Builder::new()
             .name(format!("bleedtrace-{}", kind.name()))
             .spawn(move || {
+                match kind {
+                    SinkKind::File => privilege::drop_all_but_files(),
+                    SinkKind::OtlpLogs | SinkKind::OtlpMetrics => privilege::drop_all(),
+                }
                 worker.run();
                 // Whoever waits may have given up.
                 let _ = tell.send(());

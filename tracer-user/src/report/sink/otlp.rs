@@ -31,7 +31,7 @@ use ureq::{
 };
 
 use super::{Item, Sink, SinkKind, Taken};
-use crate::report::metrics::Metrics;
+use crate::{privilege, report::metrics::Metrics};
 
 /// Time that a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -178,6 +178,7 @@ impl MetricsPush {
         thread::Builder::new()
             .name("bleedtrace-metrics".to_owned())
             .spawn(move || {
+                privilege::drop_all();
                 let mut failed = false;
                 loop {
                     let last = over.recv_timeout(every) == Err(RecvTimeoutError::Disconnected);

@@ -83,8 +83,8 @@ fn finding() -> Arc<Item> {
     Arc::new(Item::Finding(Box::new(finding)))
 }
 
-fn string(value: &Option<AnyValue>) -> &str {
-    match value.as_ref().and_then(|value| value.value.as_ref()) {
+fn string(value: Option<&AnyValue>) -> &str {
+    match value.and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text,
         other => panic!("{other:?}"),
     }
@@ -102,7 +102,7 @@ fn findings_become_log_records() {
     let of = &request.resource_logs[0];
     let service = &of.resource.as_ref().unwrap().attributes[0];
     assert_eq!(
-        (&*service.key, string(&service.value)),
+        (&*service.key, string(service.value.as_ref())),
         ("service.name", "bleedtrace")
     );
     let [finding, summary] = &of.scope_logs[0].log_records[..] else {
@@ -117,19 +117,19 @@ fn findings_become_log_records() {
         ("bleedtrace.finding", "bleedtrace.summary")
     );
     assert_eq!(finding.time_unix_nano, 1_767_323_045_123_456_000);
-    assert!(string(&finding.body).starts_with("worker thread 4250 read tenant"));
-    assert_eq!(string(&summary.body), "verdict: no_verdict");
+    assert!(string(finding.body.as_ref()).starts_with("worker thread 4250 read tenant"));
+    assert_eq!(string(summary.body.as_ref()), "verdict: no_verdict");
     let attribute = |key: &str| {
-        &finding
-            .attributes
-            .iter()
+        let mut attributes = finding.attributes.iter();
+        attributes
             .find(|attribute| attribute.key == key)
             .unwrap()
             .value
+            .as_ref()
     };
     assert_eq!(string(attribute("bleedtrace.kind")), "bleed");
     assert_eq!(string(attribute("bleedtrace.service")), "proxy");
-    let pid = attribute("bleedtrace.pid").as_ref().unwrap().value.as_ref();
+    let pid = attribute("bleedtrace.pid").unwrap().value.as_ref();
     assert_eq!(pid, Some(&Value::IntValue(4242)));
     assert!(!format!("{request:?}").contains("acme"), "identities stay out");
 }
@@ -207,7 +207,7 @@ fn metrics_are_sent_as_totals() {
         (4, point.explicit_bounds.len() + 1)
     );
     assert_eq!(point.bucket_counts, [1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
-    assert_eq!(string(&point.attributes[0].value), "proxy");
+    assert_eq!(string(point.attributes[0].value.as_ref()), "proxy");
     let Some(Data::Sum(findings)) = &metric("bleedtrace_findings_total").data else {
         panic!("no sum")
     };
