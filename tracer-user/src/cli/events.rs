@@ -1,6 +1,6 @@
 //! The flags that say where findings go besides the output.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -11,7 +11,7 @@ use crate::report::{
     sink::{
         Item, Outlet, SinkKind,
         file::{EventFile, LEAST_BYTES, Rotation},
-        otlp::{Endpoint, INTERVAL, Logs, MetricsPush},
+        otlp::{Endpoint, Headers, INTERVAL, Logs, MetricsPush},
     },
 };
 
@@ -33,6 +33,14 @@ pub struct EventsArgs {
     /// Send findings as logs, and metrics, to the OpenTelemetry collector at this address, like http://127.0.0.1:4318.
     #[arg(long, value_name = "URL", env = "BLEEDTRACE_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Endpoint>,
+    /// File with headers to send to the collector, one `name: value` a line.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "otlp_endpoint",
+        env = "BLEEDTRACE_OTLP_HEADERS_FILE"
+    )]
+    pub otlp_headers_file: Option<PathBuf>,
 }
 
 /// The sinks of a run.
@@ -64,18 +72,39 @@ impl EventsArgs {
             sinks.outlets.push((name, outlet));
         }
         if let Some(endpoint) = &self.otlp_endpoint {
+            let headers = self.headers()?;
             let thread = |error: std::io::Error| {
                 Error::cannot_trace(
                     format!("cannot start a thread for --otlp-endpoint: {error}"),
                     "check the limits on processes",
                 )
             };
-            let logs = Outlet::start(SinkKind::OtlpLogs, Logs::new(endpoint), Arc::clone(metrics));
+            let logs = Outlet::start(
+                SinkKind::OtlpLogs,
+                Logs::new(endpoint, &headers),
+                Arc::clone(metrics),
+            );
             sinks.outlets.push((endpoint.to_string(), logs.map_err(thread)?));
-            let push = MetricsPush::start(endpoint, Arc::clone(metrics), INTERVAL);
+            let push = MetricsPush::start(endpoint, &headers, Arc::clone(metrics), INTERVAL);
             sinks.metrics = Some(push.map_err(thread)?);
         }
         Ok(sinks)
+    }
+
+    fn headers(&self) -> Result<Headers, Error> {
+        let Some(path) = &self.otlp_headers_file else {
+            return Ok(Headers::default());
+        };
+        let text = fs::read_to_string(path).map_err(|error| error.to_string());
+        text.and_then(|text| text.parse()).map_err(|error| {
+            Error::usage(
+                format!(
+                    "cannot take headers from {}: {error}",
+                    clean(&path.to_string_lossy())
+                ),
+                "give a file with one `name: value` a line as --otlp-headers-file",
+            )
+        })
     }
 }
 

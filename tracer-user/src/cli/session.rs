@@ -237,11 +237,6 @@ impl<O: Observer> Session<O> {
         })
     }
 
-    /// What is made of the run.
-    pub const fn observer(&mut self) -> &mut O {
-        &mut self.observer
-    }
-
     /// Watches until the end and lets everything go. Returns what was made of it, and the command's exit code.
     pub fn run(mut self, target: &TargetArgs) -> Result<(O, Option<u8>), Error> {
         self.attach(&target.pids)?;

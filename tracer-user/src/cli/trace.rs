@@ -61,15 +61,15 @@ pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
         watching: BTreeSet::new(),
         in_use: BTreeSet::new(),
     };
+    // Before the kernel side is loaded: whoever asks meanwhile is told that it starts.
+    if let Some(text) = args.listen.serve(&report.metrics, &report.store, clock)? {
+        report.output.say(&text);
+    }
     let wire = std::iter::once(&config.watch).chain(config.services.iter().map(|rule| &rule.watch));
     if wire.into_iter().any(|watch| watch.wire == Some(true)) {
         report.tally.watch_wire();
     }
-    let mut session = Session::open(config, wants, &args.target, report)?;
-    let report = session.observer();
-    if let Some(text) = args.listen.serve(&report.metrics, &report.store, clock)? {
-        report.output.say(&text);
-    }
+    let session = Session::open(config, wants, &args.target, report)?;
     let (report, code) = session.run(&args.target)?;
     report.finish(args, code)
 }

@@ -27,7 +27,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use ureq::{
     Agent,
-    http::{StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
 };
 
 use super::{Item, Sink, SinkKind, Taken};
@@ -63,11 +63,37 @@ impl std::str::FromStr for Endpoint {
     }
 }
 
+/// What is sent with every message, such as a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(HeaderName, HeaderValue)>);
+
+impl std::str::FromStr for Headers {
+    type Err = String;
+
+    /// One `name: value` a line.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            let mut value = HeaderValue::from_str(value.trim()).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        };
+        let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+        let headers = lines.map(|(line, number)| {
+            // The line itself may be a secret.
+            header(line).ok_or_else(|| format!("line {number} is no `name: value`"))
+        });
+        headers.collect::<Result<_, String>>().map(Self)
+    }
+}
+
 /// A way to the collector.
 #[derive(Clone, Debug)]
 struct Collector {
     agent: Agent,
     url: String,
+    headers: Headers,
 }
 
 /// What the collector says to a message.
@@ -79,7 +105,7 @@ enum Answer {
 }
 
 impl Collector {
-    fn new(endpoint: &Endpoint, path: &str) -> Self {
+    fn new(endpoint: &Endpoint, path: &str, headers: &Headers) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
@@ -88,6 +114,7 @@ impl Collector {
         Self {
             agent: config.build().new_agent(),
             url: format!("{}{path}", endpoint.0),
+            headers: headers.clone(),
         }
     }
 
@@ -95,6 +122,8 @@ impl Collector {
     fn send(&self, message: &impl Message) -> Result<Answer, String> {
         let request = self.agent.post(&self.url);
         let request = request.header(header::CONTENT_TYPE, "application/x-protobuf");
+        let headers = self.headers.0.iter();
+        let request = headers.fold(request, |request, (name, value)| request.header(name, value));
         let mut response = request
             .send(&message.encode_to_vec()[..])
             .map_err(|error| error.to_string())?;
@@ -120,8 +149,8 @@ pub struct Logs(Collector);
 
 impl Logs {
     /// To this collector.
-    pub fn new(endpoint: &Endpoint) -> Self {
-        Self(Collector::new(endpoint, "/v1/logs"))
+    pub fn new(endpoint: &Endpoint, headers: &Headers) -> Self {
+        Self(Collector::new(endpoint, "/v1/logs", headers))
     }
 }
 
@@ -170,8 +199,13 @@ pub struct MetricsPush {
 
 impl MetricsPush {
     /// Sends metrics to this collector from now on.
-    pub fn start(endpoint: &Endpoint, metrics: Arc<Metrics>, every: Duration) -> std::io::Result<Self> {
-        let collector = Collector::new(endpoint, "/v1/metrics");
+    pub fn start(
+        endpoint: &Endpoint,
+        headers: &Headers,
+        metrics: Arc<Metrics>,
+        every: Duration,
+    ) -> std::io::Result<Self> {
+        let collector = Collector::new(endpoint, "/v1/metrics", headers);
         let started = now();
         let (open, over) = mpsc::sync_channel(0);
         let (tell, done) = mpsc::sync_channel(1);

@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use super::{Endpoint, Logs, MetricsPush};
+use super::{Endpoint, Headers, Logs, MetricsPush};
 use crate::{
     correlate::{
         event::TargetId,
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// A request: its path, its type, its body.
+/// A request: its path, its token or else its type, its body.
 type Request = (String, String, Vec<u8>);
 
 /// A collector that gives these answers, one a connection, and 200 from there on.
@@ -63,7 +63,11 @@ fn collector(answers: Vec<(u16, Vec<u8>)>) -> (Endpoint, mpsc::Receiver<Request>
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
             let path = head.split(' ').nth(1).unwrap().to_owned();
-            let _ = tell.send((path, field("content-type").unwrap(), body));
+            let _ = tell.send((
+                path,
+                field("authorization").or(field("content-type")).unwrap(),
+                body,
+            ));
             let (status, answer) = answers.next().unwrap_or((200, Vec::new()));
             let stream = stream.get_mut();
             let length = answer.len();
@@ -94,7 +98,9 @@ fn string(value: Option<&AnyValue>) -> &str {
 fn findings_become_log_records() {
     let (endpoint, requests) = collector(Vec::new());
     let summary = Arc::new(Item::Summary(Box::new(Tally::default().finish(None))));
-    let taken = Logs::new(&endpoint).write(&[finding(), summary]).unwrap();
+    let taken = Logs::new(&endpoint, &Headers::default())
+        .write(&[finding(), summary])
+        .unwrap();
     assert_eq!(taken, Taken::default());
     let (path, kind, body) = requests.recv().unwrap();
     assert_eq!((&*path, &*kind), ("/v1/logs", "application/x-protobuf"));
@@ -138,7 +144,12 @@ fn findings_become_log_records() {
 fn a_collector_that_is_busy_is_asked_again() {
     let (endpoint, requests) = collector(vec![(503, Vec::new()), (429, Vec::new())]);
     let metrics = Arc::new(Metrics::new(Clock::default()));
-    let outlet = Outlet::start(SinkKind::OtlpLogs, Logs::new(&endpoint), Arc::clone(&metrics)).unwrap();
+    let outlet = Outlet::start(
+        SinkKind::OtlpLogs,
+        Logs::new(&endpoint, &Headers::default()),
+        Arc::clone(&metrics),
+    )
+    .unwrap();
     outlet.send(finding());
     assert_eq!(outlet.close(Duration::from_secs(10)), Ok(()));
     assert_eq!(requests.try_iter().count(), 3);
@@ -160,7 +171,7 @@ fn what_a_collector_refuses_is_told() {
         }),
     };
     let (endpoint, _requests) = collector(vec![(400, Vec::new()), (200, partial.encode_to_vec())]);
-    let mut logs = Logs::new(&endpoint);
+    let mut logs = Logs::new(&endpoint, &Headers::default());
     let taken = logs.write(&[finding(), finding()]).unwrap();
     assert_eq!(taken.refused, 2);
     assert!(taken.why.unwrap().contains("/v1/logs answers 400"));
@@ -176,7 +187,11 @@ fn a_collector_that_is_not_there_is_an_error_that_may_pass() {
         .unwrap()
         .port();
     let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-    assert!(Logs::new(&endpoint).write(&[finding()]).is_err());
+    assert!(
+        Logs::new(&endpoint, &Headers::default())
+            .write(&[finding()])
+            .is_err()
+    );
 }
 
 #[test]
@@ -191,7 +206,13 @@ fn metrics_are_sent_as_totals() {
         };
         metrics.fold(&fact, "proxy", "");
     }
-    let push = MetricsPush::start(&endpoint, Arc::clone(&metrics), Duration::from_secs(3600)).unwrap();
+    let push = MetricsPush::start(
+        &endpoint,
+        &Headers::default(),
+        Arc::clone(&metrics),
+        Duration::from_secs(3600),
+    )
+    .unwrap();
     assert!(push.close(Duration::from_secs(10)));
     let (path, _, body) = requests.recv().unwrap();
     assert_eq!(path, "/v1/metrics");
@@ -239,5 +260,18 @@ fn addresses_of_collectors() {
         "http://a b",
     ] {
         assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn headers_are_sent_along() {
+    let (endpoint, requests) = collector(Vec::new());
+    let headers: Headers = "\nAuthorization: Bearer a:b\nx-scope: 1\n".parse().unwrap();
+    Logs::new(&endpoint, &headers).write(&[finding()]).unwrap();
+    assert_eq!(requests.recv().unwrap().1, "Bearer a:b");
+    assert!(!format!("{headers:?}").contains("a:b"), "it is a secret");
+    for bad in ["secret", "a b: c", "a: \u{7f}"] {
+        let error = format!("x: y\n{bad}").parse::<Headers>().unwrap_err();
+        assert_eq!(error, "line 2 is no `name: value`");
     }
 }
