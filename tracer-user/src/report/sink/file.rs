@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{Item, Sink, Taken};
+use super::{Item, Later, Sink, Taken};
 use crate::report::json;
 
 /// Bytes that a file may be limited to, at least: the longest line fits into a few of these.
@@ -34,34 +34,21 @@ pub struct EventFile {
     file: File,
     /// Bytes up to the end of the last whole line.
     size: u64,
-    /// Of the items that are given again after an error, those that are in a file already.
-    written: usize,
 }
 
 impl EventFile {
     /// Opens the file, or makes it, and goes on at its end.
     pub fn open(rotation: Rotation) -> io::Result<Self> {
         let (file, size) = open(&rotation.path)?;
-        Ok(Self {
-            rotation,
-            file,
-            size,
-            written: 0,
-        })
+        Ok(Self { rotation, file, size })
     }
 
-    fn write_lines(&mut self, items: &[Arc<Item>]) -> io::Result<()> {
-        self.follow_path()?;
-        for item in &items[self.written..] {
-            let line = line(item)? + "\n";
-            if self.size > 0 && self.size + line.len() as u64 > self.rotation.most_bytes {
-                self.rotate()?;
-            }
-            self.append(&line)?;
-            self.written += 1;
+    fn write_line(&mut self, item: &Item) -> io::Result<()> {
+        let line = line(item)? + "\n";
+        if self.size > 0 && self.size + line.len() as u64 > self.rotation.most_bytes {
+            self.rotate()?;
         }
-        self.written = 0;
-        Ok(())
+        self.append(&line)
     }
 
     /// Appends a whole line, or nothing.
@@ -107,8 +94,14 @@ impl EventFile {
 }
 
 impl Sink for EventFile {
-    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String> {
-        self.write_lines(items).map_err(|error| error.to_string())?;
+    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, Later> {
+        self.follow_path().map_err(|error| error.to_string())?;
+        for (taken, item) in items.iter().enumerate() {
+            self.write_line(item).map_err(|error| Later {
+                taken,
+                error: error.to_string(),
+            })?;
+        }
         Ok(Taken::default())
     }
 
@@ -260,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_an_error_is_not_written_again() {
+    fn what_was_written_before_an_error_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let size = line(&item("0")).unwrap().len() as u64 + 1;
         let rotation = rotation(folder.path(), 2 * size, 1);
@@ -269,12 +262,11 @@ mod tests {
         let aside = folder.path().join("events.1");
         fs::create_dir_all(aside.join("in the way")).unwrap();
         let items = [item("0"), item("1"), item("2")];
-        for _ in 0..2 {
-            file.write(&items).unwrap_err();
-            assert_eq!(services(&rotation.path), ["0", "1"]);
-        }
+        assert_eq!(file.write(&items).unwrap_err().taken, 2);
+        assert_eq!(file.write(&items[2..]).unwrap_err().taken, 0);
+        assert_eq!(services(&rotation.path), ["0", "1"]);
         fs::remove_dir_all(&aside).unwrap();
-        file.write(&items).unwrap();
+        file.write(&items[2..]).unwrap();
         assert_eq!(
             (services(&aside), services(&rotation.path)),
             (vec!["0".into(), "1".into()], vec!["2".into()])

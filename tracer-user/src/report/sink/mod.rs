@@ -52,11 +52,27 @@ pub enum Item {
 
 /// Somewhere that findings go.
 pub trait Sink: Send + 'static {
-    /// Takes these in, all or none: after an error they are given again.
-    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String>;
+    /// Takes these in, in order. After an error those that were not taken in are given again.
+    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, Later>;
 
     /// There is nothing more to come.
     fn close(&mut self) -> Result<(), String>;
+}
+
+/// An error that may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// How many of the items were taken in before it.
+    pub taken: usize,
+    /// What it is.
+    pub error: String,
+}
+
+impl From<String> for Later {
+    /// Nothing was taken in.
+    fn from(error: String) -> Self {
+        Self { taken: 0, error }
+    }
 }
 
 /// What became of items that will not be given again.
@@ -224,19 +240,31 @@ impl<S: Sink> Worker<S> {
     fn taken(&self, items: u64, Taken { refused, why }: Taken) {
         let shared = &self.shared;
         let refused = refused.min(items);
-        shared.pending.fetch_sub(items - refused, Ordering::Relaxed);
-        shared.metrics.sink_sent(shared.kind, items - refused);
+        self.sent(items - refused);
         shared.drop_pending(refused);
         shared.note(why.map_or(Ok(()), Err));
     }
 
+    fn sent(&self, items: u64) {
+        self.shared.pending.fetch_sub(items, Ordering::Relaxed);
+        self.shared.metrics.sink_sent(self.shared.kind, items);
+    }
+
     /// Tries until it works. At the end whoever closes decides how long that may take, and does not wait for us.
-    fn deliver(&mut self, batch: &[Arc<Item>]) {
+    fn deliver(&mut self, mut batch: &[Arc<Item>]) {
         let mut pause = PAUSES.0;
         loop {
             match self.sink.write(batch) {
                 Ok(taken) => return self.taken(batch.len() as u64, taken),
-                Err(error) => self.shared.note(Err(error)),
+                Err(Later { taken, error }) => {
+                    let (_, rest) = batch.split_at(taken.min(batch.len()));
+                    self.sent((batch.len() - rest.len()) as u64);
+                    self.shared.note(Err(error));
+                    if rest.is_empty() {
+                        return;
+                    }
+                    batch = rest;
+                }
             }
             let until = Instant::now() + pause;
             if self.over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
@@ -260,14 +288,15 @@ mod tests {
 
     /// Takes in what it gets whenever the test lets it.
     struct Gate {
-        answers: Receiver<Result<Taken, String>>,
+        answers: Receiver<Result<Taken, Later>>,
         taken: mpsc::Sender<usize>,
     }
 
     impl Sink for Gate {
-        fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String> {
+        fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, Later> {
             let taken = self.answers.recv().unwrap_or_else(|_| Ok(Taken::default()))?;
-            self.taken.send(items.len()).map_err(|error| error.to_string())?;
+            // Who listened is gone at the end of a test.
+            let _ = self.taken.send(items.len());
             Ok(taken)
         }
 
@@ -276,7 +305,7 @@ mod tests {
         }
     }
 
-    type Answer = mpsc::Sender<Result<Taken, String>>;
+    type Answer = mpsc::Sender<Result<Taken, Later>>;
 
     fn start() -> (Outlet, Answer, Receiver<usize>, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(Clock::default()));
@@ -318,7 +347,7 @@ mod tests {
         let (outlet, answer, told, metrics) = start();
         outlet.send(item());
         for _ in 0..2 {
-            answer.send(Err("not now".to_owned())).unwrap();
+            answer.send(Err("not now".to_owned().into())).unwrap();
         }
         drop(answer);
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(1));
@@ -365,11 +394,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_before_an_error_is_not_given_again() {
+        let (outlet, answer, told, metrics) = start();
+        // The first are under way when the others come, which then go together.
+        for _ in 0..5 {
+            outlet.send(item());
+        }
+        answer.send(Ok(Taken::default())).unwrap();
+        let first = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        for taken in [2, 0] {
+            let error = "no space".to_owned();
+            answer.send(Err(Later { taken, error })).unwrap();
+        }
+        drop(answer);
+        assert!(outlet.close(Duration::from_secs(10)).is_ok());
+        assert_eq!(told.iter().sum::<usize>(), (5 - first).saturating_sub(2));
+        assert_counted(&metrics, "sent", 5);
+        assert_counted(&metrics, "dropped", 0);
+    }
+
+    #[test]
     fn why_a_sink_did_not_take_it_is_told() {
         let (outlet, answer, _told, metrics) = start();
         outlet.send(item());
         for _ in 0..1_000 {
-            answer.send(Err("no space".to_owned())).unwrap();
+            answer.send(Err("no space".to_owned().into())).unwrap();
         }
         let undelivered = outlet.close(Duration::from_millis(400)).unwrap_err();
         assert_eq!(undelivered.error.as_deref(), Some("no space"));

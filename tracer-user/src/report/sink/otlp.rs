@@ -30,7 +30,7 @@ use ureq::{
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
 };
 
-use super::{Item, Sink, SinkKind, Taken};
+use super::{Item, Later, Sink, SinkKind, Taken};
 use crate::{privilege, report::metrics::Metrics};
 
 /// Time that a request may take.
@@ -155,7 +155,7 @@ impl Logs {
 }
 
 impl Sink for Logs {
-    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, String> {
+    fn write(&mut self, items: &[Arc<Item>]) -> Result<Taken, Later> {
         let now = now();
         let request = ExportLogsServiceRequest {
             resource_logs: vec![ResourceLogs {
