@@ -5,6 +5,7 @@ mod syscalls;
 
 use std::io;
 
+use crate::patience;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
@@ -57,6 +58,8 @@ pub fn confine(signals: bool) -> Result<(), ConfineError> {
         }
     }
     keep(kept).map_err(ConfineError::Capabilities)?;
+    // Of all threads the one that reads what a target controls must not keep what it was started with.
+    patience::dismiss();
     set_no_new_privs(true).map_err(|error| ConfineError::NewPrivileges(error.into()))?;
     syscalls::forbid().map_err(ConfineError::Syscalls)
 }
