@@ -129,6 +129,27 @@ fn no_curl(test: &str) -> bool {
     missing
 }
 
+/// The self-test's call goes through the kernel and the ring, and is nobody's event.
+#[test]
+fn the_agent_sees_its_own_calls() {
+    once("the_agent_sees_its_own_calls", |setup| {
+        let (mut target, other, trace) = traced(setup, &[]);
+        let metrics = wait_until("a call of its own arrives", PATIENCE, || {
+            let metrics = get(&trace.address, "/metrics").ok()?;
+            let hits = sample(&metrics, "bleedtrace_probe_hits_total", &[("probe", "selftest")]);
+            (hits == Some(1.0)).then_some(metrics)
+        });
+        assert_eq!(sample(&metrics, "bleedtrace_selftest_success", &[]), Some(1.0));
+        let ago = sample(&metrics, "bleedtrace_drained_ago_seconds", &[]);
+        assert!(ago.is_some_and(|ago| ago < 5.0), "{ago:?}");
+        let shift = sample(&metrics, "bleedtrace_clock_shift_seconds", &[]);
+        assert!(shift.is_some_and(|shift| shift.abs() < 1.0), "{shift:?}");
+        target.say("go on");
+        target.end();
+        finish(other, trace);
+    });
+}
+
 #[test]
 fn other_users_see_no_findings() {
     const TEST: &str = "other_users_see_no_findings";
