@@ -50,11 +50,13 @@ pub enum Probe {
     TaskWake = 21,
     /// `_Py_MakeCoro`: a call of an `async` function (of a generator's, too, which is let go at once).
     Coroutine = 22,
+    /// A function of the agent itself.
+    Selftest = 23,
 }
 
 impl Probe {
     /// Every probe, in order of its number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ContextGet,
         Self::ContextSet,
         Self::ContextReset,
@@ -78,6 +80,7 @@ impl Probe {
         Self::FutureSet,
         Self::TaskWake,
         Self::Coroutine,
+        Self::Selftest,
     ];
 
     /// Name of the program in the object and of the probe in metrics.
@@ -106,6 +109,7 @@ impl Probe {
             Self::FutureSet => "future_set",
             Self::TaskWake => "task_wake",
             Self::Coroutine => "coroutine",
+            Self::Selftest => "selftest",
         }
     }
 

@@ -8,6 +8,7 @@ pub mod config;
 pub mod correlate;
 pub mod elf;
 pub mod patience;
+pub mod privilege;
 pub mod recording;
 pub mod report;
 pub mod runtime;

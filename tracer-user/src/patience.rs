@@ -60,6 +60,11 @@ pub fn attempt_within<T: Send + 'static>(
     })
 }
 
+/// Lets this thread's worker go. The next one has the privileges that this thread has then.
+pub fn dismiss() {
+    WORKER.with_borrow_mut(|worker| *worker = None);
+}
+
 fn hand_over(worker: &mut Option<Sender<Job>>, job: Job) -> Result<(), Stalled> {
     if worker.is_none() {
         *worker = Some(hire()?);

@@ -206,7 +206,7 @@ fn alert_rules_ask_for_what_exists() {
         );
         alerts += 1;
     }
-    assert_eq!(alerts, 11);
+    assert_eq!(alerts, 13);
 }
 
 /// Runs promtool, or says that it is not there.

@@ -8,4 +8,5 @@ pub mod object;
 pub mod programs;
 pub mod registry;
 pub mod run_time;
+pub mod selftest;
 pub mod sys;

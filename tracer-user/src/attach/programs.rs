@@ -124,7 +124,7 @@ impl AttachError {
 }
 
 /// The programs that are linked to points in files.
-const UPROBES: [Probe; 20] = [
+const UPROBES: [Probe; 21] = [
     Probe::ContextGet,
     Probe::ContextSet,
     Probe::ContextReset,
@@ -145,6 +145,7 @@ const UPROBES: [Probe; 20] = [
     Probe::FutureSet,
     Probe::TaskWake,
     Probe::Coroutine,
+    Probe::Selftest,
 ];
 
 /// The programs that follow processes.

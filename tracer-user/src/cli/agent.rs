@@ -16,17 +16,17 @@ use super::{
     changes::Changes,
     error::{Error, exit},
     output::Output,
+    recorder::Recorder,
     report::{Report, Voice},
     requirements::{check_machine, privacy},
-    session::{self, Session, Wants},
-    trace::listen_error,
+    session::{self, Observer as _, Session, Wants},
 };
 use crate::{
     config::Config,
     report::{
-        http,
         metrics::{Metrics, Reload},
         privacy::Privacy,
+        store::{Need, Store},
     },
 };
 
@@ -54,9 +54,7 @@ pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
         let mut reload = changes.happened();
         for signal in signals.pending() {
             if signal != SIGHUP {
-                agent.session.finish(&mut agent.report);
-                agent.report.say("ended");
-                return Ok(exit::CLEAN);
+                return agent.end();
             }
             reload = true;
         }
@@ -85,17 +83,25 @@ impl Agent {
         let clock = session::clock();
         let metrics = Arc::new(Metrics::new(clock));
         let listen = config.listen.unwrap_or(LISTEN);
-        let address = http::serve(listen, Arc::clone(&metrics)).map_err(|error| listen_error(&error))?;
-        come_first();
-        let session = Session::open(config.clone(), wants(args, &privacy))?;
-        let report = Report::new(
+        let store = Arc::new(Store::new(clock, Need::Nothing, session::now()));
+        let mut report = Report::new(
             config.clone(),
             privacy.clone(),
             clock,
             Arc::clone(&metrics),
+            Arc::clone(&store),
             output,
             Voice::Log,
         );
+        report.confine = args.confine.then_some(false);
+        report.sinks = args.events.start(&metrics)?;
+        // Before the kernel side is loaded: whoever asks meanwhile is told that it starts.
+        report.say(&args.listen.serve(listen, &metrics, &store, clock)?);
+        let recorder = Recorder::new(None, &args.flight)?;
+        come_first();
+        let session = Session::open(config.clone(), wants(args, &recorder, &privacy))?;
+        report.recorder = recorder;
+        report.recorder.start(session.header(&config, clock))?;
         let mut agent = Self {
             config,
             privacy,
@@ -103,8 +109,8 @@ impl Agent {
             report,
             session,
         };
-        agent.report.say(&format!("metrics at http://{address}/metrics"));
         agent.session.scan(&mut agent.report);
+        agent.report.started()?;
         agent.report.say("all processes were looked at");
         Ok(agent)
     }
@@ -138,12 +144,17 @@ impl Agent {
         } else {
             privacy(&config)?
         };
-        let mut session = Session::open(config.clone(), wants(args, &privacy))?;
+        // What is kept of the run before numbers processes otherwise.
+        let mut recorder = Recorder::new(None, &args.flight)?;
+        let mut session = Session::open(config.clone(), wants(args, &recorder, &privacy))?;
+        recorder.start(session.header(&config, session::clock()))?;
         if config.listen != self.config.listen {
             self.report
                 .say("another address to listen on takes effect when the agent starts again");
         }
         self.session.finish(&mut self.report);
+        self.report.recorder.finish(None)?;
+        self.report.recorder = recorder;
         session.continue_numbers(&self.session);
         self.report.start_over(config.clone(), privacy.clone());
         (self.config, self.privacy) = (config, privacy);
@@ -152,6 +163,15 @@ impl Agent {
         // To let go of its probes takes a while: that comes last.
         drop(former);
         Ok(true)
+    }
+
+    /// Lets everything go.
+    fn end(mut self) -> Result<u8, Error> {
+        self.session.finish(&mut self.report);
+        self.report.recorder.finish(None)?;
+        self.report.close_sinks();
+        self.report.say("ended");
+        Ok(exit::CLEAN)
     }
 }
 
@@ -163,9 +183,11 @@ fn come_first() {
     }
 }
 
-fn wants(args: &AgentArgs, privacy: &Privacy) -> Wants {
+fn wants(args: &AgentArgs, recorder: &Recorder, privacy: &Privacy) -> Wants {
     Wants {
         everyone: true,
+        seal: recorder.records().then(|| privacy.clone()),
+        selftest: true,
         allow_greenlet: args.allow_greenlet,
         wire: Some(privacy.derived_key(b"wire")),
         ..Wants::default()

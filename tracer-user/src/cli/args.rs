@@ -4,7 +4,14 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{duration, error::Error, kind, session::Wants};
+use super::{
+    duration,
+    error::Error,
+    events::EventsArgs,
+    kind,
+    listen::{ListenArgs, ListenOptions},
+    session::Wants,
+};
 use crate::{
     config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
     correlate::finding::Kind,
@@ -132,12 +139,18 @@ pub struct TraceArgs {
     /// Follow asyncio tasks: which of them serve other requests than the one that created them. Comes with --wire.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
     pub tasks: Option<bool>,
-    /// Serve /metrics at this address, like 127.0.0.1:9464.
-    #[arg(long, value_name = "ADDR", env = "BLEEDTRACE_LISTEN")]
-    pub listen: Option<SocketAddr>,
     /// The flight recorder.
     #[command(flatten)]
     pub flight: FlightArgs,
+    /// Once everything is attached, give up all privileges that tracing does not need. How long probes run is not measured then.
+    #[arg(long, env = "BLEEDTRACE_CONFINE")]
+    pub confine: bool,
+    /// Where metrics, health and findings are served.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// Where findings go besides the output.
+    #[command(flatten)]
+    pub events: EventsArgs,
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -344,6 +357,19 @@ pub struct AgentArgs {
     /// Where findings go; what else is to be said goes to stderr.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// For whom metrics, health and findings are served.
+    #[command(flatten)]
+    pub listen: ListenOptions,
+    /// Where findings go besides the output.
+    #[command(flatten)]
+    pub events: EventsArgs,
+    /// The flight recorder.
+    #[command(flatten)]
+    pub flight: FlightArgs,
+    /// Give up all privileges that tracing does not need once the processes that run were looked at. How long probes run is not
+    /// measured then.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", env = "BLEEDTRACE_CONFINE")]
+    pub confine: bool,
     /// Attach to processes that map greenlet (gevent, eventlet), although a return probe may crash them.
     #[arg(long)]
     pub allow_greenlet: bool,

@@ -16,7 +16,12 @@ use crate::{
         entry::{Entry, Header, counters},
         reader::{Ending, OpenError, Reader},
     },
-    report::{clock::Clock, metrics::Metrics, privacy::Privacy},
+    report::{
+        clock::Clock,
+        metrics::Metrics,
+        privacy::Privacy,
+        store::{Need, Store},
+    },
     target::follow::Notice,
     wire::rules::Rules,
 };
@@ -83,7 +88,8 @@ fn begin(output: Output, header: &Header) -> Report {
         ..Config::default()
     };
     let metrics = Arc::new(Metrics::new(clock));
-    let mut report = Report::new(config, privacy, clock, metrics, output, Voice::Output);
+    let store = Arc::new(Store::new(clock, Need::Nothing, 0));
+    let mut report = Report::new(config, privacy, clock, metrics, store, output, Voice::Output);
     if header.wire {
         report.tally.watch_wire();
     }

@@ -9,8 +9,10 @@ use tracer_common::stats::Probe;
 
 use super::{
     error::Error,
+    events::Sinks,
     output::{self, Output},
     recorder::Recorder,
+    refused::Refused,
     session::{self, FOLLOW_HINT, Observer},
 };
 use crate::{
@@ -21,13 +23,16 @@ use crate::{
         fact::{Fact, FactKind},
         finding::Kind,
     },
+    privilege,
     report::{
         clock::Clock,
         counters::{Counters, Total},
         finding::{ExportedFinding, Runtime, TargetInfo},
         metrics::{Metrics, Outcome},
         privacy::{Privacy, clean},
-        summary::{Ending, exit_code},
+        sink::Item,
+        store::Store,
+        summary::{Ending, TargetState, exit_code},
         tally::Tally,
     },
     target::follow::{Follower, Notice},
@@ -51,6 +56,10 @@ pub struct Report {
     pub tally: Tally,
     /// What is recorded of the run.
     pub recorder: Recorder,
+    /// Where findings go besides the output.
+    pub sinks: Sinks,
+    /// Give up what is not needed once everything is attached; whether what signals to others take is.
+    pub confine: Option<bool>,
     output: Output,
     in_use: BTreeSet<String>,
     attached_any: bool,
@@ -58,6 +67,8 @@ pub struct Report {
     privacy: Privacy,
     clock: Clock,
     metrics: Arc<Metrics>,
+    store: Arc<Store>,
+    refused: Refused,
     voice: Voice,
     targets: HashMap<TargetId, Reported>,
     /// Those that have ended: forgotten when all that was known of them is told.
@@ -83,12 +94,15 @@ impl Report {
         privacy: Privacy,
         clock: Clock,
         metrics: Arc<Metrics>,
+        store: Arc<Store>,
         output: Output,
         voice: Voice,
     ) -> Self {
         let mut report = Self {
             tally: Tally::default(),
             recorder: Recorder::default(),
+            sinks: Sinks::default(),
+            confine: None,
             output,
             in_use: BTreeSet::new(),
             attached_any: false,
@@ -96,6 +110,8 @@ impl Report {
             privacy,
             clock,
             metrics,
+            store,
+            refused: Refused::default(),
             voice,
             targets: HashMap::new(),
             gone: Vec::new(),
@@ -112,6 +128,7 @@ impl Report {
     pub fn start_over(&mut self, config: Config, privacy: Privacy) {
         for id in self.targets.drain().map(|(id, _)| id) {
             self.metrics.target_gone(id);
+            self.store.ended(id, session::now());
         }
         self.gone.clear();
         self.going.clear();
@@ -176,6 +193,8 @@ impl Report {
         self.tally.variables_in_use(&self.in_use);
         let summary = self.tally.finish(code.map(i32::from));
         let unsupported = (!self.attached_any).then(|| self.tally.first_refusal()).flatten();
+        self.sinks.send(|| Item::Summary(Box::new(summary.clone())));
+        self.close_sinks();
         self.output
             .finish(&summary)
             .map_err(|error| output::write_error(&error))?;
@@ -184,6 +203,25 @@ impl Report {
         }
         let fail_on = fail_on.map(|kinds| kinds.iter().copied().collect());
         Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
+    }
+
+    /// Waits for what is on its way to the sinks. Nothing goes there any more.
+    pub fn close_sinks(&mut self) {
+        for text in std::mem::take(&mut self.sinks).close() {
+            match self.voice {
+                Voice::Output => anstream::eprintln!("warning: {text}"),
+                Voice::Log => tracing::warn!("{text}"),
+            }
+        }
+    }
+
+    /// A process could not be traced.
+    fn refuse(&mut self, pid: u32, service: &str, state: TargetState, reason: &str) {
+        let now = session::now();
+        self.store.refused(pid, service, state, reason, now);
+        if !self.refused.add(pid) {
+            self.store.refused_ended(pid, now);
+        }
     }
 
     fn use_of(&mut self, names: BTreeSet<String>) {
@@ -226,6 +264,7 @@ impl Observer for Report {
                     container,
                 };
                 self.attached_any = true;
+                self.store.attached(id, &info, &missing, session::now());
                 self.tally.attached(id, info.clone(), missing);
                 if let Some(found) = found {
                     self.tally.found(id, found);
@@ -245,6 +284,7 @@ impl Observer for Report {
                     clean(&service)
                 ));
                 self.tally.child_not_attached(&service, pid, &reason);
+                self.refuse(pid, &service, TargetState::Failed, &reason);
                 self.metrics.came_across(Outcome::Failed);
             }
             Notice::Unsupported { pid, service, reason } => {
@@ -254,6 +294,7 @@ impl Observer for Report {
                     clean(&service)
                 ));
                 self.tally.unsupported(&service, pid, &reason);
+                self.refuse(pid, &service, TargetState::Unsupported, &reason);
                 self.metrics.came_across(Outcome::Unsupported);
             }
             Notice::Missed => {
@@ -267,12 +308,21 @@ impl Observer for Report {
             Notice::Ended { id, .. } => {
                 self.tally.exited(id);
                 self.metrics.target_gone(id);
+                self.store.ended(id, session::now());
                 self.gone.push(id);
             }
             Notice::Remark { pid, text } => self.say(&session::remark(pid, &text)),
             Notice::InUse(names) => self.use_of(names),
             Notice::Used(_) => {}
         }
+    }
+
+    fn started(&mut self) -> Result<(), Error> {
+        let Some(signals) = self.confine else {
+            return Ok(());
+        };
+        privilege::confine(signals)
+            .map_err(|error| Error::cannot_trace(error.to_string(), "run it without --confine"))
     }
 
     fn event(&mut self, event: &Event) {
@@ -319,10 +369,13 @@ impl Observer for Report {
         self.metrics.fold(fact, &target.info.service, slot);
         if let FactKind::Finding(finding) = &fact.what {
             let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+            let dropped = self.store.finding(finding.time, &exported);
+            self.metrics.findings_dropped(dropped);
             self.output.finding(&exported);
             if let Some(said) = self.recorder.finding(&exported, finding.time) {
                 self.say(&said);
             }
+            self.sinks.send(|| Item::Finding(Box::new(exported)));
         }
     }
 
@@ -335,7 +388,16 @@ impl Observer for Report {
         self.metrics.ring_lag(nanos);
     }
 
+    fn selftest(&mut self, arrived: bool) {
+        self.metrics.selftest(arrived, session::now());
+        self.store.selftest(arrived);
+        if !arrived {
+            tracing::warn!("a call of our own that is probed did not arrive: events may go missing unseen");
+        }
+    }
+
     fn settled(&mut self, _follower: &Follower) {
+        self.store.drained(session::now());
         self.recorder.tick();
     }
 
@@ -353,6 +415,12 @@ impl Observer for Report {
         self.recorder.counters(&counters);
         self.metrics.recordings(&self.recorder.recordings());
         self.counted(counters);
+        let shift = session::clock().offset - self.clock.offset;
+        self.metrics.clock_shift(shift);
+        self.store.clock_shift(shift);
+        for pid in self.refused.ended() {
+            self.store.refused_ended(pid, session::now());
+        }
         if let Voice::Log = self.voice {
             // Nobody asks a daemon for a summary: what has ended is only counted.
             self.tally.forget_exited();

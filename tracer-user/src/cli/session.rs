@@ -13,6 +13,8 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
+use tracer_common::{record::kind, stats::Probe};
+
 pub use self::words::{FOLLOW_HINT, Reached, at_attach, attached, remark};
 use super::{error::Error, output::Output, requirements};
 use crate::{
@@ -20,15 +22,20 @@ use crate::{
         object::BpfObject,
         programs::{AttachError, Options, Programs},
         registry::{self, Registry},
+        selftest,
     },
     config::Config,
     correlate::{engine::Engine, event::Event, fact::Fact, settings::Settings},
-    recording::seal::Sealer,
+    recording::{entry::Header, seal::Sealer},
     report::{
         clock::Clock,
         privacy::{Privacy, clean},
     },
-    source::ring::{Message, Ring},
+    runtime::cpython::probe_point::When,
+    source::{
+        ring::{Message, Ring},
+        watchdog::{Turn, Watchdog},
+    },
     target::follow::{FollowError, Follower, Notice},
     wire::rules::Rules,
 };
@@ -44,6 +51,10 @@ const COUNTERS: Duration = Duration::from_millis(500);
 pub trait Observer {
     /// A process came, went, or could not be traced. That one ended is told after its last events.
     fn notice(&mut self, notice: Notice);
+    /// Everything is attached, and a command that is to be traced was started. Nothing else will be.
+    fn started(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Something happened in a process.
     fn event(&mut self, _event: &Event) {}
     /// What the engine made of it.
@@ -52,6 +63,8 @@ pub trait Observer {
     fn malformed(&mut self, _records: u64) {}
     /// The agent was this many nanoseconds behind.
     fn lag(&mut self, _nanos: u64) {}
+    /// Whether a call of our own function, which is probed like a target's, has come out of the ring in time.
+    fn selftest(&mut self, _arrived: bool) {}
     /// What has come in was told.
     fn settled(&mut self, _follower: &Follower) {}
     /// It is time to read the kernel side's counters; also at the very end, before the processes are let go.
@@ -77,6 +90,8 @@ pub struct Wants {
     pub wire: Option<[u8; 32]>,
     /// Events are sealed, so that they can be recorded: how values are shown.
     pub seal: Option<Privacy>,
+    /// A function of our own is called now and then, to see that what is probed arrives.
+    pub selftest: bool,
 }
 
 /// One run.
@@ -85,6 +100,7 @@ pub struct Session {
     engine: Engine,
     sealer: Option<Sealer>,
     ring: Ring,
+    watchdog: Option<Watchdog>,
     counted: Instant,
     events: Vec<Event>,
     notices: Vec<Notice>,
@@ -111,6 +127,13 @@ impl Session {
         let mut programs = Programs::load(&object, options)?;
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
         let ring = Ring::new(programs.ring()?);
+        let watchdog = wants.selftest.then(Watchdog::default);
+        if watchdog.is_some()
+            && let Err(error) = probe_ourselves(&mut programs)
+        {
+            // It is tried all the same, and told that it fails.
+            tracing::warn!(%error, "the self-test cannot be probed");
+        }
         let armed = registry::Wants {
             mints,
             wire: options.wire,
@@ -135,6 +158,7 @@ impl Session {
             engine: Engine::new(settings),
             sealer,
             ring,
+            watchdog,
             counted: Instant::now(),
             events: Vec::new(),
             notices: Vec::new(),
@@ -147,9 +171,18 @@ impl Session {
         self.engine.number_after(of.engine.findings());
     }
 
-    /// What the engine knows of the operator's decisions.
-    pub const fn settings(&self) -> &Settings {
-        self.engine.settings()
+    /// What a recording has to say of the run first.
+    pub fn header(&self, config: &Config, clock: Clock) -> Header {
+        let settings = self.engine.settings();
+        Header {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            clock_offset: clock.offset,
+            wire: settings.wire.is_some(),
+            tasks: settings.tasks,
+            reveal: config.reveal,
+            allow: config.allow.clone(),
+            because: None,
+        }
     }
 
     /// Looks at every process of the machine, and attaches to those that the configuration selects.
@@ -165,7 +198,9 @@ impl Session {
         let follower = &mut self.follower;
         let (events, notices) = (&mut self.events, &mut self.notices);
         let mut last = 0;
+        let mut own_call = None;
         let count = self.ring.drain(BATCH, |message| match message {
+            Message::Record(record, _) if record.kind == kind::SELFTEST => own_call = Some(record.object),
             Message::Record(record, values) => {
                 last = record.time;
                 follower.record(record, values, now, events, notices);
@@ -177,6 +212,7 @@ impl Session {
             }
         });
         observer.malformed(self.ring.malformed());
+        self.watch_ourselves(own_call, observer);
         self.follower
             .look_again(now(), &mut self.events, &mut self.notices);
         if last > 0 {
@@ -216,6 +252,21 @@ impl Session {
         }
     }
 
+    /// Calls our own function when it is time to, and tells whether that came out of the ring.
+    fn watch_ourselves(&mut self, arrived: Option<u64>, observer: &mut impl Observer) {
+        let Some(watchdog) = &mut self.watchdog else {
+            return;
+        };
+        if arrived.is_some_and(|number| watchdog.arrived(number, now())) {
+            observer.selftest(true);
+        }
+        match watchdog.turn(now()) {
+            Some(Turn::Call(number)) => selftest::call(number),
+            Some(Turn::Missing) => observer.selftest(false),
+            None => {}
+        }
+    }
+
     /// Feeds the engine and the observer with what has come in.
     fn digest(&mut self, observer: &mut impl Observer) {
         let mut ended = Vec::new();
@@ -248,6 +299,13 @@ impl Session {
     }
 }
 
+/// Probes our own function.
+fn probe_ourselves(programs: &mut Programs) -> Result<(), Box<dyn std::error::Error>> {
+    let (file, point) = selftest::point()?;
+    programs.link(Probe::Selftest, When::Entry, &file, &[point])?;
+    Ok(())
+}
+
 /// The wall clock, against which the records' times are read.
 pub fn clock() -> Clock {
     Clock {
@@ -256,7 +314,7 @@ pub fn clock() -> Clock {
 }
 
 /// Nanoseconds of the monotonic clock, which stamps the records.
-fn now() -> u64 {
+pub fn now() -> u64 {
     nanos(ClockId::Monotonic)
 }
 

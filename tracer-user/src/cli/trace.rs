@@ -11,12 +11,9 @@ use super::{
     requirements::{check_machine, privacy},
     session::{self, Session, Wants},
 };
-use crate::{
-    recording::entry::Header,
-    report::{
-        http::{self, ListenError},
-        metrics::Metrics,
-    },
+use crate::report::{
+    metrics::Metrics,
+    store::{Need, Store},
 };
 
 /// Runs the command.
@@ -34,44 +31,32 @@ pub fn watch(args: &TraceArgs, color: Color, recorder: Recorder) -> Result<u8, E
     let wants = Wants {
         wire: Some(privacy.derived_key(b"wire")),
         seal: recorder.records().then(|| privacy.clone()),
+        selftest: true,
         ..args.target.wants()
     };
     let clock = session::clock();
     let metrics = Arc::new(Metrics::new(clock));
+    let store = Arc::new(Store::new(clock, Need::Target, session::now()));
     let mut report = Report::new(
         config.clone(),
         privacy,
         clock,
         Arc::clone(&metrics),
+        Arc::clone(&store),
         output,
         Voice::Output,
     );
     report.recorder = recorder;
-    let mut header = Header {
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        clock_offset: clock.offset,
-        reveal: config.reveal,
-        allow: config.allow.clone(),
-        ..Header::default()
-    };
-    let session = Session::open(config, wants)?;
-    header.wire = session.settings().wire.is_some();
-    header.tasks = session.settings().tasks;
-    report.recorder.start(header)?;
-    if let Some(address) = args.listen {
-        let address = http::serve(address, metrics).map_err(|error| listen_error(&error))?;
-        report.say(&format!("metrics at http://{address}/metrics"));
+    report.sinks = args.events.start(&metrics)?;
+    report.confine = args.confine.then_some(!args.target.command.is_empty());
+    // Before the kernel side is loaded: whoever asks meanwhile is told that it starts.
+    if let Some(text) = args.listen.serve(&metrics, &store, clock)? {
+        report.say(&text);
     }
+    let session = Session::open(config.clone(), wants)?;
+    report.recorder.start(session.header(&config, clock))?;
     let code = session.run(&args.target, &mut report)?;
     let recorded = report.recorder.finish(code);
     let code = report.finish(args.fail_on.as_deref(), code)?;
     recorded.map(|()| code)
-}
-
-pub(super) fn listen_error(error: &ListenError) -> Error {
-    let text = error.to_string();
-    let (message, hint) = text
-        .split_once("\nhint: ")
-        .unwrap_or((&text, "give another address with --listen"));
-    Error::usage(message, hint)
 }

@@ -9,8 +9,8 @@ use crate::correlate::finding::{Kind, Severity};
 const GROUPS: usize = 500;
 
 /// What makes two findings equal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
     kind: Kind,
     service: String,
     slot: String,
@@ -73,7 +73,7 @@ impl Groups {
 }
 
 impl Key {
-    fn of(finding: &ExportedFinding) -> Self {
+    pub(super) fn of(finding: &ExportedFinding) -> Self {
         Self {
             kind: finding.kind,
             service: finding.service.clone(),

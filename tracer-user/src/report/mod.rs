@@ -1,4 +1,4 @@
-//! What people and machines get to see: findings, the summary, metrics. Pure, but for the HTTP server.
+//! What people and machines get to see: findings, the summary, metrics. Pure, but for the HTTP server and the sinks.
 
 pub mod clock;
 pub mod counters;
@@ -14,6 +14,8 @@ pub mod metrics;
 pub mod privacy;
 pub mod processes;
 pub mod role;
+pub mod sink;
+pub mod store;
 pub mod summary;
 pub mod tally;
 pub mod text;

@@ -10,3 +10,4 @@ pub mod ring;
 pub mod sites;
 pub mod snapshot;
 pub mod used;
+pub mod watchdog;

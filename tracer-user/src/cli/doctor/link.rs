@@ -1,14 +1,16 @@
 //! Whether uprobes can really be made: a program that does nothing is linked to a function of this very program, and let go.
 
-use std::{fs::File, os::fd::AsFd as _};
+use std::os::fd::AsFd as _;
 
 use aya_obj::generated::bpf_insn;
 
 use super::Check;
 use crate::{
-    attach::sys::{Multi, Offset, Program, UprobeBackend},
+    attach::{
+        selftest,
+        sys::{Multi, Program, UprobeBackend},
+    },
     runtime::cpython::probe_point::When,
-    target::process::Process,
 };
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`: register 0, the program's result, becomes a constant.
@@ -28,8 +30,7 @@ pub(super) fn check() -> Check {
 }
 
 fn link() -> Result<(), String> {
-    let offset = offset_of_landmark().ok_or("no function of this program was found in its own file")?;
-    let file = File::open("/proc/self/exe").map_err(|e| format!("failed to open /proc/self/exe: {e}"))?;
+    let (file, point) = selftest::point().map_err(|e| e.to_string())?;
     let program = Multi
         .load(Program {
             name: "doctor",
@@ -38,10 +39,6 @@ fn link() -> Result<(), String> {
             types: None,
         })
         .map_err(|e| e.to_string())?;
-    let point = Offset {
-        file_offset: offset,
-        cookie: 0,
-    };
     Multi
         .link(program.as_fd(), file.as_fd(), &[point], When::Entry)
         .map(drop)
@@ -56,17 +53,4 @@ fn instruction(code: u8) -> bpf_insn {
         off: 0,
         imm: 0,
     }
-}
-
-/// Where the probed function is in our file, by the mapping that holds it.
-fn offset_of_landmark() -> Option<u64> {
-    let address = landmark as *const () as u64;
-    let maps = Process::open(std::process::id()).ok()?.maps().ok()?;
-    let mapping = maps.iter().find(|m| m.is_file() && m.range.contains(&address))?;
-    Some(address - mapping.range.start + mapping.offset)
-}
-
-#[inline(never)]
-fn landmark() {
-    std::hint::black_box(());
 }

@@ -14,6 +14,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// The checks.
 pub(super) fn checks() -> Vec<Check> {
@@ -46,6 +47,20 @@ pub(super) fn checks() -> Vec<Check> {
     if let Some(state) = read("/sys/kernel/security/lockdown") {
         checks.push(lockdown(&state));
     }
+    checks.extend(optional(effective));
+    let scope = read("/proc/sys/kernel/yama/ptrace_scope");
+    checks.push(ptrace_scope(scope.as_deref()));
+    checks.push(paranoid(read("/proc/sys/kernel/perf_event_paranoid").as_deref()));
+    checks.push(Check::wanted(
+        "processes of others",
+        Path::new("/proc/1/stat").exists(),
+        if Path::new("/proc/1/stat").exists() {
+            "seen"
+        } else {
+            "hidden"
+        },
+        "/proc is mounted with hidepid: processes of other users are neither found nor followed",
+    ));
     checks.push(namespace());
     checks.push(link::check());
     checks
@@ -111,6 +126,46 @@ fn capabilities(effective: u64) -> [Check; 4] {
     ]
 }
 
+/// What tracing can do without.
+fn optional(effective: u64) -> [Check; 2] {
+    let row = |check, number: u32, stand_in: Option<u32>, costs| {
+        let has = |number: u32| effective >> number & 1 == 1;
+        let ok = has(number) || stand_in.is_some_and(has);
+        Check::wanted(check, ok, if ok { "held" } else { "not held" }, costs)
+    };
+    [
+        row(
+            "CAP_CHECKPOINT_RESTORE",
+            CAP_CHECKPOINT_RESTORE,
+            Some(CAP_SYS_ADMIN),
+            "a process whose interpreter was deleted or replaced on disk cannot be traced",
+        ),
+        row(
+            "CAP_SYS_ADMIN",
+            CAP_SYS_ADMIN,
+            None,
+            "how long probes run is not measured; nothing else needs it",
+        ),
+    ]
+}
+
+/// Yama's setting; none where there is no Yama.
+fn ptrace_scope(scope: Option<&str>) -> Check {
+    let costs = "nobody may look into another process until the machine is started with another kernel.yama.ptrace_scope: \
+                 nothing can be traced";
+    let found = match scope {
+        None => "unrestricted",
+        Some(scope) => scope,
+    };
+    Check::required("ptrace scope", scope != Some("3"), found, costs)
+}
+
+/// Probes are links of `uprobe_multi`, which no setting of perf's concerns. Said because people look for it.
+fn paranoid(level: Option<&str>) -> Check {
+    let found = format!("{}, which probes do not depend on", level.unwrap_or("none"));
+    Check::required("perf_event_paranoid", true, found, "")
+}
+
 fn lockdown(state: &str) -> Check {
     let mode = state.split(['[', ']']).nth(1).unwrap_or(state);
     let costs = "confidentiality mode keeps programs from reading memory: nothing can be traced";
@@ -145,6 +200,22 @@ mod tests {
         assert_eq!(outcomes(1 << 39), [true, false, false, false]);
         assert_eq!(outcomes(1 << 21), [true, true, false, false]);
         assert!(capabilities(0)[0].costs.is_some() && capabilities(u64::MAX)[0].costs.is_none());
+    }
+
+    #[test]
+    fn what_can_be_done_without() {
+        let outcomes = |bits: u64| optional(bits).map(|check| check.outcome == Outcome::Ok);
+        assert_eq!(outcomes(0), [false; 2]);
+        assert_eq!(outcomes(1 << 40), [true, false]);
+        assert_eq!(outcomes(1 << 21), [true; 2]);
+        assert_eq!(optional(0)[0].outcome, Outcome::Limited);
+        for (scope, outcome) in [
+            (None, Outcome::Ok),
+            (Some("2"), Outcome::Ok),
+            (Some("3"), Outcome::Missing),
+        ] {
+            assert_eq!(ptrace_scope(scope).outcome, outcome, "{scope:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether a process can be traced, whatever it runs.
 
 use super::{Check, interpreter};
+use crate::report::privacy::clean;
 use crate::target::{maps::Mapping, process::Process};
 
 /// The checks.
@@ -26,6 +27,13 @@ pub(super) fn checks(process: &Process) -> Vec<Check> {
     };
     checks.extend(interpreter::checks(process, &maps));
     checks.push(namespace(process));
+    let cgroup = process.cgroup();
+    checks.push(Check::wanted(
+        "cgroup",
+        cgroup.is_ok(),
+        cgroup.map_or_else(|error| error.to_string(), |cgroup| clean(cgroup.trim())),
+        "no rule of the configuration can go by its cgroup",
+    ));
     checks.extend(replaced(process, &maps));
     let greenlet = maps.iter().any(|m| m.is_file() && is_greenlet(m));
     checks.push(Check::required(

@@ -57,6 +57,7 @@ impl Session {
         })?;
         let mut stops = 0;
         let mut command = self.spawn(&target.command, target.user.as_deref(), ignored)?;
+        observer.started()?;
         let command_pid = command.as_ref().map(Running::pid);
         let deadline = target.duration.map(|duration| Instant::now() + duration);
         let mut code = None;

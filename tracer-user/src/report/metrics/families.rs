@@ -107,6 +107,24 @@ families! {
         "Files of the flight recorder: written, skipped because there was one just before or too many, or failed.";
     UNRECORDED = Counter "bleedtrace_recording_lost_total" [] "entries":
         "What happened and is in no recording, because the disk was full or too slow.";
+    SELFTEST = Gauge "bleedtrace_selftest_success" [] "0 or 1":
+        "1 when the last call of a function of the agent itself, which is probed like a target's, came out of the pipeline; it is made every minute.";
+    SELFTEST_TIME = Gauge "bleedtrace_selftest_last_success_timestamp_seconds" [] "seconds since 1970":
+        "When such a call last came out of the pipeline; 0 when none has.";
+    DRAINED_AGO = Gauge "bleedtrace_drained_ago_seconds" [] "seconds":
+        "Time since what the kernel side had sent was taken in, when this was asked for: more than a few seconds means that the agent stalls.";
+    CLOCK_SHIFT = Gauge "bleedtrace_clock_shift_seconds" [] "seconds":
+        "How far the wall clock was set, or ran, away from where it was when the run started: the times of findings are off by as much.";
+    FINDINGS_DROPPED = Counter "bleedtrace_findings_dropped_total" [] "findings":
+        "Findings that /findings does not show any more: of too many different ones, the oldest go.";
+    CONNECTIONS_SHED = Counter "bleedtrace_http_connections_shed_total" [] "connections":
+        "Connections that were closed to make room for others, because too many were open at once.";
+    SINK_SENT = Counter "bleedtrace_sink_sent_total" ["sink"] "events":
+        "Findings and summaries that a sink took in.";
+    SINK_DROPPED = Counter "bleedtrace_sink_dropped_total" ["sink"] "events":
+        "Findings and summaries that did not get to a sink: its queue was full, or the run ended before it took them.";
+    SINK_ERRORS = Counter "bleedtrace_sink_errors_total" ["sink"] "attempts":
+        "Attempts to hand something to a sink that failed, and were made again.";
     OVERFLOW = Counter "bleedtrace_labels_overflow_total" [] "observations":
         "Observations that were counted under the label value other, because too many services or slots exist.";
 }
@@ -114,7 +132,7 @@ families! {
 /// `docs/metrics.md`.
 pub fn document() -> String {
     let mut out = String::from(
-        "# Metrics\n\nWhat `trace --listen ADDR` and `agent` serve under `/metrics`, in Prometheus' text format. Labels are bounded: never a tenant, user, \
+        "# Metrics\n\nWhat `--listen ADDR` serves under `/metrics` ([http.md](http.md)), in Prometheus' text format. Labels are bounded: never a tenant, user, \
          request,\ntask, session, pid or tid. Series with known labels exist at 0 as soon as a service (or a variable of it) is \
          attached.\nThe evidence behind a count is in the JSON output; what each kind of finding means is in \
          [findings.md](findings.md).\nThis file is generated from `tracer-user/src/report/metrics/families.rs`.\n",

@@ -1,8 +1,9 @@
-//! Metrics in Prometheus' text format. The only module that names the crate `prometheus`: everybody else speaks in enums.
+//! Metrics in Prometheus' text format. The only module (with what is in it) that names the crate `prometheus`: everybody else speaks in enums.
 
 mod events;
 pub mod families;
 mod labels;
+mod otlp;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 use tracer_common::stats::{Probe, ProbeStats};
@@ -20,7 +21,7 @@ use self::{
     families::Family,
     labels::Labels,
 };
-use super::{clock::Clock, finding::Runtime, summary::TargetState, tally::losses};
+use super::{clock::Clock, finding::Runtime, sink::SinkKind, summary::TargetState, tally::losses};
 use crate::correlate::{
     event::{Primitive, TargetId, What},
     fact::{Attribution, Carried, Fact, FactKind, Heard, Place, ReadResult, Table},
@@ -111,6 +112,15 @@ pub struct Metrics {
     probe_seconds: CounterVec,
     recorded: IntCounterVec,
     unrecorded: IntCounter,
+    selftest: IntGauge,
+    selftest_time: Gauge,
+    drained_ago: Gauge,
+    clock_shift: Gauge,
+    findings_dropped: IntCounter,
+    connections_shed: IntCounter,
+    sink_sent: IntCounterVec,
+    sink_dropped: IntCounterVec,
+    sink_errors: IntCounterVec,
     overflow: IntCounter,
 }
 
@@ -193,6 +203,21 @@ impl Metrics {
             ),
             recorded: counters(&families::RECORDED),
             unrecorded: add(&registry, IntCounter::with_opts(opts(&families::UNRECORDED))),
+            selftest: add(&registry, IntGauge::with_opts(opts(&families::SELFTEST))),
+            selftest_time: add(&registry, Gauge::with_opts(opts(&families::SELFTEST_TIME))),
+            drained_ago: add(&registry, Gauge::with_opts(opts(&families::DRAINED_AGO))),
+            clock_shift: add(&registry, Gauge::with_opts(opts(&families::CLOCK_SHIFT))),
+            findings_dropped: add(
+                &registry,
+                IntCounter::with_opts(opts(&families::FINDINGS_DROPPED)),
+            ),
+            connections_shed: add(
+                &registry,
+                IntCounter::with_opts(opts(&families::CONNECTIONS_SHED)),
+            ),
+            sink_sent: counters(&families::SINK_SENT),
+            sink_dropped: counters(&families::SINK_DROPPED),
+            sink_errors: counters(&families::SINK_ERRORS),
             overflow: add(&registry, IntCounter::with_opts(opts(&families::OVERFLOW))),
             registry: registry.clone(),
         };
@@ -215,6 +240,11 @@ impl Metrics {
             self.reloads.with_label_values(&[result.name()]);
         }
         self.recordings(&Recordings::default());
+        for sink in SinkKind::ALL {
+            for counter in [&self.sink_sent, &self.sink_dropped, &self.sink_errors] {
+                counter.with_label_values(&[sink.name()]);
+            }
+        }
         for event in EVENTS {
             self.received.with_label_values(&[event]);
         }
@@ -484,6 +514,49 @@ impl Metrics {
     /// Age of the newest event when it was read from the ring.
     pub fn ring_lag(&self, nanos: u64) {
         self.ring_lag.set(seconds(nanos));
+    }
+
+    /// A call of our own did, or did not, come out of the pipeline.
+    pub fn selftest(&self, arrived: bool, now: u64) {
+        self.selftest.set(arrived.into());
+        if arrived {
+            self.selftest_time.set(self.clock.unix_seconds(now));
+        }
+    }
+
+    /// What had come in was taken in so many seconds ago.
+    pub fn drained_ago(&self, seconds: f64) {
+        self.drained_ago.set(seconds);
+    }
+
+    /// The wall clock is so many nanoseconds away from where it was.
+    pub fn clock_shift(&self, nanos: i64) {
+        self.clock_shift.set(nanos as f64 / 1e9);
+    }
+
+    /// Findings that are not kept any more to be asked for.
+    pub fn findings_dropped(&self, findings: u64) {
+        self.findings_dropped.inc_by(findings);
+    }
+
+    /// A connection was closed to make room for another.
+    pub fn connection_shed(&self) {
+        self.connections_shed.inc();
+    }
+
+    /// A sink took in so many findings and summaries.
+    pub fn sink_sent(&self, sink: SinkKind, items: u64) {
+        self.sink_sent.with_label_values(&[sink.name()]).inc_by(items);
+    }
+
+    /// So many did not get to a sink.
+    pub fn sink_dropped(&self, sink: SinkKind, items: u64) {
+        self.sink_dropped.with_label_values(&[sink.name()]).inc_by(items);
+    }
+
+    /// A sink failed once.
+    pub fn sink_error(&self, sink: SinkKind) {
+        self.sink_errors.with_label_values(&[sink.name()]).inc();
     }
 
     /// Everything, in Prometheus' text format.
