@@ -198,7 +198,7 @@ fn a_configuration_is_taken_over_whole_or_not_at_all() {
         agent.configure("[watch]\nidentiy = []\n");
         agent.wait_to_say("the one before holds: error: unknown key `identiy` in [watch]");
         let reloads = "bleedtrace_config_reloads_total";
-        assert_eq!(agent.sample(reloads, &[("result", "refused")]), 1);
+        agent.wait_for(reloads, &[("result", "refused")], 1);
         assert_eq!(bleed(&mut program), 3);
         agent.wait_for(BLEEDS.0, &BLEEDS.1, 3);
 
@@ -208,8 +208,8 @@ fn a_configuration_is_taken_over_whole_or_not_at_all() {
         agent.configure(&(MARKED.replace("\"marked\"", "\"renamed\"") + accepted));
         agent.program.signal("HUP");
         agent.wait_to_say("was taken over");
-        assert_eq!(agent.sample(reloads, &[("result", "applied")]), 1);
-        assert_eq!(agent.sample("bleedtrace_targets", &[("state", "attached")]), 1);
+        agent.wait_for(reloads, &[("result", "applied")], 1);
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         assert_eq!(bleed(&mut program), 5);
         let allowed = [("service", "renamed"), ("kind", "bleed")];
         agent.wait_for("bleedtrace_findings_allowed_total", &allowed, 2);

@@ -261,7 +261,10 @@ fn what_cannot_be_listened_with_is_named() {
                 &["--listen", "127.0.0.1:0", "--listen-cert", "/no/such/cert"],
                 "--listen-key",
             ),
-            (&["--listen-token-file", "token"], "--listen <ADDR>"),
+            (
+                &["--listen-token-file", "token"],
+                "nothing is served without --listen",
+            ),
             (
                 &[
                     "--listen",
