@@ -65,6 +65,8 @@ pub fn look(ctx: ProbeContext) -> u32 {
         if wait_for(key) {
             start(&ctx, &hit, again);
         } else {
+            // Who looks is gone without having told: the next hit looks itself.
+            let _ = VARS.remove(key);
             lose(&hit);
         }
         return 0;

@@ -38,9 +38,9 @@ const PRIORITY: i32 = -10;
 
 /// Runs the command, until it is told to end.
 pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
+    let mut changes = Changes::of(args.source.watch.config.clone());
     let config = args.source.resolve()?;
     check_machine()?;
-    let mut changes = Changes::of(args.source.watch.config.clone());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
         Error::cannot_trace(
             format!("failed to handle signals: {error}"),

@@ -24,6 +24,8 @@ struct Stamp {
 pub struct Changes {
     path: Option<PathBuf>,
     seen: Option<Stamp>,
+    /// As it was when it was last looked at: what is still being written is not read.
+    last: Option<Stamp>,
     looked: Instant,
 }
 
@@ -33,20 +35,23 @@ impl Changes {
         let mut changes = Self {
             path,
             seen: None,
+            last: None,
             looked: Instant::now(),
         };
         changes.seen = changes.stamp();
+        changes.last = changes.seen;
         changes
     }
 
-    /// Whether it is time to look, and the file has changed. One that is gone has not: it may be on its way.
+    /// Whether it is time to look, and the file has changed, and was the same when it was looked at before. One that is gone has not: it may be on its way.
     pub fn happened(&mut self) -> bool {
         if self.looked.elapsed() < PAUSE {
             return false;
         }
         self.looked = Instant::now();
         let now = self.stamp();
-        let changed = now.is_some() && now != self.seen;
+        let settled = std::mem::replace(&mut self.last, now) == now;
+        let changed = settled && now.is_some() && now != self.seen;
         if changed {
             self.seen = now;
         }
@@ -80,12 +85,13 @@ mod tests {
         };
         assert!(!happened());
         fs::write(&path, "other").unwrap();
+        assert!(!happened(), "it may still be written");
         assert!(happened() && !happened());
         fs::rename(&path, directory.path().join("aside")).unwrap();
         assert!(!happened());
         fs::write(directory.path().join("new"), "other").unwrap();
         fs::rename(directory.path().join("new"), &path).unwrap();
-        assert!(happened() && !happened());
+        assert!(!happened() && happened() && !happened());
     }
 
     #[test]

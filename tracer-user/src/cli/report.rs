@@ -130,6 +130,12 @@ impl Report {
             self.metrics.target_gone(id);
             self.store.ended(id, session::now());
         }
+        for pid in self.refused.take() {
+            self.store.refused_ended(pid, session::now());
+        }
+        if self.config.reveal && !config.reveal {
+            self.store.forget_findings();
+        }
         self.gone.clear();
         self.going.clear();
         self.watching.clear();

@@ -172,10 +172,10 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         registry.learn_plain(&file);
     }
     for path in libraries.unwrap_or_default() {
-        let Ok(file) = process.open_in_root(&path) else {
+        let Ok(library) = process.open_in_root(&path) else {
             continue;
         };
-        if let Some(index) = registry.arm_core(&file, &path.to_string_lossy())? {
+        if let Some(index) = registry.arm_core(&library, &path.to_string_lossy())? {
             let layout = armed(registry, index).core.layout;
             queue_beside(registry, process, &path, layout);
             arm_wire::early(registry, process, &path, index);

@@ -243,10 +243,7 @@ impl Follower {
                 if record.flags & flag::LAST != 0 {
                     // Most processes of the machine are nobody's target; to forget takes a look at all that is remembered.
                     if !self.everyone || self.has_come_up(pid) {
-                        self.registry.programs.forget_scopes(pid);
-                        if self.registry.wants_wire() {
-                            self.registry.programs.forget_streams(pid);
-                        }
+                        self.forget_memory_of(pid);
                     }
                     self.ended(pid, record.time, events, notices);
                     self.processes.remove(&pid);
@@ -285,6 +282,14 @@ impl Follower {
         notices.extend(used.map(Notice::Used));
         if !others.is_empty() {
             notices.push(Notice::InUse(others));
+        }
+    }
+
+    /// Forgets the addresses that the kernel side remembers of a process's memory.
+    fn forget_memory_of(&mut self, pid: u32) {
+        self.registry.programs.forget_scopes(pid);
+        if self.registry.wants_wire() {
+            self.registry.programs.forget_streams(pid);
         }
     }
 

@@ -33,8 +33,11 @@ pub fn identify<'a>(
     } else {
         Vec::new()
     };
+    // What replaced it on disk, an upgrade as a rule, does not change what it is.
+    let exe = process.exe()?;
+    let exe = exe.strip_suffix(b" (deleted)".as_slice()).unwrap_or(&exe);
     let subject = Subject {
-        exe: text(&process.exe()?),
+        exe: text(exe),
         cmdline: text(&arguments.join(&b' ')),
         uid,
         user: users.name(uid),

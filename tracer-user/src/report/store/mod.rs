@@ -50,6 +50,11 @@ impl Store {
         findings.dropped() - before
     }
 
+    /// Forgets all findings: they show what is not to be shown any more.
+    pub fn forget_findings(&self) {
+        *lock(&self.findings) = Findings::default();
+    }
+
     /// A target is traced from this time on. `missing` are the probes that it needs and does not have.
     pub fn attached(&self, id: TargetId, info: &TargetInfo, missing: &[Probe], time: u64) {
         let since = self.clock.rfc3339(time);

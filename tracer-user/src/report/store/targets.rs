@@ -100,7 +100,7 @@ impl Known {
 
     pub(super) fn refused_ended(&mut self, pid: u32, since: &str) {
         for line in &mut self.past {
-            if line.pid == pid && line.state == TargetState::Failed {
+            if line.pid == pid && matches!(line.state, TargetState::Failed | TargetState::Unsupported) {
                 (line.state, line.since) = (TargetState::Exited, since.to_owned());
             }
         }

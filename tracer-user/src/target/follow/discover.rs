@@ -1,6 +1,9 @@
 //! Processes that nobody asked for by number: those that run already, and those that the kernel side tells of when they exec.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
 
 use tracer_common::{
     config::{NO_IMAGE, target_flag},
@@ -21,6 +24,8 @@ use crate::{
 
 /// Processes that cannot be traced before those among them that have ended are forgotten.
 const MAX_REFUSED: usize = 4_096;
+/// Looks at all processes until none is new: what is not followed yet may fork meanwhile.
+const MAX_ROUNDS: usize = 16;
 /// Nanoseconds between two looks at all processes that are taken because something was lost.
 const BETWEEN_SCANS: u64 = 10_000_000_000;
 
@@ -28,18 +33,36 @@ impl Follower {
     /// Looks at every process of the machine, and attaches to those that the configuration selects.
     pub fn scan(&mut self, clock: impl Fn() -> u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
         self.forget_refused();
-        for pid in numbers() {
-            if self.follows(pid) || pid == std::process::id() {
-                continue;
+        let mut seen = HashSet::from([std::process::id()]);
+        for _ in 0..MAX_ROUNDS {
+            let fresh: Vec<u32> = numbers().into_iter().filter(|pid| seen.insert(*pid)).collect();
+            if fresh.is_empty() {
+                break;
             }
-            let Ok(process) = Process::open(pid) else {
-                continue;
-            };
-            match self.identify(&process) {
-                Ok(Identity { selected: true, .. }) => self.meet(&process, &clock, events, notices),
-                Ok(_) => {}
-                Err(error) => self.refuse(&process, &error.into(), notices),
+            for pid in fresh {
+                self.look_at(pid, &clock, events, notices);
             }
+        }
+    }
+
+    fn look_at(
+        &mut self,
+        pid: u32,
+        clock: impl Fn() -> u64,
+        events: &mut Vec<Event>,
+        notices: &mut Vec<Notice>,
+    ) {
+        if self.follows(pid) {
+            return;
+        }
+        let Ok(process) = Process::open(pid) else {
+            return;
+        };
+        match self.identify(&process) {
+            Ok(Identity { selected: true, .. }) => self.meet(&process, clock, events, notices),
+            // The kernel side may think that it is one, if its exec could not be told.
+            Ok(_) => self.let_go(pid),
+            Err(error) => self.refuse(&process, &error.into(), notices),
         }
     }
 
@@ -55,12 +78,13 @@ impl Follower {
         };
         let untold = lost(Probe::Exec) + lost(Probe::Fork);
         if untold > self.untold {
-            (self.untold, self.caught_up) = (untold, time);
+            self.untold = untold;
             tracing::warn!(
                 untold,
                 "execs or forks could not be told: all processes are looked at again"
             );
-            self.scan(clock, events, notices);
+            self.scan(&clock, events, notices);
+            self.caught_up = clock();
         }
     }
 
@@ -73,6 +97,7 @@ impl Follower {
         notices: &mut Vec<Notice>,
     ) {
         let pid = record.tgid;
+        let was_python = self.has_come_up(pid);
         self.ended(pid, record.time, events, notices);
         self.processes.remove(&pid);
         let undecided = match Process::open(pid) {
@@ -85,6 +110,9 @@ impl Follower {
             if called(record).starts_with(b"python") {
                 self.missed(pid, notices);
             }
+        }
+        if was_python && !self.follows(pid) {
+            self.forget_memory_of(pid);
         }
         let_go_on(record);
     }
@@ -194,7 +222,7 @@ impl Follower {
     }
 
     /// Says, once, that a process cannot be attached to. Nobody wants to know it of what runs no Python, or is gone.
-    fn refuse(&mut self, process: &Process, error: &FollowError, notices: &mut Vec<Notice>) {
+    pub(super) fn refuse(&mut self, process: &Process, error: &FollowError, notices: &mut Vec<Notice>) {
         let pid = process.pid();
         if matches!(
             error,
@@ -254,7 +282,7 @@ fn called(record: &Record) -> [u8; 16] {
     name
 }
 
-fn has_ended(process: &Process) -> bool {
+pub(super) fn has_ended(process: &Process) -> bool {
     process.stat().map_or(true, |stat| stat.is_dead)
 }
 

@@ -8,7 +8,7 @@ use tracer_common::{
     record::{Record, flag},
 };
 
-use super::{Followed, Follower, Identity, Notice, instruct, tier_flags};
+use super::{Followed, Follower, Identity, Notice, discover::has_ended, instruct, tier_flags};
 use crate::{
     correlate::event::{Event, What},
     report::finding::Container,
@@ -20,6 +20,11 @@ use crate::{
 impl Follower {
     /// Most children only exec something else: a child becomes a target with the first that its interpreter does.
     pub(super) fn forked(&mut self, record: &Record, events: &mut Vec<Event>) {
+        let child = self.processes.get(&record.child_tgid);
+        if child.is_some_and(|child| record.time < child.deaf_until) {
+            // It was attached to as it is since then.
+            return;
+        }
         let id = self.number();
         let Some(parent) = self.processes.get_mut(&record.tgid) else {
             if self.everyone {
@@ -134,7 +139,12 @@ impl Follower {
         let identity = match self.identify(&process) {
             Ok(identity) if self.everyone && !identity.selected => return self.let_go(pid),
             Ok(identity) => identity,
-            Err(_) if self.everyone => return self.missed(pid, notices),
+            Err(_) if self.everyone && has_ended(&process) => return self.missed(pid, notices),
+            // Every record of it would have it looked at again.
+            Err(error) if self.everyone => {
+                self.refuse(&process, &error.into(), notices);
+                return self.let_go(pid);
+            }
             Err(_) => Identity {
                 set: Arc::clone(&self.sets[0]),
                 service: "?".to_owned(),

@@ -50,10 +50,7 @@ impl Follower {
         let reason = format!("{}; it is traced no longer", FollowError::Greenlet(pid));
         notices.push(self.failed(pid, reason));
         self.registry.programs.remove_target(pid);
-        self.registry.programs.forget_scopes(pid);
-        if self.registry.wants_wire() {
-            self.registry.programs.forget_streams(pid);
-        }
+        self.forget_memory_of(pid);
         if let Some(frontend) = self.processes.remove(&pid).and_then(|p| p.frontend) {
             events.push(frontend.event(time, pid, What::Exit { detached: true }));
             notices.push(Notice::Ended { id: frontend.id, pid });
