@@ -5,6 +5,8 @@
 
 mod agent;
 mod certificate;
+mod disk;
+mod folder;
 mod interpreters;
 mod metrics;
 mod mix;
@@ -19,6 +21,8 @@ mod truth;
 
 pub use agent::{Agent, MARK};
 pub use certificate::Certificate;
+pub use disk::Disk;
+pub use folder::Folder;
 pub use interpreters::{
     BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,
     interpreters, missing, roots,

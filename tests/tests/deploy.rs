@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use bleedtrace_tests::{once, skip};
+use bleedtrace_tests::{Folder, once, skip};
 
 /// What tracing the processes of other users takes (README.md).
 const CAPABILITIES: [&str; 4] = ["BPF", "DAC_READ_SEARCH", "PERFMON", "SYS_PTRACE"];
@@ -37,31 +37,6 @@ fn succeeds(output: &Output) -> String {
     );
     assert!(output.status.success(), "{out}\n{err}");
     out.into_owned()
-}
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().expect("it is below the folder")).expect("a folder");
-        fs::write(&path, text).expect("the folder is ours");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// The words that name capabilities in a line of a file.
@@ -129,7 +104,7 @@ fn systemd_takes_the_unit_and_finds_it_confined() {
         let output = verify("wrong.service", &wrong);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("RestrictRealtme"), "the check can fail: {said}");
-        let file = folder.0.join("bleedtrace.service");
+        let file = folder.path().join("bleedtrace.service");
         let file = file.to_str().expect("a plain path");
         // Out of 100, where 100 is not confined at all; what remains is what tracing takes.
         let arguments = ["security", "--no-pager", "--offline=true", "--threshold=30", file];
@@ -156,7 +131,6 @@ fn kubernetes_reads_the_manifests() {
         "privileged: false\n",
         "allowPrivilegeEscalation: false\n",
         "readOnlyRootFilesystem: true\n",
-        "path: /readyz\n",
         "path: /healthz\n",
         "- ALL\n",
     ] {
@@ -197,7 +171,7 @@ fn unpacked(folder: &Folder, program: &Path) -> PathBuf {
         let output = Command::new(program).args(arguments).output().expect("it runs");
         succeeds(&output)
     };
-    let place = folder.0.join("unpacked");
+    let place = folder.path().join("unpacked");
     fs::create_dir_all(&place).expect("a folder");
     let copied = Command::new("cp")
         .arg("-R")
@@ -230,7 +204,7 @@ fn the_script_installs_and_removes_and_leaves_the_configuration() {
     once(TEST, |setup| {
         let folder = Folder::new(TEST);
         let script = unpacked(&folder, &setup.bleedtrace).join("deploy/install.sh");
-        let root = folder.0.join("root");
+        let root = folder.path().join("root");
         fs::create_dir(&root).expect("the folder is ours");
         let install = |arguments: &[&str]| {
             let mut command = Command::new(&script);

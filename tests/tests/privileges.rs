@@ -2,16 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    os::unix::fs::PermissionsExt as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use bleedtrace_tests::{
-    Ended, Program, Setup, Trace, Truth, fixture, free_port, get, on_main_interpreters, once, sample, skip,
-    wait_until,
+    Ended, Folder, Program, Setup, Trace, Truth, fixture, free_port, get, on_main_interpreters, once, sample,
+    skip, wait_until,
 };
 
 /// Somebody without privilege.
@@ -25,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The tracer and a program, where everybody can read them.
 struct Shared {
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Shared {
@@ -40,12 +39,10 @@ impl Shared {
             skip(test, "setpriv cannot give exact capabilities");
             return None;
         }
-        let folder = env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
-        fs::copy(&setup.bleedtrace, folder.join("bleedtrace")).expect("the tracer can be copied");
+        let folder = Folder::new(test);
+        fs::copy(&setup.bleedtrace, folder.file("bleedtrace")).expect("the tracer can be copied");
         for name in ["attached.py", "truth.py"] {
-            fs::copy(fixture(name), folder.join(name)).expect("a fixture can be copied");
+            fs::copy(fixture(name), folder.file(name)).expect("a fixture can be copied");
         }
         Some(Self { folder })
     }
@@ -53,21 +50,15 @@ impl Shared {
     /// A program of this user that waits to be told to go on.
     fn target(&self, user: u32) -> Program {
         let mut command = with(user, &[]);
-        let mut target = Program::start(command.arg(PYTHON).arg(self.folder.join("attached.py")));
+        let mut target = Program::start(command.arg(PYTHON).arg(self.folder.file("attached.py")));
         target.wait_for("ready");
         target
     }
 
     fn tracer(&self, capabilities: &[&str]) -> Command {
         let mut command = with(NOBODY, capabilities);
-        command.arg(self.folder.join("bleedtrace"));
+        command.arg(self.folder.file("bleedtrace"));
         command
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -187,9 +178,9 @@ fn processes_of_others_take_one_more() {
     });
 }
 
-/// What the kernel says of a thread's privileges.
+/// What the kernel says of a thread's privileges; empty if it has ended.
 fn privileges(task: &Path) -> BTreeMap<String, String> {
-    let status = fs::read_to_string(task.join("status")).expect("the thread runs");
+    let status = fs::read_to_string(task.join("status")).unwrap_or_default();
     let fields = status.lines().filter_map(|line| line.split_once(':'));
     fields
         .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
@@ -201,31 +192,43 @@ fn what_is_not_needed_is_given_up() {
     once("what_is_not_needed_is_given_up", |setup| {
         let mut target = Program::fixture(setup, "attached.py", &[]);
         target.wait_for("ready");
+        let folder = Folder::new("what_is_not_needed_is_given_up");
+        let flights = folder.path().to_string_lossy().into_owned();
         let trace = Trace::new(setup, "tenant")
             .revealing()
-            .flags(["--confine"])
+            .flags(["--confine", "--flight-recorder", "30s", "--flight-dir", &flights])
             .attach(target.pid());
         let tasks = PathBuf::from(format!("/proc/{}/task", trace.program.pid()));
         let main = tasks.join(trace.program.pid().to_string());
         wait_until("it is confined", PATIENCE, || {
-            (privileges(&main)["Seccomp"] == "2").then_some(())
+            (privileges(&main).get("Seccomp").is_some_and(|mode| mode == "2")).then_some(())
         });
-        // Threads that it has dismissed take a moment to end.
-        std::thread::sleep(Duration::from_millis(500));
         // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE.
         let kept: u64 = 1 << 2 | 1 << 19 | 1 << 38 | 1 << 39 | 1 << 40;
-        let mut threads = 0;
-        for task in fs::read_dir(&tasks).expect("it runs").flatten() {
-            let has = privileges(&task.path());
-            let capabilities = |set: &str| u64::from_str_radix(&has[set], 16).expect("a number");
-            assert_eq!((&*has["NoNewPrivs"], &*has["Seccomp"]), ("1", "2"), "{has:?}");
-            assert_eq!(capabilities("CapPrm") & !kept, 0, "{has:?}");
-            if has["Name"].starts_with("bleedtrace-http") {
-                assert_eq!(capabilities("CapPrm"), 0, "{has:?}");
+        // What makes files and gives them away: these, CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_FOWNER.
+        let files: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3;
+        // Threads that it has dismissed take a moment to end.
+        let names = wait_until("no thread holds more", PATIENCE, || {
+            let mut names = Vec::new();
+            for task in fs::read_dir(&tasks).expect("it runs").flatten() {
+                let has = privileges(&task.path());
+                let Some(name) = has.get("Name") else { continue };
+                let held = u64::from_str_radix(&has["CapPrm"], 16).expect("a number");
+                let may = match name.as_str() {
+                    "bleedtrace-http" => 0,
+                    "flight" => files,
+                    _ => kept,
+                };
+                if held & !may != 0 || has["NoNewPrivs"] != "1" || has["Seccomp"] != "2" {
+                    return None;
+                }
+                names.push(name.clone());
             }
-            threads += 1;
+            Some(names)
+        });
+        for name in ["bleedtrace-http", "flight"] {
+            assert!(names.iter().any(|known| known == name), "{names:?}");
         }
-        assert!(threads >= 2, "the server has a thread");
         target.say("go on");
         let truth = Truth::parse(&target.end().stdout);
         trace.end().assert_truth(&truth);

@@ -3,37 +3,14 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
 use bleedtrace_tests::{
-    Certificate, Ended, Finding, Outcome, Program, Setup, Trace, on_main_interpreters, once, skip,
+    Certificate, Disk, Ended, Finding, Folder, Outcome, Program, Setup, Trace, on_main_interpreters, once,
+    skip,
 };
-
-/// A folder of the test's own, which goes with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bleedtrace-recordings-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).expect("the folder is new");
-        // Others may look into it.
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a plain name").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn replay(setup: &Setup, file: &str) -> Ended {
     Program::start(Command::new(&setup.bleedtrace).args(["replay", file, "--format", "json"])).end()
@@ -202,32 +179,12 @@ fn a_recording_that_is_cut_or_damaged_says_so() {
     });
 }
 
-/// A disk of some pages.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=8k,mode=755", "none"])
-            .arg(at);
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        mounted.then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_trace() {
     let test = "a_full_disk_ends_the_recording_and_not_the_trace";
     once(test, |setup| {
         let folder = Folder::new(test);
-        let Some(_disk) = Disk::mount(&folder.0) else {
+        let Some(_disk) = Disk::mount(folder.path(), "8k") else {
             return skip(test, "no tmpfs can be mounted");
         };
         let file = folder.file("recording");
@@ -308,7 +265,10 @@ fn the_flight_recorder_writes_what_led_to_a_critical_finding() {
             .start(setup, "bleed.py", &["confirmed"])
             .end();
         let bleeds: Vec<_> = live.findings.iter().filter(|f| f["kind"] == "bleed").collect();
-        let files: Vec<_> = fs::read_dir(&folder.0).expect("it is ours").flatten().collect();
+        let files: Vec<_> = fs::read_dir(folder.path())
+            .expect("it is ours")
+            .flatten()
+            .collect();
         assert_eq!(files.len(), 1, "one, and then a pause: {files:?}");
         let id = bleeds[0]["id"].as_str().expect("a text");
         let name = files[0].file_name().to_str().expect("a plain name").to_owned();

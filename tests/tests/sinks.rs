@@ -1,34 +1,9 @@
 //! Where findings go besides the output: complete where there is room, and said and counted where there is none.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use bleedtrace_tests::{Program, Setup, once, skip};
+use bleedtrace_tests::{Disk, Folder, Program, Setup, once, skip};
 use serde_json::Value;
-
-/// A folder that is gone with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = env::temp_dir().join(format!("bleedtrace-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path in UTF-8").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn lines(path: impl AsRef<Path>) -> Vec<Value> {
     let text =
@@ -89,7 +64,7 @@ fn files_that_grow_large_are_put_aside() {
             "1000",
         ];
         let (printed, _) = trace(setup, &flags);
-        let mut files = fs::read_dir(&folder.0).expect("readable").count() - 1;
+        let mut files = fs::read_dir(folder.path()).expect("readable").count() - 1;
         assert!(files >= 2, "{files}");
         let mut written = Vec::new();
         while files > 0 {
@@ -108,18 +83,12 @@ fn a_full_disk_is_said_and_the_trace_goes_on() {
     const TEST: &str = "a_full_disk_is_said_and_the_trace_goes_on";
     once(TEST, |setup| {
         let folder = Folder::new(TEST);
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"])
-            .arg(&folder.0)
-            .status();
-        if !mounted.is_ok_and(|status| status.success()) {
+        let Some(_disk) = Disk::mount(folder.path(), "16k") else {
             return skip(TEST, "no tmpfs can be mounted");
-        }
+        };
         let file = folder.file("events");
         let (printed, stderr) = trace(setup, &["--events", &file]);
         let written = lines(&file);
-        let unmounted = Command::new("umount").arg(&folder.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
         // What is in the file is whole, and what is not is said.
         assert!(!written.is_empty() && written.len() < printed.len());
         assert_eq!(written, printed[..written.len()]);

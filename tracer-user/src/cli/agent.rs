@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::process::setpriority_process;
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -41,6 +41,17 @@ pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
     let mut changes = Changes::of(args.source.watch.config.clone());
     let config = args.source.resolve()?;
     check_machine()?;
+    // Each process that is traced takes a descriptor.
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    ) {
+        tracing::info!(%error, "the limit on open files stays as it is");
+    }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
         Error::cannot_trace(
             format!("failed to handle signals: {error}"),
@@ -144,17 +155,14 @@ impl Agent {
         } else {
             privacy(&config)?
         };
-        // What is kept of the run before numbers processes otherwise.
-        let mut recorder = Recorder::new(None, &args.flight)?;
-        let mut session = Session::open(config.clone(), wants(args, &recorder, &privacy))?;
-        recorder.start(session.header(&config, session::clock()))?;
+        let mut session = Session::open(config.clone(), wants(args, &self.report.recorder, &privacy))?;
         if config.listen != self.config.listen {
             self.report
                 .say("another address to listen on takes effect when the agent starts again");
         }
         self.session.finish(&mut self.report);
-        self.report.recorder.finish(None)?;
-        self.report.recorder = recorder;
+        let header = session.header(&config, session::clock());
+        self.report.recorder.start_over(header);
         session.continue_numbers(&self.session);
         self.report.start_over(config.clone(), privacy.clone());
         (self.config, self.privacy) = (config, privacy);
@@ -168,8 +176,8 @@ impl Agent {
     /// Lets everything go.
     fn end(mut self) -> Result<u8, Error> {
         self.session.finish(&mut self.report);
-        self.report.recorder.finish(None)?;
         self.report.close_sinks();
+        self.report.recorder.finish(None)?;
         self.report.say("ended");
         Ok(exit::CLEAN)
     }

@@ -14,6 +14,7 @@ use std::{
 
 use super::private_file;
 use crate::{
+    privilege,
     recording::{
         entry::{Because, Header},
         flight::{Excerpt, Flight, Limits},
@@ -51,6 +52,7 @@ impl FlightRecorder {
         let (written, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (well, badly) = (Arc::clone(&written), Arc::clone(&failed));
         let disk = thread::Builder::new().name("flight".to_owned()).spawn(move || {
+            privilege::drop_all_but_giving_files();
             for (path, excerpt) in excerpts {
                 let count = if save(&path, &excerpt) { &well } else { &badly };
                 count.fetch_add(1, Ordering::Relaxed);
@@ -83,6 +85,8 @@ impl FlightRecorder {
             because: Some(because),
             ..header.clone()
         };
+        // A disk that is slow is not asked again and again: to put the past together takes its time.
+        self.last = Some(time);
         let sent = match (self.past.excerpt(&header), &self.to_disk) {
             (Ok(excerpt), Some(to_disk)) => to_disk.try_send((path.clone(), excerpt)).is_ok(),
             _ => false,
@@ -91,7 +95,6 @@ impl FlightRecorder {
             self.skipped += 1;
             return None;
         }
-        self.last = Some(time);
         self.begun += 1;
         Some(format!("what led to it is written to {}", path.display()))
     }

@@ -1,6 +1,11 @@
 //! Files that are not for everybody's eyes.
 
-use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use rustix::fs::{Gid, Uid, fchown};
 
@@ -17,11 +22,16 @@ pub fn create(path: &Path) -> io::Result<File> {
     if rustix::process::geteuid().is_root()
         && let Some(user) = Database::read().caller_of_sudo(|name| std::env::var(name).ok())
     {
-        fchown(
+        let given = fchown(
             &file,
             Some(Uid::from_raw(user.uid)),
             Some(Gid::from_raw(user.gid)),
-        )?;
+        );
+        if let Err(error) = given {
+            // It was made just now: nobody else's is removed.
+            let _ = fs::remove_file(path);
+            return Err(error.into());
+        }
     }
     Ok(file)
 }

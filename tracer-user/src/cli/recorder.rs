@@ -80,6 +80,14 @@ impl Recorder {
         Ok(())
     }
 
+    /// Another run begins, of which nothing goes into a file of its own.
+    pub fn start_over(&mut self, header: Header) {
+        if let Some(flight) = &mut self.flight {
+            flight.past.start_over();
+        }
+        (self.header, self.malformed) = (header, 0);
+    }
+
     /// A process came, went, or could not be traced.
     pub fn notice(&mut self, notice: &Notice) {
         if let Some(flight) = &mut self.flight {

@@ -30,11 +30,6 @@ impl Refused {
         true
     }
 
-    /// All of them. They are looked at anew.
-    pub fn take(&mut self) -> impl Iterator<Item = u32> {
-        std::mem::take(&mut self.running).into_keys()
-    }
-
     /// Those that have ended since this was last asked, when it is time to look.
     pub fn ended(&mut self) -> Vec<u32> {
         if self.looked.is_some_and(|looked| looked.elapsed() < EVERY) {

@@ -128,11 +128,9 @@ impl Report {
     pub fn start_over(&mut self, config: Config, privacy: Privacy) {
         for id in self.targets.drain().map(|(id, _)| id) {
             self.metrics.target_gone(id);
-            self.store.ended(id, session::now());
         }
-        for pid in self.refused.take() {
-            self.store.refused_ended(pid, session::now());
-        }
+        self.store.start_over();
+        self.refused = Refused::default();
         if self.config.reveal && !config.reveal {
             self.store.forget_findings();
         }
@@ -357,7 +355,9 @@ impl Observer for Report {
             if let Some(target) = target {
                 self.metrics.allowed(finding.kind, &target.info.service);
                 let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
-                self.output.finding(&exported.allowed(reason));
+                let exported = exported.allowed(reason);
+                self.output.finding(&exported);
+                self.sinks.send(|| Item::Finding(Box::new(exported)));
             }
             return;
         }

@@ -42,6 +42,8 @@ use crate::{
 
 /// Records that are taken before the rest of the loop has its turn.
 const BATCH: usize = 8_192;
+/// Batches that are taken at the end, at most: more than the ring holds.
+const LAST_TURNS: u32 = 32;
 /// How long records may wait. The kernel side wakes the agent earlier for what cannot.
 const POLL: Duration = Duration::from_millis(5);
 /// How often the kernel side's counters are read.
@@ -243,6 +245,12 @@ impl Session {
 
     /// Lets every process go, and tells what follows from that.
     pub fn finish(&mut self, observer: &mut impl Observer) {
+        // What has come in is told first; a target may never stop telling.
+        for _ in 0..LAST_TURNS {
+            if self.turn(observer) == 0 {
+                break;
+            }
+        }
         observer.counters(&mut self.follower);
         self.follower.detach(now(), &mut self.events);
         self.digest(observer);

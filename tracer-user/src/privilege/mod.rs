@@ -74,6 +74,11 @@ pub fn drop_all_but_files() {
     told(keep(FILES));
 }
 
+/// Gives up the capabilities of this thread but those for making files, and for giving them to who called sudo.
+pub fn drop_all_but_giving_files() {
+    told(keep(FILES.union(CapabilitySet::CHOWN)));
+}
+
 fn told(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         tracing::debug!(%error, "a thread keeps its capabilities");

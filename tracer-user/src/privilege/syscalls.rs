@@ -10,6 +10,7 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_execveat,
     libc::SYS_ptrace,
     libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
     libc::SYS_setuid,
     libc::SYS_setgid,
     libc::SYS_setreuid,
@@ -61,9 +62,21 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_personality,
 ];
 
+/// The same calls by the numbers of the x32 ABI, which some kernels have besides (`arch/x86/entry/syscalls/syscall_64.tbl`): most are the
+/// usual ones with a bit, `execve`, `ptrace`, `kexec_load`, `process_vm_writev` and `execveat` have their own.
+fn of_x32() -> impl Iterator<Item = libc::c_long> {
+    const X32: libc::c_long = 0x4000_0000;
+    const OWN: [libc::c_long; 5] = [520, 521, 528, 540, 545];
+    let usual = FORBIDDEN.iter().copied().chain(OWN);
+    usual
+        .filter(|_| cfg!(target_arch = "x86_64"))
+        .map(|number| number | X32)
+}
+
 /// Lets them fail with EPERM, in every thread of the process.
 pub(super) fn forbid() -> Result<(), String> {
-    let rules: BTreeMap<i64, _> = FORBIDDEN.iter().map(|number| (*number, Vec::new())).collect();
+    let numbers = FORBIDDEN.iter().copied().chain(of_x32());
+    let rules: BTreeMap<i64, _> = numbers.map(|number| (number, Vec::new())).collect();
     let arch = std::env::consts::ARCH
         .try_into()
         .map_err(|error| format!("{error}"))?;

@@ -87,6 +87,14 @@ impl Flight {
         }
     }
 
+    /// Another run begins, which numbers processes anew. What could not be kept so far stays counted.
+    pub fn start_over(&mut self) {
+        *self = Self {
+            missing: self.missing,
+            ..Self::new(self.limits)
+        };
+    }
+
     /// A process came, went, or could not be traced.
     pub fn notice(&mut self, notice: &Notice) {
         let Some(entry) = Entry::of(notice) else { return };

@@ -14,7 +14,7 @@ use super::{
     entry::{Borrowed, Entry, Header},
     frame::{MAX_RAW, Packed, start},
 };
-use crate::correlate::event::Event;
+use crate::{correlate::event::Event, privilege};
 
 /// Bytes at which a frame is full.
 pub(super) const FULL: usize = 128 << 10;
@@ -101,6 +101,8 @@ impl Writer {
         thread::Builder::new()
             .name("recording".to_owned())
             .spawn(move || {
+                // It has its descriptor.
+                privilege::drop_all();
                 let mut written = 0;
                 let end = write(&file, &header, &frames, &mut written);
                 // Nobody may listen any more.

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::{Item, Later, Sink, Taken};
 use crate::report::json;
@@ -39,7 +39,7 @@ pub struct EventFile {
 impl EventFile {
     /// Opens the file, or makes it, and goes on at its end.
     pub fn open(rotation: Rotation) -> io::Result<Self> {
-        let (file, size) = open(&rotation.path)?;
+        let (file, size) = open(&rotation.path, OFlags::empty())?;
         Ok(Self { rotation, file, size })
     }
 
@@ -55,7 +55,6 @@ impl EventFile {
     fn append(&mut self, text: &str) -> io::Result<()> {
         if let Err(error) = self.file.write_all(text.as_bytes()) {
             self.file.set_len(self.size)?;
-            self.file.seek(SeekFrom::Start(self.size))?;
             return Err(error);
         }
         self.size += text.len() as u64;
@@ -66,8 +65,11 @@ impl EventFile {
     fn follow_path(&mut self) -> io::Result<()> {
         let ours = self.file.metadata()?;
         let same = |there: Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
-        if !fs::metadata(&self.rotation.path).is_ok_and(same) {
-            (self.file, self.size) = open(&self.rotation.path)?;
+        if fs::metadata(&self.rotation.path).is_ok_and(same) {
+            // It may have been emptied in its place.
+            self.size = self.size.min(ours.len());
+        } else {
+            (self.file, self.size) = open(&self.rotation.path, OFlags::NOFOLLOW)?;
         }
         Ok(())
     }
@@ -88,7 +90,7 @@ impl EventFile {
         if self.rotation.keep > 0 {
             fs::rename(&self.rotation.path, aside(1))?;
         }
-        (self.file, self.size) = open(&self.rotation.path)?;
+        (self.file, self.size) = open(&self.rotation.path, OFlags::NOFOLLOW)?;
         Ok(())
     }
 }
@@ -117,16 +119,16 @@ fn line(item: &Item) -> io::Result<String> {
     })
 }
 
-/// Opens a regular file to append to, and gives its size. For nobody else's eyes: with --reveal there are identities in it.
-fn open(path: &Path) -> io::Result<(File, u64)> {
+/// Opens a regular file to append to, and gives its size. For nobody else's eyes: with --reveal there are identities in it. A link is
+/// followed for who names it on the command line, and not later: somebody else may have put it there.
+fn open(path: &Path, more: OFlags) -> io::Result<(File, u64)> {
     let mut file = File::options()
         .read(true)
-        .write(true)
+        .append(true)
         .create(true)
-        .truncate(false)
         .mode(0o600)
         // Opening a pipe that nobody reads would wait for ever.
-        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .custom_flags((OFlags::NONBLOCK | more).bits() as i32)
         .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(
@@ -134,6 +136,8 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
             "it is no regular file",
         ));
     }
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| io::Error::other("another bleedtrace writes to it"))?;
     let mut size = file.seek(SeekFrom::End(0))?;
     // What was cut off when an earlier run was killed is not to run into our first line.
     if size > 0 {

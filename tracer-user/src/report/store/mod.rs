@@ -61,6 +61,11 @@ impl Store {
         lock(&self.targets).attached(id, info, missing, since);
     }
 
+    /// Another run begins: what is traced, and what cannot be, is told anew.
+    pub fn start_over(&self) {
+        lock(&self.targets).start_over();
+    }
+
     /// A process could not be traced.
     pub fn refused(&self, pid: u32, service: &str, state: TargetState, reason: &str, time: u64) {
         let since = self.clock.rfc3339(time);

@@ -69,7 +69,16 @@ impl Known {
             since,
         };
         let complete = missing.is_empty();
+        // It could not be traced before, perhaps as another program.
+        self.past
+            .retain(|line| line.pid != info.pid || line.state == TargetState::Exited);
         self.traced.insert(id, Traced { line, complete });
+    }
+
+    /// Everything is looked at anew.
+    pub(super) fn start_over(&mut self) {
+        self.traced.clear();
+        self.past.retain(|line| line.state == TargetState::Exited);
     }
 
     pub(super) fn refused(
