@@ -99,19 +99,21 @@ impl Process {
         .map_err(|e| self.unreadable("exe", e))
     }
 
-    /// Opens a path as the target would see it. Links are followed, but none leads out of the target's root.
+    /// Opens a path as the target would see it. Links are followed, but none leads out of the target's root; and what the target may not
+    /// read by itself is not read for it.
     pub fn open_in_root(&self, path: &Path) -> io::Result<File> {
         let (process, path) = (self.clone(), path.to_owned());
         bounded(move || {
             let root = process.place("root")?;
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            reopen(&openat2(
-                &root,
-                &path,
-                OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            )?)
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let place = openat2(&root, &path, flags, Mode::empty(), resolve)?;
+            let file = rustix::fs::fstat(&place)?;
+            let status = process.status().map_err(io::Error::other)?;
+            if !status.may_read(file.st_uid, file.st_gid, file.st_mode) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            reopen(&place)
         })
     }
 

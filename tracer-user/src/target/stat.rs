@@ -24,10 +24,28 @@ pub struct Status {
     pub uid: u32,
     /// Effective group.
     pub gid: u32,
+    /// Its other groups.
+    pub groups: Vec<u32>,
     /// Its number in every PID namespace that it is in, ours first.
     pub namespace_pids: Vec<u32>,
     /// Effective capabilities.
     pub capabilities: u64,
+}
+
+impl Status {
+    /// Whether a file of this owner, group and mode is one that the process may read by itself.
+    pub fn may_read(&self, uid: u32, gid: u32, mode: u32) -> bool {
+        let of = |who: u32| mode & (0o4 << (3 * who)) != 0;
+        if self.uid == 0 {
+            true
+        } else if self.uid == uid {
+            of(2)
+        } else if self.gid == gid || self.groups.contains(&gid) {
+            of(1)
+        } else {
+            of(0)
+        }
+    }
 }
 
 pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
@@ -57,6 +75,7 @@ pub(super) fn parse_status(text: &str) -> Option<Status> {
             "Tgid" => status.tgid = numbers.next()?.ok()?,
             "Uid" => status.uid = numbers.nth(1)?.ok()?,
             "Gid" => status.gid = numbers.nth(1)?.ok()?,
+            "Groups" => status.groups = numbers.collect::<Result<_, _>>().ok()?,
             "NSpid" => status.namespace_pids = numbers.collect::<Result<_, _>>().ok()?,
             "CapEff" => status.capabilities = u64::from_str_radix(value.trim(), 16).ok()?,
             _ => {}
@@ -68,6 +87,23 @@ pub(super) fn parse_status(text: &str) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_files_are_read() {
+        let status = parse_status("Tgid:\t7\nUid:\t5 5 5 5\nGid:\t6 6 6 6\nGroups:\t8 9 \n").unwrap();
+        assert_eq!(status.groups, [8, 9]);
+        for (uid, gid, mode, may) in [
+            (0, 0, 0o755, true),
+            (0, 0, 0o640, false),
+            (0, 9, 0o640, true),
+            (0, 6, 0o604, false),
+            (5, 0, 0o400, true),
+            (5, 6, 0o077, false),
+        ] {
+            assert_eq!(status.may_read(uid, gid, mode), may, "{uid} {gid} {mode:o}");
+        }
+        assert!(Status::default().may_read(1, 1, 0), "root reads everything");
+    }
 
     #[test]
     fn names_with_brackets_do_not_shift_the_fields() {
