@@ -11,7 +11,11 @@ fuzz_target!(|data: &[u8]| {
     let _ = Core::inspect(data, "any");
     let _ = QueueModule::inspect(data);
     let Ok(file) = Elf::parse(data) else { return };
-    let _ = (file.linkage(), file.build_id(), static_type(&file, 24, "hamt_bitmap_node"));
+    let _ = (
+        file.linkage(),
+        file.build_id(),
+        static_type(&file, 24, "hamt_bitmap_node"),
+    );
     for segment in file.segments() {
         let _ = file.bytes(segment.vaddr, 64);
         let _ = file.c_string(segment.vaddr, 64);

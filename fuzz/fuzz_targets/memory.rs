@@ -60,7 +60,8 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
 
 /// Every build of 3.8 to 3.15 is a number.
 fn core(number: usize) -> Core {
-    let builds = (8..=15).flat_map(|minor| [false, true].map(|free_threaded| Layout::of(minor, free_threaded)));
+    let builds =
+        (8..=15).flat_map(|minor| [false, true].map(|free_threaded| Layout::of(minor, free_threaded)));
     let builds: Vec<_> = builds.flatten().collect();
     let layout = builds[number % builds.len()];
     let minor = layout.minor;

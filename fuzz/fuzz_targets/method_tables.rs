@@ -17,7 +17,10 @@ fuzz_target!(|data: &[u8]| {
         assert!(!table.entries.is_empty(), "an empty table at {:#x}", table.vaddr);
         for entry in &table.entries {
             assert!(!entry.name.is_empty(), "a method without a name");
-            assert_eq!(table.method(entry.name).map(|method| method.name), Some(entry.name));
+            assert_eq!(
+                table.method(entry.name).map(|method| method.name),
+                Some(entry.name)
+            );
         }
     }
     let _ = find_table(&tables, &["get", "put"]);

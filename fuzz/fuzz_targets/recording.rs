@@ -11,7 +11,7 @@ use tracer_user::{
     },
     report::{
         clock::Clock,
-        finding::{ExportedFinding, Runtime, TargetInfo},
+        finding::{Container, ExportedFinding, Runtime, TargetInfo},
         privacy::Privacy,
     },
     wire::rules::Rules,
@@ -26,8 +26,7 @@ const BOUNDS: Bounds = Bounds {
 
 fn framed(entries: &[u8]) -> Vec<u8> {
     let mut out = start().to_vec();
-    let header =
-        br#"{"program":"","clock_offset":0,"wire":true,"tasks":true,"reveal":false}"#;
+    let header = br#"{"program":"","clock_offset":0,"wire":true,"tasks":true,"reveal":false}"#;
     for (number, raw) in (0..).zip([&header[..], entries]) {
         let packed = Packed::new(raw).expect("memory does not run out");
         packed.write(number, &mut out).expect("it is written to memory");
@@ -58,6 +57,7 @@ fuzz_target!(|input: (bool, &[u8])| {
         pid: 1,
         runtime: Runtime::Cpython,
         version: "3.12".into(),
+        container: Container::default(),
     };
     let mut facts = Vec::new();
     while let Some(entry) = reader.next_entry().expect("memory can be read") {

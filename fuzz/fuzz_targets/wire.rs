@@ -38,7 +38,11 @@ fuzz_target!(|input: &[u8]| {
         let set = |bit: u8| how & bit != 0;
         let stream = StreamKey {
             process: TargetId(1),
-            transport: if set(2) { Transport::Stdio } else { Transport::Socket },
+            transport: if set(2) {
+                Transport::Stdio
+            } else {
+                Transport::Socket
+            },
             handle: u64::from(set(4)),
             generation: 0,
         };
