@@ -88,8 +88,6 @@ struct Figures {
 #[derive(Clone, Copy, Debug, Default)]
 struct Probes {
     hits: f64,
-    /// Microseconds in programs of the kernel side.
-    programs: f64,
     /// Microseconds of processor time that the tracer took.
     tracer: f64,
 }
@@ -108,10 +106,10 @@ nothing that is traced can cost less), with `trace --identity` (*traced*), with 
 five; a ratio is to the untraced batch of the same turn. *One order* is the least that such a service does: it takes one in, and \
 says a few words of it; a *gateway* asks another service, with httpx, and checks what that answers. *Answers* are those in a second (goal with the wire: at \
 least 0.95), *time* is the service's own processor time for one, with what probes take. Then, for an answer: how often probes are \
-hit, how long their programs run, what the tracer takes elsewhere. The service, the tracer and who asks share two processors; where \
-a machine's own host takes turns away from it, answers tell less than times, and times less than hits and programs.\n\n\
-| CPython, loop, asked for | untraced, answers/s | µs an answer | way | answers | time | hits | programs, µs | tracer, µs |\n\
-|---|---|---|---|---|---|---|---|---|\n"
+hit, and what the tracer takes elsewhere. The service, the tracer and who asks share two processors; where \
+a machine's own host takes turns away from it, answers tell less than times, and times less than hits.\n\n\
+| CPython, loop, asked for | untraced, answers/s | µs an answer | way | answers | time | hits | tracer, µs |\n\
+|---|---|---|---|---|---|---|---|\n"
     );
     for interpreter in installed().into_iter().filter(|interpreter| is_main(interpreter)) {
         let setup = Setup::new(&bleedtrace, interpreter).with_requirements("loops");
@@ -138,14 +136,13 @@ fn rows(name: &str, turns: &[Turn]) -> String {
             |of: fn(&Figures) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[way].0) / of(&turn[0].0)));
         let probes = |of: fn(&Probes) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[way].1))).median;
         format!(
-            "| {name} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.0} |\n",
+            "| {name} | {} | {} | {} | {} | {} | {:.1} | {:.0} |\n",
             untraced(answers),
             untraced(processor),
             WAYS[way].name,
             ratio(answers),
             ratio(processor),
             probes(|probes| probes.hits),
-            probes(|probes| probes.programs),
             probes(|probes| probes.tracer)
         )
     };
@@ -179,11 +176,9 @@ fn turn(setup: &Setup, server: &mut Server, neighbour: u32) -> Result<Turn> {
         let after = tracer.as_ref().map(taken).transpose()?;
         if let Some(tracer) = tracer {
             tracer.program.signal("INT");
-            let overhead = &tracer.end().summary["overhead"];
-            let counted = |name: &str| overhead[name].as_f64().context("the tracer counts");
+            let hits = tracer.end().summary["overhead"]["probe_hits"].as_f64();
             *probes = Probes {
-                hits: counted("probe_hits")? / (WARM + BATCH) as f64,
-                programs: counted("bpf_seconds")? * 1e6 / (WARM + BATCH) as f64,
+                hits: hits.context("the tracer counts")? / (WARM + BATCH) as f64,
                 tracer: (after.unwrap_or_default() - before.unwrap_or_default()) * 1e6 / BATCH as f64,
             };
         }
