@@ -293,6 +293,33 @@ fn it_lets_go_at_once_when_it_is_told_to() {
 }
 
 #[test]
+fn it_gives_up_what_it_does_not_need() {
+    once("it_gives_up_what_it_does_not_need", |setup| {
+        let agent = Agent::start(setup, MARKED);
+        let status = format!("/proc/{}/status", agent.program.pid());
+        let value = |key: &str| {
+            let text = fs::read_to_string(&status).expect("it runs");
+            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+            let (_, value) = lines
+                .find(|(known, _)| *known == key)
+                .expect("the kernel says it");
+            value.trim().to_owned()
+        };
+        wait_until("system calls are filtered", PATIENCE, || {
+            (value("Seccomp") == "2").then_some(())
+        });
+        assert_eq!(value("NoNewPrivs"), "1");
+        // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE.
+        let kept: u64 = 1 << 2 | 1 << 19 | 1 << 38 | 1 << 39 | 1 << 40;
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            let held = u64::from_str_radix(&value(set), 16).expect("a number");
+            assert_eq!(held & !kept, 0, "{set}");
+        }
+        agent.end();
+    });
+}
+
+#[test]
 fn nothing_stays_armed_when_it_is_killed() {
     once("nothing_stays_armed_when_it_is_killed", |setup| {
         let before = links();
