@@ -550,6 +550,10 @@ impl Target {
     /// A minting function is called, or draws an id.
     fn at_mint(&mut self, me: &CarrierState, now: Now, here: Here<'_>, called: bool, out: &mut Out<'_>) {
         let before = self.last_read(me, here.key(now.carrier), here.request);
+        let last = (here.scope, before.request.as_ref());
+        if !called && self.mintings.goes_on_drawing(now, last, here.stack) {
+            return;
+        }
         let id = self.request(me, here.key(now.carrier), here.request, None);
         if let (Some(id), Some(mint)) = (id, minted_under(here.stack)) {
             self.task_was_minted(me, &id, (now, &mint, None), out);

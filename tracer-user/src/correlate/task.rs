@@ -38,6 +38,8 @@ struct Minting {
     /// The last identity read under it.
     under: Option<IdentityRead>,
     draws: Vec<Draw>,
+    /// The last draw was of a piece of an id.
+    in_pieces: bool,
 }
 
 /// The making of one handle.
@@ -115,6 +117,20 @@ fn minting_frame(stack: &Stack) -> Option<(&Frame, Vec<(u64, u64)>)> {
         .take_while(|f| !std::ptr::eq(*f, frame))
         .map(|f| (f.activation, f.offset));
     Some((frame, inner.collect()))
+}
+
+/// Whether a draw under a minting frame is one of many that make an id: a number below a bound, which is drawn again while it is not, and
+/// a fraction, as `secrets.choice` and `SystemRandom.choices` take for each character (Lib/random.py, 3.8 to 3.15).
+fn draws_a_piece(stack: &Stack, minting: &Frame) -> bool {
+    stack
+        .frames
+        .iter()
+        .take_while(|frame| !std::ptr::eq(*frame, minting))
+        .any(|frame| {
+            let name = frame.site.function.rsplit('.').next();
+            name == Some("_randbelow_with_getrandbits")
+                || (name == Some("random") && frame.site.file.ends_with("random.py"))
+        })
 }
 
 impl Mintings {
@@ -253,6 +269,7 @@ impl Mintings {
             first_seen: None,
             under: None,
             draws: Vec::new(),
+            in_pieces: false,
         });
         minting.offset = frame.offset;
         minting.inner = inner;
@@ -317,6 +334,31 @@ impl Mintings {
         }
     }
 
+    /// Whether what is drawn is one more piece of the id that was drawn from last: in the same place, for the same request.
+    pub(super) fn goes_on_drawing(
+        &self,
+        now: Now,
+        (scope, request): (Scope, Option<&Keys>),
+        stack: &Stack,
+    ) -> bool {
+        let Some((frame, _)) = minting_frame(stack) else {
+            return false;
+        };
+        let last = self.active.get(&(now.carrier, frame.activation));
+        draws_a_piece(stack, frame)
+            && last.is_some_and(|m| {
+                let of_one_request = match (&m.request, request) {
+                    (Some(one), Some(other)) => one.agree(other),
+                    (one, other) => one.is_none() && other.is_none(),
+                };
+                m.in_pieces
+                    && of_one_request
+                    && m.scope == scope
+                    && m.function == frame.site.function
+                    && m.offset == frame.offset
+            })
+    }
+
     /// A random id was drawn.
     pub(super) fn drawn(
         &mut self,
@@ -331,6 +373,7 @@ impl Mintings {
         let Some((minting, site)) = self.activation(scene, out, now, (scope, request), stack) else {
             return;
         };
+        minting.in_pieces = minting_frame(stack).is_some_and(|(frame, _)| draws_a_piece(stack, frame));
         minting.draws.push(Draw { now, site, before });
         if minting.draws.len() > DRAWS {
             let request = minting.request.clone();

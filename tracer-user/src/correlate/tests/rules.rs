@@ -1,5 +1,7 @@
 //! The rules of judgement one by one, each in both directions.
 
+use std::sync::Arc;
+
 use crate::correlate::{
     event::{Brings, Doing, Primitive, QueueKey, What, Work},
     fact::{Attribution, Carried, FactKind, ReadResult, Table},
@@ -511,6 +513,36 @@ fn mints_are_told_apart() {
     w.read_under(LOOP, TENANT, minting(16, 2));
     assert_eq!(w.says(&FactKind::Mint(Attribution::Unknown)), 2);
     assert_eq!(w.says(&FactKind::Mint(Attribution::Unattributed)), 2);
+}
+
+#[test]
+fn an_id_that_is_drawn_in_pieces_is_one() {
+    let drawn_by = |function: &str, activation, offset| {
+        let mut stack = minting(activation, offset);
+        Arc::make_mut(&mut stack).frames[0].site.function = function.into();
+        stack
+    };
+    let piece = |offset| drawn_by("Random._randbelow_with_getrandbits", 8, offset);
+    let mut w = pool();
+    w.request();
+    w.bind(LOOP, TENANT, text("acme"), "handler");
+    w.read(LOOP, "handler");
+    // Sixteen letters in one place, one after it, a whole id after that, and one more letter.
+    for _ in 0..16 {
+        w.random(LOOP, piece(2));
+    }
+    w.random(LOOP, piece(6));
+    w.random(LOOP, drawn_by("uuid4", 8, 6));
+    w.random(LOOP, piece(6));
+    w.leave(LOOP);
+    // Another request draws in the same place.
+    w.request();
+    w.bind(LOOP, TENANT, text("globex"), "handler");
+    w.read(LOOP, "handler");
+    w.random(LOOP, piece(6));
+    w.leave(LOOP);
+    w.expect_nothing();
+    assert_eq!(w.says(&FactKind::Mint(Attribution::Attributed)), 5);
 }
 
 #[test]
