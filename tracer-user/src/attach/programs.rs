@@ -391,26 +391,29 @@ impl Programs {
         entries.map(|(key, uses)| (key.0, uses.0))
     }
 
-    /// Links a program to points of an opened file, in every process that maps it now or later.
+    /// Links a program to points of an opened file, in every process that maps it now or later, for as long as the link is kept.
     pub fn link(
-        &mut self,
+        &self,
         probe: Probe,
         when: When,
         file: &File,
         points: &[Offset],
-    ) -> Result<(), AttachError> {
+    ) -> Result<OwnedFd, AttachError> {
         let program = self
             .by_name
             .get(probe.name())
             .ok_or_else(|| AttachError::Misfit(format!("program {} was not loaded", probe.name())))?;
         let link = Multi.link(program.as_fd(), file.as_fd(), points, when);
-        let link = link.map_err(|error| AttachError::Link {
+        link.map_err(|error| AttachError::Link {
             probe: probe.name(),
             count: points.len(),
             error,
-        })?;
+        })
+    }
+
+    /// Keeps a link until the end.
+    pub fn keep(&mut self, link: OwnedFd) {
         self.links.push(link);
-        Ok(())
     }
 
     /// What one program has counted so far.

@@ -4,10 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::File,
     io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tracer_common::{
@@ -17,8 +17,12 @@ use tracer_common::{
 };
 
 use super::{
+    file_key::{FileKey, Keys},
+    links::Links,
+    numbers::Numbers,
     programs::{AttachError, Programs},
-    sys::{Offset, handle},
+    shelf::{ArmedFile, Idle, Shelf},
+    sys::Offset,
 };
 use crate::{
     elf::{Cost, read_loaded},
@@ -34,8 +38,6 @@ use crate::{
     target::mapped::Mapped,
 };
 
-/// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-const OVERLAY: u64 = 0x794c_7630;
 /// Files that are remembered because there is nothing to arm in them. A machine may run any number.
 const MAX_PLAIN: usize = 8_192;
 /// What the kernel puts where it has to stop: `int3`.
@@ -57,32 +59,6 @@ pub struct Start {
     pub library_path: Option<Vec<u8>>,
 }
 
-/// A file, whatever it is called.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct FileKey {
-    identity: Identity,
-    /// Inodes are used again: size, birth and the last writing tell the next file from the last.
-    size: u64,
-    born: Option<SystemTime>,
-    written: (i64, i64),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Identity {
-    Inode {
-        device: u64,
-        inode: u64,
-    },
-    /// A file that an overlay shows, below it: every container of an image has an overlay of its own.
-    Layer(Vec<u8>),
-}
-
-/// What a file is known by.
-struct Keys {
-    own: FileKey,
-    layer: Option<FileKey>,
-}
-
 /// What a file turned out to be.
 #[derive(Clone, Debug)]
 enum Known {
@@ -97,8 +73,17 @@ enum Known {
 #[derive(Clone, Debug)]
 struct Entry {
     known: Known,
+    /// Its number, if it is armed.
+    armed: Option<u32>,
     /// Offset of a point that is armed in it.
     point: Option<u64>,
+}
+
+/// A start of a program whose files are all armed.
+#[derive(Clone, Copy, Debug)]
+struct Led {
+    image: u32,
+    seen: Instant,
 }
 
 /// An interpreter image that is armed.
@@ -145,14 +130,14 @@ pub struct Registry {
     /// Programs that neither carry an interpreter nor need a library that does.
     plain: HashSet<FileKey>,
     /// Starts of programs whose files were all armed, and when that was seen.
-    starts: HashMap<(FileKey, Start), Instant>,
-    images: Vec<Armed>,
-    queue: BTreeMap<Probe, Cost>,
-    points: u32,
-    armed_files: u32,
+    starts: HashMap<(FileKey, Start), Led>,
+    images: BTreeMap<u32, Armed>,
+    image_numbers: Numbers,
+    point_numbers: Numbers,
+    shelf: Shelf,
+    /// One more than files were armed so far, whether they still are or not: the next one's number.
+    ever_armed: u32,
     parsed: u32,
-    wire_probes: BTreeMap<Probe, Cost>,
-    task_probes: BTreeMap<Probe, Cost>,
     wants: Wants,
 }
 
@@ -175,20 +160,25 @@ impl Registry {
             files: HashMap::new(),
             plain: HashSet::new(),
             starts: HashMap::new(),
-            images: Vec::new(),
-            queue: BTreeMap::new(),
-            points: 0,
-            armed_files: 0,
+            images: BTreeMap::new(),
+            image_numbers: Numbers::new(0, MAX_IMAGES),
+            // 0 stays free: a hit without a cookie must not look like a point.
+            point_numbers: Numbers::new(1, MAX_POINTS),
+            shelf: Shelf::default(),
+            ever_armed: 1,
             parsed: 0,
-            wire_probes: BTreeMap::new(),
-            task_probes: BTreeMap::new(),
             wants,
         }
     }
 
     /// How many files are armed.
-    pub const fn armed_files(&self) -> u32 {
-        self.armed_files
+    pub fn armed_files(&self) -> usize {
+        self.shelf.len()
+    }
+
+    /// Another number than before says that a file was armed meanwhile.
+    pub const fn ever_armed(&self) -> u32 {
+        self.ever_armed
     }
 
     /// How many files were read and parsed.
@@ -198,39 +188,66 @@ impl Registry {
 
     /// The image with this index.
     pub fn image(&self, index: u32) -> Option<&Armed> {
-        self.images.get(index as usize)
+        self.images.get(&index)
     }
 
     /// All images that are armed.
     pub fn images(&self) -> impl Iterator<Item = &Armed> {
-        self.images.iter()
+        self.images.values()
     }
 
-    /// The probes of the `_queue` modules that are armed, each with the cost of its dearest point.
-    pub const fn queue_probes(&self) -> &BTreeMap<Probe, Cost> {
-        &self.queue
+    /// The probes of this kind that are armed, each with the cost of its dearest point.
+    pub fn probes(&self, which: impl Fn(Probe) -> bool) -> BTreeMap<Probe, Cost> {
+        self.shelf.probes(which)
+    }
+
+    /// Undoes what is armed in files for which nobody has had any use in all of this time. `used` are the images that processes run
+    /// from, or will.
+    pub fn disarm_idle(&mut self, used: &BTreeSet<u32>, patience: Duration) {
+        let now = Instant::now();
+        let Idle { images, files } = self.shelf.take_idle(used, patience, now);
+        if images.is_empty() {
+            return;
+        }
+        tracing::info!(
+            files = files.len(),
+            "files are let go that nobody runs from any more"
+        );
+        self.images.retain(|index, _| !images.contains(index));
+        self.starts.clear();
+        let gone: BTreeSet<u32> = files.iter().map(|(number, _)| *number).collect();
+        self.files
+            .retain(|_, entry| entry.armed.is_none_or(|number| !gone.contains(&number)));
+        let mut links = Links::default();
+        for (_, file) in files {
+            self.point_numbers.give_back(file.points, now);
+            file.links.into_iter().for_each(|link| links.push(link));
+        }
+        self.image_numbers.give_back(images, now);
+        // It takes a while. Where there is no thread to be had, it is done here.
+        let _ = thread::Builder::new().spawn(move || drop(links));
     }
 
     /// Whether a program was found to have nothing to do with Python. Every exec on the machine may ask.
     pub fn runs_no_python(&self, file: &File) -> bool {
-        keys(file, "").is_ok_and(|keys| self.plain.contains(&keys.own))
+        Keys::of(file).is_ok_and(|keys| self.plain.contains(&keys.own))
     }
 
-    /// Whether the same start has led to files a moment ago that are armed.
-    pub fn armed_lately(&self, file: &File, start: &Start) -> bool {
-        let seen = keys(file, "")
-            .ok()
-            .and_then(|keys| self.starts.get(&(keys.own, start.clone())));
-        seen.is_some_and(|seen| seen.elapsed() < LATELY)
+    /// The image that the same start has led to a moment ago, if it did: all its files are armed.
+    pub fn armed_lately(&self, file: &File, start: &Start) -> Option<u32> {
+        let keys = Keys::of(file).ok()?;
+        let led = self.starts.get(&(keys.own, start.clone()))?;
+        (led.seen.elapsed() < LATELY).then_some(led.image)
     }
 
-    /// All that a start leads to was just found and armed.
-    pub fn just_armed(&mut self, file: &File, start: Start) {
+    /// All that a start leads to, this image first of all, was just found and armed.
+    pub fn just_armed(&mut self, file: &File, start: Start, image: u32) {
         if self.starts.len() >= MAX_STARTS {
             self.starts.clear();
         }
-        if let Ok(keys) = keys(file, "") {
-            self.starts.insert((keys.own, start), Instant::now());
+        if let Ok(keys) = Keys::of(file) {
+            let seen = Instant::now();
+            self.starts.insert((keys.own, start), Led { image, seen });
         }
     }
 
@@ -240,7 +257,7 @@ impl Registry {
             self.plain.clear();
             self.files.retain(|_, entry| !matches!(entry.known, Known::Other));
         }
-        if let Ok(keys) = keys(file, "") {
+        if let Ok(keys) = Keys::of(file) {
             self.plain.insert(keys.own);
         }
     }
@@ -249,114 +266,158 @@ impl Registry {
     pub fn arm_core(&mut self, file: &File, name: &str) -> Result<Option<u32>, ArmError> {
         let keys = keys(file, name)?;
         match self.known(&keys, file) {
-            Some(Known::Core(index)) => return Ok(Some(index)),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Queue | Known::Tasks | Known::Wire(_) | Known::Other) => return Ok(None),
+            Some(Entry {
+                known: Known::Core(index),
+                armed,
+                ..
+            }) => {
+                self.serve(armed, index);
+                return Ok(Some(index));
+            }
+            Some(Entry {
+                known: Known::Refused(reason),
+                ..
+            }) => return Err(ArmError::Refused(reason)),
+            Some(_) => return Ok(None),
             None => {}
         }
         let bytes = self.read(file, name)?;
         let core = match Core::inspect(&bytes, name) {
             Ok(core) => core,
             Err(CoreError::NotCPython | CoreError::Elf(_)) => {
-                self.learn(keys, Known::Other, &[]);
+                self.learn(keys, Known::Other);
                 return Ok(None);
             }
             Err(error) => {
-                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                self.learn(keys, Known::Refused(error.to_string()));
                 return Err(ArmError::Refused(error.to_string()));
             }
         };
-        let index = self.images.len() as u32;
-        if index >= MAX_IMAGES {
-            return Err(ArmError::Full);
+        let index = self.image_numbers.take(Instant::now()).ok_or(ArmError::Full)?;
+        let mut arming = Arming::new(index);
+        let armed = self.arm_image(&mut arming, index, core, (file, &bytes));
+        match armed {
+            Ok(armed) => {
+                self.images.insert(index, armed);
+                self.put(keys, Known::Core(index), arming);
+                Ok(Some(index))
+            }
+            Err(error) => {
+                self.give_up(arming);
+                self.image_numbers.give_back([index], Instant::now());
+                Err(error)
+            }
         }
+    }
+
+    /// Arms what an interpreter's own file has.
+    fn arm_image(
+        &mut self,
+        arming: &mut Arming,
+        index: u32,
+        core: Core,
+        (file, bytes): (&File, &[u8]),
+    ) -> Result<Armed, ArmError> {
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
         points.retain(|point| self.wants.mints || !point.probe.is_mint());
         if self.wants.mints {
             // What is missing without it, `doctor` says.
-            points.extend(coroutine::point(file, &bytes, core.layout));
+            points.extend(coroutine::point(file, bytes, core.layout));
         }
-        self.armed_files += 1;
-        let mut probes = self.link(file, &points, index)?;
+        self.link(arming, file, &points, index)?;
         // Some distributions build `_queue` into the interpreter.
-        if let Ok(queue) = QueueModule::inspect(&bytes) {
-            let linked = self.link(file, &queue.points, NO_IMAGE)?;
-            self.queue.extend(&linked);
-            probes.extend(linked);
+        if let Ok(queue) = QueueModule::inspect(bytes) {
+            self.link(arming, file, &queue.points, NO_IMAGE)?;
         }
         // And some `_asyncio`.
         if self.wants.tasks
-            && let Ok(tasks) = TaskModule::inspect(&bytes)
+            && let Ok(tasks) = TaskModule::inspect(bytes)
         {
-            let linked = self.link(file, &tasks.points, NO_IMAGE)?;
-            self.task_probes.extend(&linked);
-            probes.extend(linked);
+            self.link(arming, file, &tasks.points, NO_IMAGE)?;
         }
-        let wire = self.link_wire(file, &bytes)?;
-        self.images.push(Armed {
+        // What of the wire passes through it is asked for by itself.
+        let mut probes = arming.file.probes.clone();
+        probes.retain(|probe, _| !probe.is_wire());
+        Ok(Armed {
             index,
             core: Arc::new(core),
             probes,
-            wire,
-        });
-        self.learn(keys, Known::Core(index), &points);
-        Ok(Some(index))
+            wire: self.link_wire(arming, file, bytes)?,
+        })
     }
 
-    /// Arms a `_queue` extension module. False when the file is none.
-    pub fn arm_queue(&mut self, file: &File, name: &str) -> Result<bool, ArmError> {
+    /// Arms a `_queue` extension module for an image. False when the file is none.
+    pub fn arm_queue(&mut self, file: &File, name: &str, image: u32) -> Result<bool, ArmError> {
         let keys = keys(file, name)?;
         match self.known(&keys, file) {
-            Some(Known::Queue) => return Ok(true),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Core(_) | Known::Tasks | Known::Wire(_) | Known::Other) => return Ok(false),
+            Some(Entry {
+                known: Known::Queue,
+                armed,
+                ..
+            }) => {
+                self.serve(armed, image);
+                return Ok(true);
+            }
+            Some(Entry {
+                known: Known::Refused(reason),
+                ..
+            }) => return Err(ArmError::Refused(reason)),
+            Some(_) => return Ok(false),
             None => {}
         }
         let bytes = self.read(file, name)?;
         match QueueModule::inspect(&bytes) {
             Ok(queue) => {
-                self.armed_files += 1;
-                let linked = self.link(file, &queue.points, NO_IMAGE)?;
-                self.queue.extend(linked);
-                self.learn(keys, Known::Queue, &queue.points);
+                self.arm(keys, Known::Queue, image, |registry, arming| {
+                    registry.link(arming, file, &queue.points, NO_IMAGE)
+                })?;
                 Ok(true)
             }
             Err(QueueError::Elf(_)) => {
-                self.learn(keys, Known::Other, &[]);
+                self.learn(keys, Known::Other);
                 Ok(false)
             }
             Err(error) => {
-                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                self.learn(keys, Known::Refused(error.to_string()));
                 Err(ArmError::Refused(error.to_string()))
             }
         }
     }
 
-    /// Arms an `_asyncio` extension module. False when the file is none.
-    pub fn arm_tasks(&mut self, file: &File) -> Result<bool, ArmError> {
+    /// Arms an `_asyncio` extension module for an image. False when the file is none.
+    pub fn arm_tasks(&mut self, file: &File, image: u32) -> Result<bool, ArmError> {
         let keys = keys(file, "_asyncio")?;
         match self.known(&keys, file) {
-            Some(Known::Tasks) => return Ok(true),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Core(_) | Known::Queue | Known::Wire(_) | Known::Other) => return Ok(false),
+            Some(Entry {
+                known: Known::Tasks,
+                armed,
+                ..
+            }) => {
+                self.serve(armed, image);
+                return Ok(true);
+            }
+            Some(Entry {
+                known: Known::Refused(reason),
+                ..
+            }) => return Err(ArmError::Refused(reason)),
+            Some(_) => return Ok(false),
             None => {}
         }
         let bytes = self.read(file, "_asyncio")?;
         match TaskModule::inspect(&bytes) {
             Ok(tasks) => {
-                self.armed_files += 1;
-                let linked = self.link(file, &tasks.points, NO_IMAGE)?;
-                self.task_probes.extend(linked);
-                self.learn(keys, Known::Tasks, &tasks.points);
+                self.arm(keys, Known::Tasks, image, |registry, arming| {
+                    registry.link(arming, file, &tasks.points, NO_IMAGE)
+                })?;
                 Ok(true)
             }
             Err(TaskError::Elf(_)) => {
-                self.learn(keys, Known::Other, &[]);
+                self.learn(keys, Known::Other);
                 Ok(false)
             }
             Err(error) => {
-                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                self.learn(keys, Known::Refused(error.to_string()));
                 Err(ArmError::Refused(error.to_string()))
             }
         }
@@ -367,45 +428,57 @@ impl Registry {
         self.wants.tasks
     }
 
-    /// The probes of the `_asyncio` modules that are armed, each with the cost of its dearest point.
-    pub const fn task_probes(&self) -> &BTreeMap<Probe, Cost> {
-        &self.task_probes
-    }
-
-    /// Arms an extension module that receives or sends; what passes through it.
-    pub fn arm_wire(&mut self, file: &File, name: &str) -> Result<BTreeSet<Part>, ArmError> {
+    /// Arms an extension module that receives or sends, for an image; what passes through it.
+    pub fn arm_wire(&mut self, file: &File, name: &str, image: u32) -> Result<BTreeSet<Part>, ArmError> {
         let keys = keys(file, name)?;
         match self.known(&keys, file) {
-            Some(Known::Wire(parts)) => return Ok(parts),
-            Some(Known::Refused(reason)) => return Err(ArmError::Refused(reason)),
-            Some(Known::Core(_) | Known::Queue | Known::Tasks | Known::Other) => return Ok(BTreeSet::new()),
+            Some(Entry {
+                known: Known::Wire(parts),
+                armed,
+                ..
+            }) => {
+                self.serve(armed, image);
+                return Ok(parts);
+            }
+            Some(Entry {
+                known: Known::Refused(reason),
+                ..
+            }) => return Err(ArmError::Refused(reason)),
+            Some(_) => return Ok(BTreeSet::new()),
             None => {}
         }
         let bytes = self.read(file, name)?;
-        self.armed_files += 1;
-        let parts = self.link_wire(file, &bytes)?;
-        self.learn(keys, Known::Wire(parts.clone()), &[]);
-        Ok(parts)
+        let mut arming = Arming::new(image);
+        match self.link_wire(&mut arming, file, &bytes) {
+            Ok(parts) => {
+                self.put(keys, Known::Wire(parts.clone()), arming);
+                Ok(parts)
+            }
+            Err(error) => {
+                self.give_up(arming);
+                Err(error)
+            }
+        }
     }
 
-    /// Arms uvloop's extension module. True when it was not armed before.
-    pub fn arm_uvloop(&mut self, file: &File) -> Result<bool, ArmError> {
+    /// Arms uvloop's extension module for an image. True when it was not armed before.
+    pub fn arm_uvloop(&mut self, file: &File, image: u32) -> Result<bool, ArmError> {
         let keys = keys(file, "uvloop")?;
-        if self.known(&keys, file).is_some() {
+        if let Some(known) = self.known(&keys, file) {
+            self.serve(known.armed, image);
             return Ok(false);
         }
         let bytes = self.read(file, "uvloop")?;
         let points = match uvloop::inspect(&bytes) {
             Ok(points) => points,
             Err(error) => {
-                self.learn(keys, Known::Refused(error.to_string()), &[]);
+                self.learn(keys, Known::Refused(error.to_string()));
                 return Err(ArmError::Refused(error.to_string()));
             }
         };
-        self.armed_files += 1;
-        let linked = self.link(file, &points, NO_IMAGE)?;
-        self.wire_probes.extend(linked);
-        self.learn(keys, Known::Wire(BTreeSet::new()), &points);
+        self.arm(keys, Known::Wire(BTreeSet::new()), image, |registry, arming| {
+            registry.link(arming, file, &points, NO_IMAGE)
+        })?;
         Ok(true)
     }
 
@@ -414,20 +487,66 @@ impl Registry {
         self.wants.wire
     }
 
-    /// The probes of the wire that are armed, each with the cost of its dearest point.
-    pub const fn wire_probes(&self) -> &BTreeMap<Probe, Cost> {
-        &self.wire_probes
-    }
-
     /// Links what a file has of the wire, if it is wanted.
-    fn link_wire(&mut self, file: &File, bytes: &[u8]) -> Result<BTreeSet<Part>, ArmError> {
+    fn link_wire(
+        &mut self,
+        arming: &mut Arming,
+        file: &File,
+        bytes: &[u8],
+    ) -> Result<BTreeSet<Part>, ArmError> {
         if !self.wants.wire {
             return Ok(BTreeSet::new());
         }
         let found = WireModule::inspect(bytes).map_err(|error| ArmError::Refused(error.to_string()))?;
-        let linked = self.link(file, &found.points, NO_IMAGE)?;
-        self.wire_probes.extend(linked);
+        self.link(arming, file, &found.points, NO_IMAGE)?;
         Ok(found.parts.into_iter().collect())
+    }
+
+    /// Arms a file as this does it, or not at all.
+    fn arm(
+        &mut self,
+        keys: Keys,
+        known: Known,
+        image: u32,
+        how: impl FnOnce(&mut Self, &mut Arming) -> Result<(), ArmError>,
+    ) -> Result<(), ArmError> {
+        let mut arming = Arming::new(image);
+        match how(self, &mut arming) {
+            Ok(()) => {
+                self.put(keys, known, arming);
+                Ok(())
+            }
+            Err(error) => {
+                self.give_up(arming);
+                Err(error)
+            }
+        }
+    }
+
+    /// A file is armed.
+    fn put(&mut self, keys: Keys, known: Known, arming: Arming) {
+        self.enter(
+            keys,
+            Entry {
+                known,
+                armed: Some(self.ever_armed),
+                point: arming.first,
+            },
+        );
+        self.shelf.put(self.ever_armed, arming.file, Instant::now());
+        self.ever_armed += 1;
+    }
+
+    /// A file could not be armed.
+    fn give_up(&mut self, arming: Arming) {
+        self.point_numbers.give_back(arming.file.points, Instant::now());
+        drop(arming.file.links);
+    }
+
+    fn serve(&mut self, armed: Option<u32>, image: u32) {
+        if let Some(number) = armed {
+            self.shelf.serve(number, image, Instant::now());
+        }
     }
 
     fn read(&mut self, file: &File, name: &str) -> Result<Vec<u8>, ArmError> {
@@ -441,58 +560,98 @@ impl Registry {
     /// Links every program once to all of its points in a file.
     fn link(
         &mut self,
+        arming: &mut Arming,
         file: &File,
         points: &[ProbePoint],
         image: u32,
-    ) -> Result<BTreeMap<Probe, Cost>, ArmError> {
+    ) -> Result<(), ArmError> {
         let mut offsets: BTreeMap<(Probe, When), Vec<Offset>> = BTreeMap::new();
-        let mut costs: BTreeMap<Probe, Cost> = BTreeMap::new();
         for point in points {
-            // Index 0 stays free: a hit without a cookie must not look like a point.
-            self.points += 1;
-            if self.points >= MAX_POINTS {
-                return Err(ArmError::Full);
-            }
+            let number = self.point_numbers.take(Instant::now()).ok_or(ArmError::Full)?;
+            arming.file.points.push(number);
+            arming.first.get_or_insert(point.file_offset);
             let described = Point {
                 vaddr: point.vaddr,
                 image,
                 arguments: point.arguments,
-                file: self.armed_files,
+                // Only ever compared with that of another file, of which its last bits are enough.
+                file: self.ever_armed,
                 tap: point.tap,
             };
-            self.programs.set_point(self.points, described)?;
+            self.programs.set_point(number, described)?;
             let offset = Offset {
                 file_offset: point.file_offset,
-                cookie: u64::from(self.points),
+                cookie: u64::from(number),
             };
             offsets.entry((point.probe, point.when)).or_default().push(offset);
-            let cost = costs.entry(point.probe).or_insert(point.cost);
+            let cost = arming.file.probes.entry(point.probe).or_insert(point.cost);
             if point.cost == Cost::Stepped {
                 *cost = Cost::Stepped;
             }
         }
         for ((probe, when), offsets) in offsets {
-            self.programs.link(probe, when, file, &offsets)?;
+            let link = self.programs.link(probe, when, file, &offsets)?;
+            arming.file.links.push(link);
         }
-        Ok(costs)
+        Ok(())
     }
 
     /// What is known of a file.
-    fn known(&self, keys: &Keys, file: &File) -> Option<Known> {
+    fn known(&self, keys: &Keys, file: &File) -> Option<Entry> {
         let layer = keys.layer.as_ref().and_then(|key| self.files.get(key));
         // Copies of one disk image give the same handles, too: what is armed shows a breakpoint in every mapping.
         let is_armed = |entry: &&Entry| entry.point.is_none_or(|offset| shows_breakpoint(file, offset));
         let entry = layer.filter(is_armed).or_else(|| self.files.get(&keys.own));
-        entry.map(|entry| entry.known.clone())
+        entry.cloned()
     }
 
-    fn learn(&mut self, keys: Keys, known: Known, points: &[ProbePoint]) {
-        let point = points.first().map(|point| point.file_offset);
-        let entry = Entry { known, point };
+    /// There is nothing to arm in a file.
+    fn learn(&mut self, keys: Keys, known: Known) {
+        self.enter(
+            keys,
+            Entry {
+                known,
+                armed: None,
+                point: None,
+            },
+        );
+    }
+
+    fn enter(&mut self, keys: Keys, entry: Entry) {
         if let Some(layer) = keys.layer {
             self.files.entry(layer).or_insert_with(|| entry.clone());
         }
         self.files.insert(keys.own, entry);
+    }
+}
+
+impl Drop for Registry {
+    /// All links are undone side by side.
+    fn drop(&mut self) {
+        for link in self.shelf.take_links() {
+            self.programs.keep(link);
+        }
+    }
+}
+
+/// A file that is being armed.
+#[derive(Debug)]
+struct Arming {
+    file: ArmedFile,
+    /// Offset of its first point.
+    first: Option<u64>,
+}
+
+impl Arming {
+    /// For this image.
+    fn new(image: u32) -> Self {
+        Self {
+            file: ArmedFile {
+                serves: BTreeSet::from([image]),
+                ..ArmedFile::default()
+            },
+            first: None,
+        }
     }
 }
 
@@ -503,23 +662,8 @@ fn shows_breakpoint(file: &File, offset: u64) -> bool {
 }
 
 fn keys(file: &File, name: &str) -> Result<Keys, ArmError> {
-    let meta = file.metadata().map_err(|error| ArmError::Read {
+    Keys::of(file).map_err(|error| ArmError::Read {
         name: name.to_owned(),
         error,
-    })?;
-    let key = |identity| FileKey {
-        identity,
-        size: meta.size(),
-        born: meta.created().ok(),
-        written: (meta.mtime(), meta.mtime_nsec()),
-    };
-    let is_overlay = rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type as u64 == OVERLAY);
-    let layer = is_overlay.then(|| handle(file.as_fd()).ok()).flatten();
-    Ok(Keys {
-        own: key(Identity::Inode {
-            device: meta.dev(),
-            inode: meta.ino(),
-        }),
-        layer: layer.map(|handle| key(Identity::Layer(handle))),
     })
 }

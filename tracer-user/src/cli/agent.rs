@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
@@ -32,6 +33,9 @@ use crate::{
 
 /// Where metrics are served when nothing else is said.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// How long nobody has run from a file before it is let go, when nothing else is said.
+const DISARM_AFTER: Duration = Duration::from_secs(60);
 
 /// The priority at which the agent takes what the kernel side tells, if it may (`CAP_SYS_NICE`).
 const PRIORITY: i32 = -10;
@@ -110,7 +114,7 @@ impl Agent {
         report.say(&args.listen.serve(listen, &metrics, &store, clock)?);
         let recorder = Recorder::new(None, &args.flight)?;
         come_first();
-        let session = Session::open(config.clone(), wants(args, &recorder, &privacy))?;
+        let session = Session::open(config.clone(), wants(args, &config, &recorder, &privacy))?;
         report.recorder = recorder;
         report.recorder.start(session.header(&config, clock))?;
         let mut agent = Self {
@@ -155,7 +159,10 @@ impl Agent {
         } else {
             privacy(&config)?
         };
-        let mut session = Session::open(config.clone(), wants(args, &self.report.recorder, &privacy))?;
+        let mut session = Session::open(
+            config.clone(),
+            wants(args, &config, &self.report.recorder, &privacy),
+        )?;
         if config.listen != self.config.listen {
             self.report
                 .say("another address to listen on takes effect when the agent starts again");
@@ -191,9 +198,10 @@ fn come_first() {
     }
 }
 
-fn wants(args: &AgentArgs, recorder: &Recorder, privacy: &Privacy) -> Wants {
+fn wants(args: &AgentArgs, config: &Config, recorder: &Recorder, privacy: &Privacy) -> Wants {
     Wants {
         everyone: true,
+        disarm_after: Some(config.disarm_after.unwrap_or(DISARM_AFTER)),
         seal: recorder.records().then(|| privacy.clone()),
         selftest: true,
         allow_greenlet: args.allow_greenlet,

@@ -5,7 +5,6 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    duration,
     error::Error,
     events::EventsArgs,
     kind,
@@ -13,7 +12,7 @@ use super::{
     session::Wants,
 };
 use crate::{
-    config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch},
+    config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch, duration},
     correlate::finding::Kind,
 };
 
@@ -311,6 +310,7 @@ impl WatchArgs {
             key_file: self.key_file.clone(),
             listen: daemon.listen,
             only_services: daemon.only_services,
+            disarm_after: daemon.disarm_after,
         };
         Ok(Config::resolve(file, &overrides)?)
     }
@@ -420,6 +420,9 @@ pub struct DaemonArgs {
     /// Attach to processes that a [[service]] selects only; so it is by default where there is one.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_ONLY_SERVICES")]
     pub only_services: Option<bool>,
+    /// Let go of an interpreter's files when nobody has run from them for so long; a minute by default.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, env = "BLEEDTRACE_DISARM_AFTER")]
+    pub disarm_after: Option<Duration>,
 }
 
 impl ConfigSource {

@@ -7,7 +7,6 @@ mod changes;
 pub mod config;
 pub mod discover;
 pub mod doctor;
-pub mod duration;
 pub mod error;
 pub mod events;
 pub mod explain;

@@ -424,6 +424,7 @@ impl Observer for Report {
         let shift = session::clock().offset - self.clock.offset;
         self.metrics.clock_shift(shift);
         self.store.clock_shift(shift);
+        self.metrics.armed_files(follower.registry.armed_files());
         for pid in self.refused.ended() {
             self.store.refused_ended(pid, session::now());
         }

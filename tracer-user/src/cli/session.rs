@@ -92,6 +92,8 @@ pub struct Wants {
     pub wire: Option<[u8; 32]>,
     /// Events are sealed, so that they can be recorded: how values are shown.
     pub seal: Option<Privacy>,
+    /// What is armed in files that nobody has run from for so long is undone; never, if nothing is said.
+    pub disarm_after: Option<Duration>,
     /// A function of our own is called now and then, to see that what is probed arrives.
     pub selftest: bool,
 }
@@ -103,6 +105,7 @@ pub struct Session {
     sealer: Option<Sealer>,
     ring: Ring,
     watchdog: Option<Watchdog>,
+    disarm_after: Option<Duration>,
     counted: Instant,
     events: Vec<Event>,
     notices: Vec<Notice>,
@@ -161,6 +164,7 @@ impl Session {
             sealer,
             ring,
             watchdog,
+            disarm_after: wants.disarm_after,
             counted: Instant::now(),
             events: Vec::new(),
             notices: Vec::new(),
@@ -226,8 +230,14 @@ impl Session {
             self.counted = Instant::now();
             observer.counters(&mut self.follower);
             self.follower.catch_up(now, &mut self.events, &mut self.notices);
-            if count == 0 {
+            // Else ends may have been told that were not taken yet.
+            if count < BATCH {
                 self.follower.reap(now(), &mut self.events, &mut self.notices);
+            }
+            self.follower
+                .look_around(now, &mut self.events, &mut self.notices);
+            if let Some(patience) = self.disarm_after {
+                self.follower.disarm_idle(patience);
             }
         }
         count
@@ -310,7 +320,8 @@ impl Session {
 /// Probes our own function.
 fn probe_ourselves(programs: &mut Programs) -> Result<(), Box<dyn std::error::Error>> {
     let (file, point) = selftest::point()?;
-    programs.link(Probe::Selftest, When::Entry, &file, &[point])?;
+    let link = programs.link(Probe::Selftest, When::Entry, &file, &[point])?;
+    programs.keep(link);
     Ok(())
 }
 

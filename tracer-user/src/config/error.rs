@@ -62,6 +62,9 @@ pub enum ConfigError {
     /// An address that is none.
     #[error("`{0}` is no address to listen on")]
     BadAddress(String),
+    /// A time that is none.
+    #[error("disarm_after: {0}")]
+    BadTime(String),
     /// Services are what is wanted only, and there are none.
     #[error("only_services is true, and there is no [[service]]")]
     NoServices,
@@ -118,6 +121,7 @@ impl ConfigError {
             Self::EmptyHeader => "give the name of a header, like X-Tenant-Key".into(),
             Self::EmptyPattern(_) => "give a glob like TaskStore.create*".into(),
             Self::BadAddress(_) => "write ADDRESS:PORT, like 127.0.0.1:9464".into(),
+            Self::BadTime(_) => "leave it away for a minute".into(),
             Self::NoServices => {
                 "add a [[service]], or leave only_services away to trace every cpython".into()
             }

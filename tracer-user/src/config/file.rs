@@ -1,11 +1,11 @@
 //! The configuration file: TOML, in which a key that is not known is an error that names the nearest one.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use toml::{Table, Value};
 
 use super::{
-    AllowRule, ConfigError, Empty, Match, ServiceRule, VarSelector, Watch,
+    AllowRule, ConfigError, Empty, Match, ServiceRule, VarSelector, Watch, duration,
     keys::{self, Key},
     nearest::nearest,
 };
@@ -30,6 +30,8 @@ pub struct FileConfig {
     pub listen: Option<SocketAddr>,
     /// `[agent] only_services`.
     pub only_services: Option<bool>,
+    /// `[agent] disarm_after`.
+    pub disarm_after: Option<Duration>,
 }
 
 impl FileConfig {
@@ -51,13 +53,18 @@ impl FileConfig {
             ConfigError::Syntax(format!("{} in line {line}", error.message()))
         })?;
         let mut top = Keys::new("the file", table, &keys::FILE)?;
-        let (mut listen, mut only_services) = (None, None);
+        let (mut listen, mut only_services, mut disarm_after) = (None, None, None);
         if let Some(agent) = top.table("agent")? {
             let mut keys = Keys::new("[agent]", agent, &keys::AGENT)?;
             let address = keys.text("listen")?;
             let parsed = address.map(|text| text.parse().map_err(|_| ConfigError::BadAddress(text)));
             listen = parsed.transpose()?;
             only_services = keys.boolean("only_services")?;
+            let time = keys.text("disarm_after")?;
+            disarm_after = time
+                .map(|text| duration::parse(&text))
+                .transpose()
+                .map_err(ConfigError::BadTime)?;
         }
         let (mut reveal, mut key_file) = (None, None);
         if let Some(privacy) = top.table("privacy")? {
@@ -95,6 +102,7 @@ impl FileConfig {
             allow,
             listen,
             only_services,
+            disarm_after,
         })
     }
 }

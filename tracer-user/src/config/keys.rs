@@ -7,6 +7,8 @@ pub enum Shape {
     Text,
     /// An address and a port.
     Address,
+    /// A time as people write it: `500ms`, `10s`, `2m`, `1h30m`.
+    Time,
     /// `true` or `false`.
     Boolean,
     /// A list of texts.
@@ -58,7 +60,7 @@ impl Key {
 pub const NOT_YET: [&str; 1] = ["tier"];
 
 /// `[agent]`.
-pub const AGENT: [Key; 2] = [
+pub const AGENT: [Key; 3] = [
     Key::new(
         "listen",
         Shape::Address,
@@ -68,6 +70,11 @@ pub const AGENT: [Key; 2] = [
         "only_services",
         Shape::Boolean,
         "Attach to processes that a [[service]] selects only; so it is by default where there is one.",
+    ),
+    Key::new(
+        "disarm_after",
+        Shape::Time,
+        "Let go of an interpreter's files when nobody has run from them for so long; a minute by default.",
     ),
 ];
 

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod allow;
+pub mod duration;
 pub mod error;
 pub mod file;
 pub mod keys;
@@ -10,7 +11,7 @@ pub mod schema;
 pub mod selector;
 pub mod show;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tracer_common::MAX_SLOTS;
 use wildmatch::WildMatch;
@@ -233,6 +234,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// The agent attaches to processes that a rule selects only.
     pub only_services: Option<bool>,
+    /// The agent lets files go that nobody has run from for so long.
+    pub disarm_after: Option<Duration>,
 }
 
 /// The whole configuration.
@@ -254,6 +257,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The agent attaches to processes that a rule selects only.
     pub only_services: bool,
+    /// The agent lets files go that nobody has run from for so long.
+    pub disarm_after: Option<Duration>,
 }
 
 impl Config {
@@ -314,6 +319,7 @@ impl Config {
             allow: file.allow,
             listen: overrides.listen.or(file.listen),
             only_services: only_services.unwrap_or(!services.is_empty()),
+            disarm_after: overrides.disarm_after.or(file.disarm_after),
             services,
             reveal: overrides.reveal.or(file.reveal).unwrap_or(false),
             key_file: overrides.key_file.clone().or(file.key_file),

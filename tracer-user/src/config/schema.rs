@@ -39,6 +39,7 @@ fn shape(shape: Shape) -> Value {
     match shape {
         Shape::Text => json!({"type": "string"}),
         Shape::Address => json!({"type": "string", "pattern": "^.+:[0-9]+$"}),
+        Shape::Time => json!({"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"}),
         Shape::Boolean => json!({"type": "boolean"}),
         Shape::Texts => texts(),
         Shape::Empties => json!({"anyOf": [texts(), {"type": "object", "additionalProperties": texts()}]}),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{Config, Watch};
+use super::{Config, Watch, duration};
 
 /// The configuration as TOML.
 pub fn show(config: &Config) -> String {
@@ -14,6 +14,9 @@ pub fn show(config: &Config) -> String {
         agent.insert("listen".to_owned(), listen.to_string().into());
     }
     agent.insert("only_services".to_owned(), config.only_services.into());
+    if let Some(time) = config.disarm_after {
+        agent.insert("disarm_after".to_owned(), duration::text(time).into());
+    }
     file.insert("agent".to_owned(), agent.into());
     let mut privacy = Table::new();
     privacy.insert("reveal".to_owned(), config.reveal.into());

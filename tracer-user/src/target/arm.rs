@@ -14,7 +14,7 @@ use super::{arm_tasks, arm_wire, follow::FollowError, maps::Mapping, process::Pr
 use crate::{
     attach::registry::{ArmError, Armed, Registry, Start},
     elf::{Elf, read_loaded},
-    runtime::cpython::{find, layout::Layout},
+    runtime::cpython::find,
 };
 
 pub(super) fn armed(registry: &Registry, index: u32) -> &Armed {
@@ -81,14 +81,14 @@ pub(super) fn mapped_queue(registry: &mut Registry, process: &Process, maps: &[M
         .find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
     if let Some(mapping) = mapped {
         let file = process.open_mapped(mapping);
-        return file.is_ok_and(|file| registry.arm_queue(&file, "_queue").unwrap_or(false));
+        return file.is_ok_and(|file| registry.arm_queue(&file, "_queue", image).unwrap_or(false));
     }
-    let Some(layout) = registry.image(image).map(|armed| armed.core.layout) else {
+    if registry.image(image).is_none() {
         return false;
-    };
+    }
     // The program and its library may have a standard library each.
     cores(process, maps).iter().fold(false, |armed, core| {
-        queue_beside(registry, process, core, layout) | armed
+        queue_beside(registry, process, core, image) | armed
     })
 }
 
@@ -106,33 +106,34 @@ pub(super) fn cores(process: &Process, maps: &[Mapping]) -> BTreeSet<PathBuf> {
 
 /// Arms a `_queue` module that a process has mapped from where none was expected. True when it was not armed before: what it did
 /// until now went unseen.
-pub(super) fn late_queue(registry: &mut Registry, process: &Process, maps: &[Mapping]) -> bool {
-    let before = registry.armed_files();
+pub(super) fn late_queue(registry: &mut Registry, process: &Process, maps: &[Mapping], image: u32) -> bool {
+    let before = registry.ever_armed();
     let modules = maps
         .iter()
         .filter(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_queue."));
     for mapping in modules {
         if let Ok(file) = process.open_mapped(mapping) {
             // What cannot be armed was said when the process was attached to.
-            let _ = registry.arm_queue(&file, "_queue");
+            let _ = registry.arm_queue(&file, "_queue", image);
         }
     }
-    registry.armed_files() != before
+    registry.ever_armed() != before
 }
 
-fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, layout: &Layout) -> bool {
+fn queue_beside(registry: &mut Registry, process: &Process, core: &Path, image: u32) -> bool {
+    let layout = armed(registry, image).core.layout;
     let mut armed = false;
     for path in find::queue_modules(core, layout) {
         if let Ok(file) = process.open_in_root(&path) {
-            armed |= registry.arm_queue(&file, "_queue").unwrap_or(false);
+            armed |= registry.arm_queue(&file, "_queue", image).unwrap_or(false);
         }
     }
     armed
 }
 
 /// Arms what a process that has just exec'd is going to run, if that is a CPython: nothing is mapped yet but the executable.
-/// True when it is.
-pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool, ArmError> {
+/// The image that it will run from when it is.
+pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<Option<u32>, ArmError> {
     let exe = PathBuf::from(OsString::from_vec(process.exe().unwrap_or_default()));
     let exe = process.seen_from_inside(&exe);
     let file = match process.open_exe() {
@@ -145,10 +146,10 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         {
             return Err(ArmError::Refused(error.to_string()));
         }
-        Err(_) => return Ok(false),
+        Err(_) => return Ok(None),
     };
     if registry.runs_no_python(&file) {
-        return Ok(false);
+        return Ok(None);
     }
     // Where one of them starts, more do: what led to the same files a moment ago still does.
     let start = Start {
@@ -156,16 +157,15 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
         root: process.root(),
         library_path: library_path(process),
     };
-    if registry.armed_lately(&file, &start) {
-        return Ok(true);
+    if let Some(index) = registry.armed_lately(&file, &start) {
+        return Ok(Some(index));
     }
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
-        let layout = armed(registry, index).core.layout;
-        queue_beside(registry, process, &exe, layout);
+        queue_beside(registry, process, &exe, index);
         arm_wire::early(registry, process, &exe, index);
         arm_tasks::early(registry, process, &exe, index);
-        registry.just_armed(&file, start);
-        return Ok(true);
+        registry.just_armed(&file, start, index);
+        return Ok(Some(index));
     }
     let libraries = libpythons(&file, &exe, start.library_path.as_deref());
     if libraries.as_ref().is_some_and(Vec::is_empty) {
@@ -176,15 +176,14 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<bool
             continue;
         };
         if let Some(index) = registry.arm_core(&library, &path.to_string_lossy())? {
-            let layout = armed(registry, index).core.layout;
-            queue_beside(registry, process, &path, layout);
+            queue_beside(registry, process, &path, index);
             arm_wire::early(registry, process, &path, index);
             arm_tasks::early(registry, process, &path, index);
-            registry.just_armed(&file, start);
-            return Ok(true);
+            registry.just_armed(&file, start, index);
+            return Ok(Some(index));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// What the process's `LD_LIBRARY_PATH` is.

@@ -9,17 +9,14 @@ use super::{
     maps::Mapping,
     process::Process,
 };
-use crate::{
-    attach::registry::Registry,
-    runtime::cpython::{find, layout::Layout},
-};
+use crate::{attach::registry::Registry, runtime::cpython::find};
 
 /// Arms the `_asyncio` that a process which maps this image maps, or will map. False when there is none.
 pub(super) fn tasks(registry: &mut Registry, process: &Process, maps: &[Mapping], image: u32) -> bool {
-    let Some((layout, own)) = registry
+    let own = registry
         .image(image)
-        .map(|armed| (armed.core.layout, armed.probes.contains_key(&Probe::TaskSpawn)))
-    else {
+        .map(|armed| armed.probes.contains_key(&Probe::TaskSpawn));
+    let Some(own) = own else {
         return false;
     };
     if own {
@@ -30,28 +27,27 @@ pub(super) fn tasks(registry: &mut Registry, process: &Process, maps: &[Mapping]
         .find(|m| m.is_file() && m.executable && m.file_name().starts_with(b"_asyncio."));
     if let Some(mapping) = mapped {
         let file = process.open_mapped(mapping);
-        return file.is_ok_and(|file| registry.arm_tasks(&file).unwrap_or(false));
+        return file.is_ok_and(|file| registry.arm_tasks(&file, image).unwrap_or(false));
     }
     cores(process, maps).iter().fold(false, |armed, core| {
-        beside(registry, process, core, layout) | armed
+        beside(registry, process, core, image) | armed
     })
 }
 
 /// Arms the `_asyncio` beside the core of a program that has not started yet.
 pub(super) fn early(registry: &mut Registry, process: &Process, core: &Path, image: u32) {
-    let armed = armed(registry, image);
-    if !armed.probes.contains_key(&Probe::TaskSpawn) {
-        let layout = armed.core.layout;
-        beside(registry, process, core, layout);
+    if !armed(registry, image).probes.contains_key(&Probe::TaskSpawn) {
+        beside(registry, process, core, image);
     }
 }
 
-fn beside(registry: &mut Registry, process: &Process, core: &Path, layout: &Layout) -> bool {
+fn beside(registry: &mut Registry, process: &Process, core: &Path, image: u32) -> bool {
+    let layout = armed(registry, image).core.layout;
     let mut armed = false;
     if registry.wants_tasks() {
         for path in find::extension_modules("_asyncio", core, layout) {
             if let Ok(file) = process.open_in_root(&path) {
-                armed |= registry.arm_tasks(&file).unwrap_or(false);
+                armed |= registry.arm_tasks(&file, image).unwrap_or(false);
             }
         }
     }

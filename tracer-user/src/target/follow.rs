@@ -12,6 +12,7 @@ use tracer_common::{
     stats::Probe,
 };
 
+mod around;
 mod discover;
 mod lives;
 mod look;
@@ -73,6 +74,8 @@ const PAUSES: (u64, u64) = (50_000_000, 30_000_000_000);
 )]
 struct Followed {
     frontend: Option<Frontend>,
+    /// The image that it runs from, or will.
+    image: Option<u32>,
     service: Option<Arc<str>>,
     container: Container,
     queue: bool,
@@ -120,9 +123,10 @@ pub struct Follower {
     untold: u64,
     /// When all processes were looked at for that.
     caught_up: u64,
-    /// Files that were armed when it was last looked, and when that was.
-    armed_files: u32,
+    /// What the registry said of files that were ever armed when it was last looked, and when that was.
+    ever_armed: u32,
     armed_at: u64,
+    around: around::Around,
 }
 
 impl Follower {
@@ -147,8 +151,9 @@ impl Follower {
             refused: HashMap::new(),
             untold: 0,
             caught_up: 0,
-            armed_files: 0,
+            ever_armed: 0,
             armed_at: 0,
+            around: around::Around::default(),
         })
     }
 
@@ -190,12 +195,18 @@ impl Follower {
     }
 
     /// Follows a process that runs no Python yet: it may exec or fork some.
-    fn await_interpreter(&mut self, pid: u32) -> Result<(), AttachError> {
+    fn await_interpreter(&mut self, pid: u32, image: Option<u32>) -> Result<(), AttachError> {
         let identified = Process::open(pid).and_then(|process| self.identify(&process));
         let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |identity| identity.set);
         let target = target(NO_IMAGE, 0, &set, 0, &[]);
         self.registry.programs.add_target(pid, target)?;
-        self.processes.insert(pid, Followed::default());
+        self.processes.insert(
+            pid,
+            Followed {
+                image,
+                ..Followed::default()
+            },
+        );
         Ok(())
     }
 
@@ -408,7 +419,7 @@ impl Follower {
     fn arm_wire(&mut self, process: &Process, maps: &[Mapping], image: u32) -> Option<Notice> {
         let missing = arm_wire::wire(&mut self.registry, process, maps, image);
         // What of it cannot be read is said when the process is looked at again, and once.
-        arm_wire::unread(&mut self.registry, process, maps);
+        arm_wire::unread(&mut self.registry, process, maps, image);
         if missing.is_empty() {
             return None;
         }
@@ -423,9 +434,11 @@ impl Follower {
     }
 
     /// Follows a process from here on, and tells the reports.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a new target")]
     fn follow(
         &mut self,
         frontend: Frontend,
+        image: u32,
         identity: Identity,
         queue: bool,
         found: Option<AtAttach>,
@@ -439,6 +452,7 @@ impl Follower {
             frontend.tgid,
             Followed {
                 frontend: Some(frontend),
+                image: Some(image),
                 service: Some(service),
                 container,
                 queue,
@@ -463,15 +477,15 @@ impl Follower {
             .find(|armed| Arc::ptr_eq(&armed.core, &frontend.core));
         let mut probes = armed.map(|armed| armed.probes.clone()).unwrap_or_default();
         if queue {
-            probes.extend(self.registry.queue_probes());
+            probes.extend(self.registry.probes(is_queue));
         }
         let wire = frontend.names.wire;
         if wire {
-            probes.extend(self.registry.wire_probes());
+            probes.extend(self.registry.probes(Probe::is_wire));
         }
         let tasks = frontend.names.tasks;
         if tasks {
-            probes.extend(self.registry.task_probes());
+            probes.extend(self.registry.probes(Probe::is_task));
         }
         let missing = NEEDED
             .into_iter()
@@ -516,6 +530,11 @@ impl Follower {
             selected,
         })
     }
+}
+
+/// Whether it sees what goes through queues.
+const fn is_queue(probe: Probe) -> bool {
+    matches!(probe, Probe::QueuePut | Probe::QueueGet | Probe::QueueGot)
 }
 
 /// Whether a process switches stacks under the interpreter.

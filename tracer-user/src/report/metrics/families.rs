@@ -85,6 +85,8 @@ families! {
         "Processes that were looked at, by how they stand.";
     SEEN = Counter "bleedtrace_processes_seen_total" ["outcome"] "processes":
         "Processes of Python that were come across, by what became of that; missed are those that ended before they could be attached to.";
+    ARMED_FILES = Gauge "bleedtrace_armed_files" [] "files":
+        "Files that probes are armed in: interpreters and their extension modules. What nobody runs from any more is let go after a while.";
     RELOADS = Counter "bleedtrace_config_reloads_total" ["result"] "reloads":
         "Times that the agent was given another configuration, by whether it could use it.";
     PROBE_ATTACHED = Gauge "bleedtrace_probe_attached" ["service", "probe", "cost"] "0 or 1":

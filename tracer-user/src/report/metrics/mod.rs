@@ -116,6 +116,7 @@ pub struct Metrics {
     selftest_time: Gauge,
     drained_ago: Gauge,
     clock_shift: Gauge,
+    armed_files: IntGauge,
     findings_dropped: IntCounter,
     connections_shed: IntCounter,
     sink_sent: IntCounterVec,
@@ -207,6 +208,7 @@ impl Metrics {
             selftest_time: add(&registry, Gauge::with_opts(opts(&families::SELFTEST_TIME))),
             drained_ago: add(&registry, Gauge::with_opts(opts(&families::DRAINED_AGO))),
             clock_shift: add(&registry, Gauge::with_opts(opts(&families::CLOCK_SHIFT))),
+            armed_files: add(&registry, IntGauge::with_opts(opts(&families::ARMED_FILES))),
             findings_dropped: add(
                 &registry,
                 IntCounter::with_opts(opts(&families::FINDINGS_DROPPED)),
@@ -532,6 +534,11 @@ impl Metrics {
     /// The wall clock is so many nanoseconds away from where it was.
     pub fn clock_shift(&self, nanos: i64) {
         self.clock_shift.set(nanos as f64 / 1e9);
+    }
+
+    /// So many files are armed.
+    pub fn armed_files(&self, files: usize) {
+        self.armed_files.set(files as i64);
     }
 
     /// Findings that are not kept any more to be asked for.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
+    time::Duration,
 };
 
 use tracer_common::{
@@ -45,7 +46,7 @@ impl Follower {
         }
     }
 
-    fn look_at(
+    pub(super) fn look_at(
         &mut self,
         pid: u32,
         clock: impl Fn() -> u64,
@@ -140,12 +141,12 @@ impl Follower {
             }
         };
         let armed = arm::program(&mut self.registry, process);
-        if self.registry.armed_files() != self.armed_files {
-            (self.armed_files, self.armed_at) = (self.registry.armed_files(), clock());
+        if self.registry.ever_armed() != self.ever_armed {
+            (self.ever_armed, self.armed_at) = (self.registry.ever_armed(), clock());
         }
-        match armed {
-            Ok(true) => {}
-            Ok(false) => {
+        let image = match armed {
+            Ok(Some(image)) => image,
+            Ok(None) => {
                 self.let_go(pid);
                 return false;
             }
@@ -154,12 +155,12 @@ impl Follower {
                 self.let_go(pid);
                 return false;
             }
-        }
+        };
         // Else it may have come up unseen, or under other names.
         let in_time = record.time > self.armed_at;
         let known = self.registry.programs.target(pid).filter(|_| in_time);
         if known.is_some_and(|known| known.image == NO_IMAGE || is_watched(&known, &set)) {
-            if let Err(error) = self.expect(pid, &set) {
+            if let Err(error) = self.expect(pid, &set, image) {
                 self.refuse(process, &error.into(), notices);
             }
         } else {
@@ -184,15 +185,27 @@ impl Follower {
     }
 
     /// Its interpreter is yet to come up: what it will be watched for is told before.
-    pub(super) fn expect(&mut self, pid: u32, set: &NameSet) -> Result<(), AttachError> {
+    pub(super) fn expect(&mut self, pid: u32, set: &NameSet, image: u32) -> Result<(), AttachError> {
         let known = self.registry.programs.target(pid);
         if !known.is_some_and(|known| is_watched(&known, set)) {
             self.registry
                 .programs
                 .add_target(pid, target(NO_IMAGE, 0, set, 0, &[]))?;
         }
-        self.processes.insert(pid, Followed::default());
+        self.processes.insert(
+            pid,
+            Followed {
+                image: Some(image),
+                ..Followed::default()
+            },
+        );
         Ok(())
+    }
+
+    /// Undoes what is armed in files that nobody has run from for as long as this.
+    pub fn disarm_idle(&mut self, patience: Duration) {
+        let used = self.processes.values().filter_map(|followed| followed.image);
+        self.registry.disarm_idle(&used.collect(), patience);
     }
 
     /// A process is none of ours.
@@ -256,16 +269,24 @@ impl Follower {
         });
     }
 
+    /// Whether it was said of a process that it cannot be attached to.
+    pub(super) fn was_refused(&self, pid: u32) -> bool {
+        let started = self.refused.get(&pid);
+        started.is_some_and(|started| is_life(pid, *started))
+    }
+
     fn forget_refused(&mut self) {
-        let lives = |pid: u32, started: u64| {
-            let stat = Process::open(pid).and_then(|process| process.stat());
-            stat.is_ok_and(|stat| stat.start_time == started)
-        };
         let refused = std::mem::take(&mut self.refused).into_iter();
         self.refused = refused
-            .filter(|(pid, started)| lives(*pid, *started))
+            .filter(|(pid, started)| is_life(*pid, *started))
             .collect::<HashMap<_, _>>();
     }
+}
+
+/// Whether this process runs, and has since this time.
+fn is_life(pid: u32, started: u64) -> bool {
+    let stat = Process::open(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.start_time == started)
 }
 
 /// Whether the kernel side looks for just these names in a process.
@@ -304,7 +325,7 @@ fn is_python(process: &Process) -> bool {
 }
 
 /// The numbers of all processes.
-fn numbers() -> Vec<u32> {
+pub(super) fn numbers() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -8,7 +8,7 @@ use tracer_common::{
     record::{Record, flag},
 };
 
-use super::{Followed, Follower, Identity, Notice, discover::has_ended, instruct, tier_flags};
+use super::{Followed, Follower, Identity, Notice, discover::has_ended, instruct, is_queue, tier_flags};
 use crate::{
     correlate::event::{Event, What},
     report::finding::Container,
@@ -37,6 +37,7 @@ impl Follower {
             service: parent.service.clone(),
             container: parent.container.clone(),
             queue: parent.queue,
+            image: parent.image,
             untold: true,
             ..Followed::default()
         };
@@ -78,8 +79,9 @@ impl Follower {
         let followed = self.processes.entry(pid).or_default();
         *followed = Followed::default();
         if let Ok(process) = Process::open(pid) {
-            if let Err(error) = arm::program(&mut self.registry, &process) {
-                notices.push(self.failed(pid, error.to_string()));
+            match arm::program(&mut self.registry, &process) {
+                Ok(image) => self.processes.entry(pid).or_default().image = image,
+                Err(error) => notices.push(self.failed(pid, error.to_string())),
             }
             if let Ok(Identity { set, .. }) = self.identify(&process)
                 && let Some(mut target) = self.registry.programs.target(pid)
@@ -156,7 +158,7 @@ impl Follower {
         let maps = process.maps().unwrap_or_default();
         // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
         let queue = if maps.is_empty() {
-            !self.registry.queue_probes().is_empty()
+            !self.registry.probes(is_queue).is_empty()
         } else {
             arm::mapped_queue(&mut self.registry, &process, &maps, image)
         };
@@ -176,7 +178,7 @@ impl Follower {
             },
         );
         frontend.introduce(record.time, events);
-        self.follow(frontend, identity, queue, None, record.time, notices);
+        self.follow(frontend, image, identity, queue, None, record.time, notices);
     }
 
     pub(super) fn ended(&mut self, pid: u32, time: u64, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {

@@ -26,10 +26,13 @@ impl Follower {
                 continue;
             };
             let maps = process.maps().unwrap_or_default();
-            let wire = self.processes.get(&pid).and_then(|p| p.frontend.as_ref());
-            if wire.is_some_and(|frontend| frontend.names.wire)
-                && let Some(what) = arm_wire::unread(&mut self.registry, &process, &maps)
-            {
+            let Some((image, wire)) = self.processes.get(&pid).and_then(|followed| {
+                let frontend = followed.frontend.as_ref()?;
+                Some((followed.image?, frontend.names.wire))
+            }) else {
+                continue;
+            };
+            if wire && let Some(what) = arm_wire::unread(&mut self.registry, &process, &maps, image) {
                 let known = self.processes.get_mut(&pid);
                 if known.is_some_and(|followed| !std::mem::replace(&mut followed.said_unread, true)) {
                     notices.push(super::unread(pid, &what));
@@ -37,7 +40,7 @@ impl Follower {
             }
             if !self.allow_greenlet && maps_greenlet(&maps) {
                 self.withdraw(pid, time, events, notices);
-            } else if arm::late_queue(&mut self.registry, &process, &maps)
+            } else if arm::late_queue(&mut self.registry, &process, &maps, image)
                 && let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref())
             {
                 events.push(frontend.event(time, pid, What::Gap { lost: 1 }));

@@ -48,10 +48,10 @@ impl Follower {
         let Some((index, bias)) = arm::mapped_core(&mut self.registry, &process, &maps)? else {
             // Its loader may not have come to the library yet: then the interpreter will tell that it comes up.
             let armed = arm::program(&mut self.registry, &process);
-            if !armed.map_err(|error| FollowError::Arm { pid, error })? {
+            let Some(index) = armed.map_err(|error| FollowError::Arm { pid, error })? else {
                 return Err(FollowError::NotPython(pid));
-            }
-            return Ok(self.await_interpreter(pid)?);
+            };
+            return Ok(self.await_interpreter(pid, Some(index))?);
         };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let identity = self.identify(&process)?;
@@ -79,7 +79,7 @@ impl Follower {
             settled(|| Snapshot::take(&frontend)).map_err(|error| FollowError::State { pid, error })?;
         if self.everyone && before.is_empty() {
             // It has yet to come up, and will tell.
-            return Ok(self.expect(pid, &identity.set)?);
+            return Ok(self.expect(pid, &identity.set, index)?);
         }
         frontend.introduce(time, events);
         before.variables(&mut frontend, time, events);
@@ -100,7 +100,7 @@ impl Follower {
         instruct(&mut self.registry, &mut frontend, notices);
         let found = at_attach(before.slots.len(), &events[known..]);
         notices.push(Notice::InUse(before.in_use));
-        self.follow(frontend, identity, queue, Some(found), time, notices);
+        self.follow(frontend, index, identity, queue, Some(found), time, notices);
         if let Some(followed) = self.processes.get_mut(&pid).filter(|_| self.everyone) {
             followed.deaf_until = added;
         }
@@ -133,7 +133,7 @@ impl Follower {
             for child in fresh {
                 match self.add_running(child, &clock, events, notices) {
                     Ok(()) | Err(FollowError::Process(ProcessError::NoSuchProcess(_))) => {}
-                    Err(FollowError::NotPython(_)) => self.await_interpreter(child)?,
+                    Err(FollowError::NotPython(_)) => self.await_interpreter(child, None)?,
                     Err(error @ FollowError::Attach(_)) => return Err(error),
                     Err(error) => notices.push(self.failed(child, error.to_string())),
                 }

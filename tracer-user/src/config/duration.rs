@@ -29,6 +29,16 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if total.is_zero() { Err(wrong()) } else { Ok(total) }
 }
 
+/// Writes a duration so that it can be parsed.
+pub fn text(time: Duration) -> String {
+    let millis = time.as_millis();
+    if millis.is_multiple_of(1_000) {
+        format!("{}s", millis / 1_000)
+    } else {
+        format!("{millis}ms")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -38,6 +48,10 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
+        for millis in [1, 999, 1_000, 90_000, 90_001] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(parse(&text(time)), Ok(time));
+        }
         assert_eq!(parse("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
