@@ -36,6 +36,8 @@ enum Identity {
 pub struct Keys {
     /// Where it is.
     pub own: FileKey,
+    /// Whose it is.
+    pub owner: u32,
     /// What an overlay shows by it.
     pub layer: Option<FileKey>,
 }
@@ -57,6 +59,7 @@ impl Keys {
                 device: meta.dev(),
                 inode: meta.ino(),
             }),
+            owner: meta.uid(),
             layer: layer.map(|handle| key(Identity::Layer(handle))),
         })
     }

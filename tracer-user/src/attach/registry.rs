@@ -40,6 +40,10 @@ use crate::{
 
 /// Files that are remembered because there is nothing to arm in them. A machine may run any number.
 const MAX_PLAIN: usize = 8_192;
+/// A user whose files are the system's.
+const ROOT: u32 = 0;
+/// Interpreters of one other user's that are armed at once. Nobody can use up what there is for all, nor have file after file read.
+const MAX_OF_A_USER: usize = 64;
 /// What the kernel puts where it has to stop: `int3`.
 const BREAKPOINT: u8 = 0xcc;
 
@@ -89,6 +93,8 @@ struct Led {
 /// An interpreter image that is armed.
 #[derive(Clone, Debug)]
 pub struct Armed {
+    /// Whose its file is.
+    pub owner: u32,
     /// Its index in the kernel side's table.
     pub index: u32,
     /// What is known of it.
@@ -120,6 +126,9 @@ pub enum ArmError {
     /// There are too many.
     #[error("more than {MAX_IMAGES} interpreter images or {MAX_POINTS} probe points at once")]
     Full,
+    /// There are too many of one user's.
+    #[error("more than {MAX_OF_A_USER} interpreter images at once that belong to user {0}")]
+    OneUser(u32),
 }
 
 /// The files that were looked at, and what is armed in them.
@@ -281,6 +290,11 @@ impl Registry {
             Some(_) => return Ok(None),
             None => {}
         }
+        let owner = keys.owner;
+        let of_owner = || self.images.values().filter(|armed| armed.owner == owner).count();
+        if owner != ROOT && of_owner() >= MAX_OF_A_USER {
+            return Err(ArmError::OneUser(owner));
+        }
         let bytes = self.read(file, name)?;
         let core = match Core::inspect(&bytes, name) {
             Ok(core) => core,
@@ -295,7 +309,7 @@ impl Registry {
         };
         let index = self.image_numbers.take(Instant::now()).ok_or(ArmError::Full)?;
         let mut arming = Arming::new(index);
-        let armed = self.arm_image(&mut arming, index, core, (file, &bytes));
+        let armed = self.arm_image(&mut arming, index, core, (file, &bytes, owner));
         match armed {
             Ok(armed) => {
                 self.images.insert(index, armed);
@@ -316,7 +330,7 @@ impl Registry {
         arming: &mut Arming,
         index: u32,
         core: Core,
-        (file, bytes): (&File, &[u8]),
+        (file, bytes, owner): (&File, &[u8], u32),
     ) -> Result<Armed, ArmError> {
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
@@ -340,6 +354,7 @@ impl Registry {
         let mut probes = arming.file.probes.clone();
         probes.retain(|probe, _| !probe.is_wire());
         Ok(Armed {
+            owner,
             index,
             core: Arc::new(core),
             probes,

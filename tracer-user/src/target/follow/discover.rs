@@ -260,7 +260,7 @@ impl Follower {
                     ..
                 }
         );
-        let notice = self.failed(pid, error.to_string());
+        let notice = self.failed(pid, error.reason());
         notices.push(match notice {
             Notice::Failed { pid, service, reason } if unsupported => {
                 Notice::Unsupported { pid, service, reason }

@@ -53,6 +53,17 @@ pub enum FollowError {
     },
 }
 
+impl FollowError {
+    /// What stands behind "the process cannot be traced".
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Arm { error, .. } => error.to_string(),
+            Self::State { error, .. } => format!("its interpreter's state could not be read: {error}"),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What the caller has to know, beside the events for the engine.
 #[derive(Debug)]
 pub enum Notice {

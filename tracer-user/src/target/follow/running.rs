@@ -135,7 +135,7 @@ impl Follower {
                     Ok(()) | Err(FollowError::Process(ProcessError::NoSuchProcess(_))) => {}
                     Err(FollowError::NotPython(_)) => self.await_interpreter(child, None)?,
                     Err(error @ FollowError::Attach(_)) => return Err(error),
-                    Err(error) => notices.push(self.failed(child, error.to_string())),
+                    Err(error) => notices.push(self.failed(child, error.reason())),
                 }
             }
         }
