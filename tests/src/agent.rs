@@ -41,6 +41,15 @@ impl Agent {
     /// When it does not come up.
     #[track_caller]
     pub fn start(setup: &Setup, config: &str) -> Self {
+        Self::start_by(&Command::new(&setup.bleedtrace), &[], config)
+    }
+
+    /// The same, with further flags and by a command that runs the program, such as one that drops privileges before.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    pub fn start_by(program: &Command, flags: &[&str], config: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{number}", std::process::id());
@@ -52,12 +61,14 @@ impl Agent {
         command
             .args(["-c", "exec \"$0\" \"$@\" 2>\"$LOG\""])
             .env("LOG", &log)
-            .arg(&setup.bleedtrace)
+            .arg(program.get_program())
+            .args(program.get_args())
             .args(["agent", "--reveal", "--format", "json", "--listen", &address])
             .arg("--config")
             .arg(&path)
             .arg("--output")
-            .arg(&findings);
+            .arg(&findings)
+            .args(flags);
         let mut agent = Self {
             program: Program::start(&mut command),
             address,
