@@ -202,7 +202,7 @@ fn processes_of_others_take_one_more() {
 }
 
 /// What the agent tells of a process: whether it is attached, and if not, why. None while it tells nothing.
-fn target(agent: &Agent, pid: u32) -> Option<(String, String)> {
+fn told_of(agent: &Agent, pid: u32) -> Option<(String, String)> {
     let text = get(&agent.address, "/targets").ok()?;
     let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let targets = answer["targets"].as_array().expect("a list");
@@ -277,7 +277,7 @@ fn the_agent_says_which_capability_is_missing() {
         let mut agent = shared.agent(&without("dac_read_search"));
         let mut target = shared.theirs(&agent, Path::new(PYTHON));
         let pid = target.pid();
-        let (state, reason) = wait_until("it is told", PATIENCE, || target(&agent, pid));
+        let (state, reason) = wait_until("it is told", PATIENCE, || told_of(&agent, pid));
         let sentence = "for another user's process it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
         assert_eq!(state, "failed", "{reason}");
         assert!(reason.contains(sentence), "{reason}");
@@ -314,7 +314,7 @@ fn what_was_replaced_takes_one_more() {
             target
         };
         let (refused, mut found) = (start(without), start(with));
-        let told = |agent: &Agent, pid| wait_until("it is told", PATIENCE, || target(agent, pid));
+        let told = |agent: &Agent, pid| wait_until("it is told", PATIENCE, || told_of(agent, pid));
         let (state, reason) = told(without, refused.pid());
         assert_eq!(state, "failed", "{reason}");
         assert!(reason.contains("CAP_CHECKPOINT_RESTORE"), "{reason}");

@@ -14,6 +14,7 @@ mod mirror;
 mod soak;
 mod support;
 mod test;
+mod wheels;
 mod workspace;
 
 use anyhow::Result;

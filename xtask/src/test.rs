@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -19,9 +19,10 @@ use crate::{bpf, deps, fuzz, interpreters, workspace};
 const FUZZ_SECONDS: u32 = 10;
 
 /// Suites whose tests do not mind each other: two of them run at a time. Those of any other suite run alone.
-const SIDE_BY_SIDE: [&str; 10] = [
+const SIDE_BY_SIDE: [&str; 11] = [
     "accuracy",
     "checks",
+    "kubernetes",
     "loops",
     "must_hold",
     "packages",
@@ -181,7 +182,7 @@ pub fn run() -> Result<()> {
         })
     });
     let prometheus = deps::prometheus();
-    end_to_end(&mut table, prometheus.as_ref().ok(), false);
+    end_to_end(&mut table, &deps::tools(prometheus.as_ref().ok()), false);
     rules(&mut table, prometheus.as_ref());
     table.finish()
 }
@@ -189,12 +190,12 @@ pub fn run() -> Result<()> {
 /// Runs every test that traces on every interpreter.
 pub fn widely() -> Result<()> {
     let mut table = Table(Vec::new());
-    end_to_end(&mut table, deps::prometheus().as_ref().ok(), true);
+    end_to_end(&mut table, &deps::tools(deps::prometheus().as_ref().ok()), true);
     table.finish()
 }
 
 /// Runs the tests that trace, with the program as it is shipped.
-fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: bool) {
+fn end_to_end(table: &mut Table, tools: &[(&str, PathBuf)], widely: bool) {
     let mut program = None;
     table.add("release build", || {
         program = Some(workspace::release()?);
@@ -220,11 +221,7 @@ fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: 
         if widely {
             command.env(WIDELY, "1");
         }
-        if let Some(prometheus) = prometheus {
-            command
-                .env("BLEEDTRACE_PROMETHEUS", &prometheus.server)
-                .env("BLEEDTRACE_PROMTOOL", &prometheus.promtool);
-        }
+        command.envs(tools.iter().map(|(name, program)| (name, program)));
         libtest(&mut command)
     };
     let name = |suite: &str| format!("--test={suite}");
