@@ -56,7 +56,11 @@ enum Chore {
         targets: Vec<String>,
     },
     /// Build what is released, below target/dist: a static program with its pages, completions and what it takes to deploy it.
-    Dist,
+    Dist {
+        /// What machines it is for.
+        #[arg(long, value_enum, default_value_t)]
+        machine: dist::Machine,
+    },
     /// The long runs; their results are added to docs/soak.md.
     Soak(Soak),
 }
@@ -119,7 +123,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
         Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
-        Chore::Dist => dist::run(),
+        Chore::Dist { machine } => dist::run(machine),
         Chore::Soak(Soak {
             part,
             mix: Mix { requests, seed },

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{WIDELY, results_file};
 
-use crate::{bpf, deps, fuzz, interpreters, workspace};
+use crate::{bpf, deps, dist, fuzz, interpreters, workspace};
 
 /// Seconds of each fuzz target.
 const FUZZ_SECONDS: u32 = 10;
@@ -198,7 +198,9 @@ pub fn widely() -> Result<()> {
 fn end_to_end(table: &mut Table, tools: &[(&str, PathBuf)], widely: bool) {
     let mut program = None;
     table.add("release build", || {
-        program = Some(workspace::release()?);
+        let built = dist::program(dist::Machine::X86)?;
+        dist::pack_built(&built)?;
+        program = Some(built);
         // What ran before is of another program.
         if results_file().exists() {
             fs::remove_file(results_file())?;
