@@ -5,10 +5,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::Duration,
 };
 
-use bleedtrace_tests::{Folder, Outcome, Program, Truth, free_port, get, once, sample, skip, wait_until};
+use bleedtrace_tests::{Folder, once, skip};
 
 /// What tracing the processes of other users takes (README.md).
 const CAPABILITIES: [&str; 4] = ["BPF", "DAC_READ_SEARCH", "PERFMON", "SYS_PTRACE"];
@@ -239,68 +238,6 @@ fn the_agent_takes_the_flags_and_the_configuration_that_are_shipped() {
             "--config",
             config.to_str().expect("a plain path"),
         ]);
-    });
-}
-
-/// Whether a program needs nobody to load libraries for it.
-fn is_static(program: &Path) -> bool {
-    use object::{elf, read::elf::ProgramHeader as _};
-    let bytes = fs::read(program).expect("the program is readable");
-    let file = object::read::elf::ElfFile64::<object::Endianness>::parse(&*bytes).expect("an ELF file");
-    let mut headers = file.elf_program_headers().iter();
-    !headers.any(|header| header.p_type(file.endian()) == elf::PT_INTERP)
-}
-
-/// A root directory with the program, /proc and /sys, as a container from scratch has them, in which a command is run.
-fn alone(root: &Path, arguments: &[&str]) -> Command {
-    let script = "mount -t proc proc \"$0/proc\" && mount --rbind /sys \"$0/sys\" && exec chroot \"$0\" /bleedtrace \"$@\"";
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c", script])
-        .arg(root)
-        .args(arguments);
-    command
-}
-
-#[test]
-fn it_runs_where_there_is_nothing_else() {
-    const TEST: &str = "it_runs_where_there_is_nothing_else";
-    once(TEST, |setup| {
-        if !is_static(&setup.bleedtrace) {
-            return skip(
-                TEST,
-                "this bleedtrace is not the static one: `cargo xtask dist` makes that",
-            );
-        }
-        let folder = Folder::new(TEST);
-        let root = folder.path().join("root");
-        for name in ["proc", "sys"] {
-            fs::create_dir_all(root.join(name)).expect("a folder");
-        }
-        fs::copy(&setup.bleedtrace, root.join("bleedtrace")).expect("the program can be copied");
-        let version = alone(&root, &["--version"]).output();
-        if !version.as_ref().is_ok_and(|output| output.status.success()) {
-            return skip(TEST, "no file system can be mounted in a namespace of its own");
-        }
-        let said = succeeds(&version.expect("it ran"));
-        assert_eq!(said, format!("bleedtrace {}\n", env!("CARGO_PKG_VERSION")));
-        let doctor = succeeds(&alone(&root, &["doctor"]).output().expect("it runs"));
-        assert!(doctor.contains("a link was made and undone"), "{doctor}");
-
-        let mut target = Program::fixture(setup, "attached.py", &[]);
-        target.wait_for("ready");
-        let (pid, address) = (target.pid().to_string(), format!("127.0.0.1:{}", free_port()));
-        let flags = ["trace", "--identity", "tenant", "--format", "json", "--reveal"];
-        let mut tracer = Program::start(alone(&root, &flags).args(["--listen", &address, "--pid", &pid]));
-        wait_until("the target is traced", Duration::from_secs(60), || {
-            assert!(tracer.runs(), "the tracer ended");
-            let metrics = get(&address, "/metrics").ok()?;
-            (sample(&metrics, "bleedtrace_targets", &[("state", "attached")]) == Some(1.0)).then_some(())
-        });
-        target.say("go on");
-        let truth = Truth::parse(&target.end().stdout);
-        let ended = tracer.end();
-        Outcome::parse(&ended.stdout.clone(), ended).assert_truth(&truth);
     });
 }
 

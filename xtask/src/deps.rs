@@ -71,6 +71,7 @@ pub fn tools(prometheus: Option<&Prometheus>) -> Vec<(&'static str, PathBuf)> {
         "prometheus that takes OTLP",
         one("BLEEDTRACE_OTLP_PROMETHEUS", receiving_prometheus()),
     );
+    add("builder of images", image_builder().map(|()| Vec::new()));
     tools
 }
 
@@ -132,23 +133,40 @@ fn unpack(package: &str, into: &PathBuf) -> Result<()> {
     workspace::run(Command::new("dpkg").arg("-x").arg(file.path()).arg(into))
 }
 
+/// Makes sure that an image can be built, where packages can be installed.
+pub fn image_builder() -> Result<()> {
+    match workspace::in_path("buildah") {
+        Some(_) => Ok(()),
+        None => install(&["buildah"]),
+    }
+}
+
+/// Installs packages, where that is how programs are installed.
+fn install(packages: &[&str]) -> Result<()> {
+    if workspace::in_path("apt-get").is_none() {
+        return Ok(());
+    }
+    let install = || {
+        let arguments = ["install", "--yes", "--no-install-recommends"];
+        let mut command = Command::new("apt-get");
+        workspace::run(
+            command
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(arguments)
+                .args(packages),
+        )
+    };
+    if install().is_err() {
+        workspace::run(Command::new("apt-get").arg("update"))?;
+        install()?;
+    }
+    Ok(())
+}
+
 /// Makes sure that the kernel side can be built, where packages can be installed.
 pub fn bpf_toolchain() -> Result<()> {
-    if bpf::find_rustc().is_err() && workspace::in_path("apt-get").is_some() {
-        let install = || {
-            let arguments = ["install", "--yes", "--no-install-recommends"];
-            let mut command = Command::new("apt-get");
-            workspace::run(
-                command
-                    .env("DEBIAN_FRONTEND", "noninteractive")
-                    .args(arguments)
-                    .args(bpf::RUSTC_PACKAGES),
-            )
-        };
-        if install().is_err() {
-            workspace::run(Command::new("apt-get").arg("update"))?;
-            install()?;
-        }
+    if bpf::find_rustc().is_err() {
+        install(bpf::RUSTC_PACKAGES.as_slice())?;
     }
     if bpf::find_linker().is_err() {
         let arguments = [
