@@ -1,19 +1,10 @@
 //! Fetching what the tests need and the machine lacks, into `target/deps`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{
-    apt::{Apt, files},
-    bpf,
-    mirror::Mirror,
-    wheels, workspace,
-};
+use crate::{bpf, wheels, workspace};
 
 /// Prometheus and promtool.
 pub struct Prometheus {
@@ -65,46 +56,13 @@ pub fn tools(prometheus: Option<&Prometheus>) -> Vec<(&'static str, PathBuf)> {
             ]
         }),
     );
-    let one = |name, found: Result<PathBuf>| found.map(|found| vec![(name, found)]);
-    add("collector", one("BLEEDTRACE_COLLECTOR", wheels::collector()));
+    let collector = wheels::collector();
     add(
-        "prometheus that takes OTLP",
-        one("BLEEDTRACE_OTLP_PROMETHEUS", receiving_prometheus()),
+        "collector",
+        collector.map(|found| vec![("BLEEDTRACE_COLLECTOR", found)]),
     );
     add("builder of images", image_builder().map(|()| Vec::new()));
     tools
-}
-
-/// A Prometheus that takes OpenTelemetry's metrics in: the one of PATH, else that of a later Debian.
-pub fn receiving_prometheus() -> Result<PathBuf> {
-    if let Some(server) = workspace::in_path("prometheus").filter(|server| receives(server)) {
-        return Ok(server);
-    }
-    let unpacked = workspace::deps().join("prometheus-trixie");
-    let server = unpacked.join("usr/bin/prometheus");
-    if !server.is_file() {
-        ensure!(
-            workspace::in_path("apt-get").is_some(),
-            "no prometheus that takes OTLP in PATH, and no apt-get to fetch it with"
-        );
-        let place = workspace::deps().join("apt-trixie");
-        let apt = Apt::new(&Mirror::of_this_machine()?, "trixie", "deb", &place)?;
-        let mut download = apt.command("apt-get");
-        workspace::run(download.current_dir(&place).args(["download", "prometheus"]))?;
-        let packages = files(&place, ".deb")?;
-        let package = packages.first().context("apt-get downloaded no prometheus")?;
-        workspace::run(Command::new("dpkg").arg("-x").arg(package).arg(&unpacked))?;
-        fs::remove_dir_all(&place)?;
-    }
-    ensure!(receives(&server), "{} takes no OTLP", server.display());
-    Ok(server)
-}
-
-fn receives(server: &Path) -> bool {
-    let help = Command::new(server).arg("--help").output();
-    help.is_ok_and(|output| {
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).contains("otlp")
-    })
 }
 
 fn unpack(package: &str, into: &PathBuf) -> Result<()> {
