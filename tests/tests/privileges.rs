@@ -356,6 +356,8 @@ fn doctor_says_what_would_be_kept() {
         assert_eq!(row(&["chown"]).as_deref(), Some("keeps none of what is held"));
         let (instead, kept) = (["sys_admin", "sys_ptrace"], "keeps CAP_SYS_PTRACE, CAP_SYS_ADMIN");
         assert_eq!(row(&instead).as_deref(), Some(kept));
+        let (instead, kept) = (["dac_override", "bpf"], "keeps CAP_DAC_OVERRIDE, CAP_BPF");
+        assert_eq!(row(&instead).as_deref(), Some(kept));
     });
 }
 

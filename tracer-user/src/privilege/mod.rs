@@ -74,6 +74,10 @@ fn kept_of(held: CapabilitySet, signals: bool) -> CapabilitySet {
         // It stands in for the two.
         kept |= CapabilitySet::SYS_ADMIN;
     }
+    if !held.contains(CapabilitySet::DAC_READ_SEARCH) {
+        // Who was given this one instead reads by it.
+        kept |= CapabilitySet::DAC_OVERRIDE;
+    }
     kept
 }
 
