@@ -95,6 +95,7 @@ struct Identity {
     service: String,
     container: Container,
     selected: bool,
+    hidden: Option<ProcessError>,
 }
 
 /// Follows processes.
@@ -501,6 +502,7 @@ impl Follower {
             watch,
             service,
             selected,
+            hidden,
         } = identify(process, &self.config, &self.users)?;
         let rules = self.config.services.iter().map(|s| &s.watch);
         let rule = rules
@@ -514,6 +516,7 @@ impl Follower {
                 .cgroups()
                 .map_or_else(|_| Container::default(), |text| container(&text)),
             selected,
+            hidden,
         })
     }
 }

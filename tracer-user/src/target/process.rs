@@ -85,6 +85,14 @@ const OTHER_USER: &str =
     "run as root; for another user's process it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
 impl ProcessError {
+    /// Whether the kernel refuses to let us read the process's memory.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { what: "mem", cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied
+        )
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {

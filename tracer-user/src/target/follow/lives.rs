@@ -150,6 +150,7 @@ impl Follower {
                 service: "?".to_owned(),
                 container: Container::default(),
                 selected: true,
+                hidden: None,
             },
         };
         let memory = process.memory().ok().map(ProcessMemory::new);
