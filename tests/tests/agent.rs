@@ -175,6 +175,14 @@ fn a_configuration_is_taken_over_whole_or_not_at_all() {
         agent.wait_to_say("the one before holds: error: unknown key `identiy` in [watch]");
         let reloads = "bleedtrace_config_reloads_total";
         agent.wait_for(reloads, &[("result", "refused")], 1);
+        // One that was cut off, and one that is gone.
+        agent.configure("[watch\nidentity = [\"ten");
+        agent.wait_for(reloads, &[("result", "refused")], 2);
+        fs::remove_file(&agent.config).expect("it is ours");
+        agent.program.signal("HUP");
+        agent.wait_for(reloads, &[("result", "refused")], 3);
+        assert_eq!(agent.sample(reloads, &[("result", "applied")]), 0);
+        assert_eq!(agent.ask("/readyz").0, 200);
         assert_eq!(bleed(&mut program), 3);
         agent.wait_for(BLEEDS.0, &BLEEDS.1, 3);
 
