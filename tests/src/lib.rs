@@ -20,6 +20,7 @@ mod setup;
 mod tracer;
 mod traffic;
 mod truth;
+mod users;
 
 pub use agent::{Agent, MARK};
 pub use armed::is_armed;
@@ -44,3 +45,4 @@ pub use setup::{
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;
 pub use truth::{Totals, Truth};
+pub use users::{NOBODY, OTHER, PYTHON, as_user};
