@@ -233,6 +233,8 @@ fn a_port_that_is_taken_is_said_before_anything_is_armed() {
         let address = taken.local_addr().expect("it is bound").to_string();
         let mut program = Program::fixture(setup, "keeps_bleeding.py", &[]);
         program.wait_for("ready");
+        // Another tracer on this machine may have armed its interpreter.
+        let before = is_armed(program.pid());
         let ended =
             Program::start(Command::new(&setup.bleedtrace).args(["agent", "--listen", &address])).end();
         assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -240,7 +242,7 @@ fn a_port_that_is_taken_is_said_before_anything_is_armed() {
         assert!(ended.stderr.contains(&said), "{}", ended.stderr);
         assert!(ended.stderr.contains("\nhint: "), "{}", ended.stderr);
         assert!(!ended.stderr.contains("attached to"), "{}", ended.stderr);
-        assert!(!is_armed(program.pid()));
+        assert!(before || !is_armed(program.pid()));
         assert_eq!(bleed(&mut program), 1);
         assert_eq!(program.end().code, Some(0));
     });

@@ -80,7 +80,7 @@ fn says_what_it_may_not_read(setup: &Setup, folder: &Folder, config: &str) {
             let target = target(&agent, pid)?;
             (target["state"] == "failed").then(|| target["reason"].as_str().map(str::to_owned))?
         });
-        let cause = format!("cannot read mem of process {pid}: Permission denied");
+        let cause = format!("cannot read memory of process {pid}: Permission denied");
         assert!(reason.contains(&cause), "{reason}");
         let said = agent.said();
         let lines = said.lines().filter(|line| line.contains(&cause));

@@ -89,7 +89,7 @@ impl ProcessError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Unreadable { what: "mem", cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied
+            Self::Unreadable { what: "memory", cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied
         )
     }
 
@@ -241,7 +241,7 @@ impl Process {
 
     /// Its memory, to read from.
     pub fn memory(&self) -> Result<File, ProcessError> {
-        self.file("mem").map_err(|e| self.unreadable("mem", e))
+        self.file("mem").map_err(|e| self.unreadable("memory", e))
     }
 
     /// The root directory that it sees; none when that cannot be told.
