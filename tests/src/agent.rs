@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::{
     metrics,
     outcome::Finding,
@@ -41,6 +43,15 @@ impl Agent {
     /// When it does not come up.
     #[track_caller]
     pub fn start(setup: &Setup, config: &str) -> Self {
+        Self::start_as(setup, config, &[], &[])
+    }
+
+    /// The same, by words that come before its own and with more flags. The words begin with what they set in its environment.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    pub fn start_as(setup: &Setup, config: &str, before: &[&str], flags: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{number}", std::process::id());
@@ -50,14 +61,16 @@ impl Agent {
         let address = format!("127.0.0.1:{}", metrics::free_port());
         let mut command = Command::new("sh");
         command
-            .args(["-c", "exec \"$0\" \"$@\" 2>\"$LOG\""])
+            .args(["-c", "exec env \"$@\" 2>\"$LOG\"", "sh"])
             .env("LOG", &log)
+            .args(before)
             .arg(&setup.bleedtrace)
             .args(["agent", "--reveal", "--format", "json", "--listen", &address])
             .arg("--config")
             .arg(&path)
             .arg("--output")
-            .arg(&findings);
+            .arg(&findings)
+            .args(flags);
         let mut agent = Self {
             program: Program::start(&mut command),
             address,
@@ -138,9 +151,36 @@ impl Agent {
         whole.lines().map(parse).collect()
     }
 
+    /// How many bleeds it has found in a process.
+    #[track_caller]
+    pub fn bleeds_of(&self, pid: u32) -> usize {
+        let bleeds = self.findings();
+        bleeds
+            .iter()
+            .filter(|finding| finding["kind"] == "bleed" && finding["pid"] == pid)
+            .count()
+    }
+
+    /// What it answers in JSON at a path, well or not.
+    ///
+    /// # Panics
+    /// When it does not answer, or not so.
+    #[track_caller]
+    pub fn ask(&self, path: &str) -> (u16, Value) {
+        let (status, body) = metrics::ask(&self.address, path).expect("the agent answers");
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
     /// Tells it to end, and waits for that.
     #[track_caller]
     pub fn end(self) -> (Ended, String) {
+        self.program.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn ended(self) -> (Ended, String) {
         let Self {
             program,
             config,
@@ -148,7 +188,6 @@ impl Agent {
             log,
             ..
         } = self;
-        program.signal("TERM");
         let ended = program.end();
         let said = fs::read_to_string(&log).unwrap_or_default();
         for file in [config, findings, log] {

@@ -27,8 +27,16 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
-/// The body that `http://ADDRESS/PATH` answers with.
+/// The body that `http://ADDRESS/PATH` answers with, if all is well.
 pub fn get(address: &str, path: &str) -> io::Result<String> {
+    match ask(address, path)? {
+        (200, body) => Ok(body),
+        (status, body) => Err(io::Error::other(format!("{status}\n{body}"))),
+    }
+}
+
+/// The status and the body that `http://ADDRESS/PATH` answers with.
+pub fn ask(address: &str, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
@@ -40,11 +48,8 @@ pub fn get(address: &str, path: &str) -> io::Result<String> {
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .ok_or(io::ErrorKind::UnexpectedEof)?;
-    if head.split_whitespace().nth(1) == Some("200") {
-        Ok(body.to_owned())
-    } else {
-        Err(io::Error::other(format!("{head}\n{body}")))
-    }
+    let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
 /// The sum of the samples of a family that carry these labels; none when there is no such sample.
