@@ -15,9 +15,11 @@ mod prefix;
 mod regression;
 mod results;
 mod setup;
+mod steady;
 mod tracer;
 mod traffic;
 mod truth;
+mod usage;
 
 pub use agent::{Agent, MARK};
 pub use certificate::Certificate;
@@ -27,7 +29,7 @@ pub use interpreters::{
     BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,
     interpreters, missing, roots,
 };
-pub use metrics::{free_port, get, sample};
+pub use metrics::{by_label, free_port, get, sample};
 pub use mix::{Start, mix};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
@@ -37,6 +39,8 @@ pub use setup::{
     Setup, WIDELY, fixture, is_main, line_of, on_every_interpreter, on_interpreters_that,
     on_main_interpreters, once, skip, unsupported_interpreter,
 };
+pub use steady::Steady;
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;
 pub use truth::{Totals, Truth};
+pub use usage::{Course, Usage};

@@ -95,9 +95,12 @@ struct Soak {
     part: Option<soak::Part>,
     #[command(flatten)]
     mix: Mix,
-    /// Seconds of correct traffic.
-    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(10..))]
-    seconds: u64,
+    /// Seconds of correct traffic (3600 unless given), and of the agent's (1800).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..))]
+    seconds: Option<u64>,
+    /// Events that are recorded and replayed.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100_000..))]
+    events: u64,
 }
 
 fn main() -> Result<()> {
@@ -123,6 +126,7 @@ fn main() -> Result<()> {
             part,
             mix: Mix { requests, seed },
             seconds,
-        }) => soak::run(part, requests, seed, seconds),
+            events,
+        }) => soak::run(part, requests, seed, seconds, events),
     }
 }
