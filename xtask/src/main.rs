@@ -70,6 +70,8 @@ enum Bench {
     Attach(Rounds),
     /// Throughput of a server whose wire is read; noted in docs/benchmarks.md.
     Wire(Rounds),
+    /// What recording takes, next to tracing; noted in docs/benchmarks.md.
+    Record(Rounds),
 }
 
 #[derive(Args)]
@@ -120,6 +122,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
         Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
+        Chore::Bench(Bench::Record(Rounds { rounds })) => bench::record::run(rounds),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Dist => dist::run(),
         Chore::Soak(Soak {
