@@ -34,6 +34,8 @@ const RECEIVED: &str = "bleedtrace_events_received_total";
 /// What it uses in the course of the run.
 #[derive(Default)]
 struct Held {
+    /// Milliseconds that it is behind.
+    lag: Course,
     resident: Course,
     descriptors: Course,
     links: Course,
@@ -48,7 +50,8 @@ struct Run {
     truth: Steady,
     found: Steady,
     received: u64,
-    lost: u64,
+    /// Events that were lost, by the reason.
+    lost: BTreeMap<String, u64>,
     /// Seconds of a processor that the agent took.
     processor: f64,
     /// Entries of tables when all processes have ended.
@@ -59,6 +62,10 @@ struct Run {
 }
 
 impl Run {
+    fn lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+
     fn rate(&self) -> f64 {
         self.received as f64 / self.took.as_secs_f64()
     }
@@ -82,7 +89,7 @@ pub fn run(seconds: u64) -> Result<()> {
         "not what was there: {}",
         differences.join("; ")
     );
-    ensure!(run.lost == 0, "{} events were lost", run.lost);
+    ensure!(run.lost() == 0, "events were lost: {:?}", run.lost);
     ensure!(
         run.rate() >= RATE as f64,
         "only {:.0} events a second",
@@ -163,7 +170,7 @@ fn observe(setup: &Setup, seconds: u64) -> Result<Run> {
         truth,
         found: Steady::exported(&after),
         received: since(RECEIVED) as u64,
-        lost: total(&after, LOST) as u64,
+        lost: by_label(&after, LOST, "reason"),
         processor: since("process_cpu_seconds_total"),
         left: by_label(&after, ENTRIES, "table"),
         evicted: by_label(&after, "bleedtrace_state_evictions_total", "table"),
@@ -179,6 +186,8 @@ fn look(agent: &Agent, held: &mut Held) {
     for (table, entries) in by_label(&metrics, ENTRIES, "table") {
         held.tables.entry(table).or_default().extend([entries]);
     }
+    held.lag
+        .extend(sample(&metrics, "bleedtrace_ring_lag_seconds", &[]).map(|seconds| (seconds * 1e3) as u64));
     if let Some(usage) = Usage::of(agent.program.pid()) {
         held.resident.extend([usage.resident_kib]);
         held.descriptors.extend([usage.descriptors]);
@@ -202,7 +211,7 @@ fn text(setup: &Setup, run: &Run) -> Result<String> {
         machine()?,
         run.received,
         run.rate(),
-        run.lost,
+        run.lost(),
         100.0 * run.processor / took,
     );
     let mut row = |what: &str, course: &Course, dropped: &str| {
@@ -215,6 +224,7 @@ fn text(setup: &Setup, run: &Run) -> Result<String> {
         )
     };
     row("memory, KiB", &held.resident, "")?;
+    row("behind, ms", &held.lag, "")?;
     row("descriptors", &held.descriptors, "")?;
     row("of these, links", &held.links, "")?;
     row("of these, maps", &held.maps, "")?;
