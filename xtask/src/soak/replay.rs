@@ -61,7 +61,7 @@ pub fn run(events: u64) -> Result<()> {
         setup.interpreter.version,
         bytes as f64 / 1e6,
         machine()?,
-        live.summary["events"]["lost"],
+        lost(&live),
         live.findings.len(),
         recording.early(),
         recording.late(),
@@ -107,4 +107,14 @@ fn watch(program: &mut Program, patience: Duration) -> Result<(Course, Duration)
         thread::sleep(LOOK);
     }
     Ok((resident, begin.elapsed()))
+}
+
+/// Events that were lost, for any reason.
+fn lost(outcome: &Outcome) -> u64 {
+    let reasons = outcome.summary["events"]["lost"].as_object();
+    reasons
+        .into_iter()
+        .flat_map(|reasons| reasons.values())
+        .filter_map(|count| count.as_u64())
+        .sum()
 }
