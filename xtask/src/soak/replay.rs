@@ -114,7 +114,7 @@ fn lost(outcome: &Outcome) -> u64 {
     let reasons = outcome.summary["events"]["lost"].as_object();
     reasons
         .into_iter()
-        .flat_map(|reasons| reasons.values())
-        .filter_map(|count| count.as_u64())
+        .flatten()
+        .filter_map(|(_, count)| count.as_u64())
         .sum()
 }
