@@ -121,14 +121,19 @@ impl Agent {
         fs::rename(beside, &self.config).expect("it takes the old one's place");
     }
 
-    /// A sample of its metrics; 0 when there is none.
+    /// Its metrics, as Prometheus is given them.
     ///
     /// # Panics
     /// When it does not answer.
     #[track_caller]
+    pub fn metrics(&self) -> String {
+        metrics::get(&self.address, "/metrics").expect("the agent answers")
+    }
+
+    /// A sample of its metrics; 0 when there is none.
+    #[track_caller]
     pub fn sample(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let metrics = metrics::get(&self.address, "/metrics").expect("the agent answers");
-        metrics::sample(&metrics, name, labels).unwrap_or(0.0) as u64
+        metrics::sample(&self.metrics(), name, labels).unwrap_or(0.0) as u64
     }
 
     /// Waits until a sample is at least so high.

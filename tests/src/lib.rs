@@ -17,9 +17,11 @@ mod regression;
 mod results;
 mod service;
 mod setup;
+mod steady;
 mod tracer;
 mod traffic;
 mod truth;
+mod usage;
 mod users;
 
 pub use agent::{Agent, MARK};
@@ -31,7 +33,7 @@ pub use interpreters::{
     BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,
     interpreters, missing, roots,
 };
-pub use metrics::{ask, free_port, get, sample};
+pub use metrics::{ask, by_label, free_port, get, sample};
 pub use mix::{Start, mix};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
@@ -42,7 +44,9 @@ pub use setup::{
     Setup, WIDELY, fixture, is_main, line_of, on_every_interpreter, on_interpreters_that,
     on_main_interpreters, once, skip, unsupported_interpreter,
 };
+pub use steady::Steady;
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;
 pub use truth::{Totals, Truth};
+pub use usage::{Course, Usage};
 pub use users::{NOBODY, OTHER, PYTHON, as_user};
