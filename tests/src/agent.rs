@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::{
     metrics,
     outcome::Finding,
@@ -41,10 +43,21 @@ impl Agent {
     /// When it does not come up.
     #[track_caller]
     pub fn start(setup: &Setup, config: &str) -> Self {
-        Self::start_by(&Command::new(&setup.bleedtrace), &[], config)
+        Self::start_as(setup, config, &[], &[])
     }
 
-    /// The same, with further flags and by a command that runs the program, such as one that drops privileges before.
+    /// The same, by words that come before its own and with more flags. The words begin with what they set in its environment.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    pub fn start_as(setup: &Setup, config: &str, before: &[&str], flags: &[&str]) -> Self {
+        let mut program = Command::new("env");
+        program.args(before).arg(&setup.bleedtrace);
+        Self::start_by(&program, flags, config)
+    }
+
+    /// The same, by a command that runs the program.
     ///
     /// # Panics
     /// When it does not come up.
@@ -119,14 +132,19 @@ impl Agent {
         fs::rename(beside, &self.config).expect("it takes the old one's place");
     }
 
-    /// A sample of its metrics; 0 when there is none.
+    /// Its metrics, as Prometheus is given them.
     ///
     /// # Panics
     /// When it does not answer.
     #[track_caller]
+    pub fn metrics(&self) -> String {
+        metrics::get(&self.address, "/metrics").expect("the agent answers")
+    }
+
+    /// A sample of its metrics; 0 when there is none.
+    #[track_caller]
     pub fn sample(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let metrics = metrics::get(&self.address, "/metrics").expect("the agent answers");
-        metrics::sample(&metrics, name, labels).unwrap_or(0.0) as u64
+        metrics::sample(&self.metrics(), name, labels).unwrap_or(0.0) as u64
     }
 
     /// Waits until a sample is at least so high.
@@ -149,9 +167,36 @@ impl Agent {
         whole.lines().map(parse).collect()
     }
 
+    /// How many bleeds it has found in a process.
+    #[track_caller]
+    pub fn bleeds_of(&self, pid: u32) -> usize {
+        let bleeds = self.findings();
+        bleeds
+            .iter()
+            .filter(|finding| finding["kind"] == "bleed" && finding["pid"] == pid)
+            .count()
+    }
+
+    /// What it answers in JSON at a path, well or not.
+    ///
+    /// # Panics
+    /// When it does not answer, or not so.
+    #[track_caller]
+    pub fn ask(&self, path: &str) -> (u16, Value) {
+        let (status, body) = metrics::ask(&self.address, path).expect("the agent answers");
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+
     /// Tells it to end, and waits for that.
     #[track_caller]
     pub fn end(self) -> (Ended, String) {
+        self.program.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn ended(self) -> (Ended, String) {
         let Self {
             program,
             config,
@@ -159,7 +204,6 @@ impl Agent {
             log,
             ..
         } = self;
-        program.signal("TERM");
         let ended = program.end();
         let said = fs::read_to_string(&log).unwrap_or_default();
         for file in [config, findings, log] {

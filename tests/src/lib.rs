@@ -4,6 +4,7 @@
 //! What cannot run here says so by name; what can, must pass.
 
 mod agent;
+mod armed;
 mod certificate;
 mod disk;
 mod folder;
@@ -14,12 +15,17 @@ mod outcome;
 mod prefix;
 mod regression;
 mod results;
+mod service;
 mod setup;
+mod steady;
 mod tracer;
 mod traffic;
 mod truth;
+mod usage;
+mod users;
 
 pub use agent::{Agent, MARK};
+pub use armed::is_armed;
 pub use certificate::Certificate;
 pub use disk::Disk;
 pub use folder::Folder;
@@ -27,16 +33,20 @@ pub use interpreters::{
     BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,
     interpreters, missing, roots,
 };
-pub use metrics::{free_port, get, sample};
+pub use metrics::{ask, by_label, free_port, get, sample};
 pub use mix::{Start, mix};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
 pub use regression::{Regression, Results};
 pub use results::{Ran, results, results_file};
+pub use service::{BLEEDS, MARKED, bleed, bleeder, ready, serve};
 pub use setup::{
     Setup, WIDELY, fixture, is_main, line_of, on_every_interpreter, on_interpreters_that,
     on_main_interpreters, once, skip, unsupported_interpreter,
 };
+pub use steady::Steady;
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;
 pub use truth::{Totals, Truth};
+pub use usage::{Course, Usage};
+pub use users::{NOBODY, OTHER, PYTHON, as_user};

@@ -1,6 +1,7 @@
 //! Reading an endpoint and its samples, with nothing but a socket.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process,
@@ -27,8 +28,16 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
-/// The body that `http://ADDRESS/PATH` answers with.
+/// The body that `http://ADDRESS/PATH` answers with, if all is well.
 pub fn get(address: &str, path: &str) -> io::Result<String> {
+    match ask(address, path)? {
+        (200, body) => Ok(body),
+        (status, body) => Err(io::Error::other(format!("{status}\n{body}"))),
+    }
+}
+
+/// The status and the body that `http://ADDRESS/PATH` answers with.
+pub fn ask(address: &str, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
@@ -40,11 +49,8 @@ pub fn get(address: &str, path: &str) -> io::Result<String> {
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .ok_or(io::ErrorKind::UnexpectedEof)?;
-    if head.split_whitespace().nth(1) == Some("200") {
-        Ok(body.to_owned())
-    } else {
-        Err(io::Error::other(format!("{head}\n{body}")))
-    }
+    let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
 /// The sum of the samples of a family that carry these labels; none when there is no such sample.
@@ -63,9 +69,27 @@ pub fn sample(text: &str, family: &str, labels: &[(&str, &str)]) -> Option<f64> 
     (!values.is_empty()).then(|| values.iter().sum())
 }
 
+/// The samples of a family, summed by the value of one of its labels.
+pub fn by_label(text: &str, family: &str, label: &str) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for rest in text.lines().filter_map(|line| line.strip_prefix(family)) {
+        let Some((labels, number)) = rest.strip_prefix('{').and_then(|rest| rest.rsplit_once("} ")) else {
+            continue;
+        };
+        let value = labels
+            .split("\",")
+            .filter_map(|one| one.trim_end_matches('"').split_once("=\""))
+            .find_map(|(name, value)| (name == label).then_some(value));
+        if let (Some(value), Ok(number)) = (value, number.parse::<f64>()) {
+            *sums.entry(value.to_owned()).or_default() += number as u64;
+        }
+    }
+    sums
+}
+
 #[cfg(test)]
 mod tests {
-    use super::sample;
+    use super::{by_label, sample};
 
     const TEXT: &str = "# HELP a_total A.\na_total{kind=\"x\",slot=\"t\"} 2\na_total{kind=\"y\",slot=\"t\"} 3\na_total_more 9\nb 1\n";
 
@@ -75,5 +99,13 @@ mod tests {
         assert_eq!(sample(TEXT, "a_total", &[("kind", "y")]), Some(3.0));
         assert_eq!(sample(TEXT, "b", &[]), Some(1.0));
         assert_eq!(sample(TEXT, "a_total", &[("kind", "z")]), None);
+    }
+
+    #[test]
+    fn samples_are_summed_by_the_value_of_a_label() {
+        let found = by_label(TEXT, "a_total", "kind");
+        assert_eq!(found, [("x".to_owned(), 2), ("y".to_owned(), 3)].into());
+        assert_eq!(by_label(TEXT, "a_total", "slot"), [("t".to_owned(), 5)].into());
+        assert!(by_label(TEXT, "b", "kind").is_empty());
     }
 }

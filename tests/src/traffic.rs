@@ -1,11 +1,11 @@
 //! Correct traffic for as long as one likes, and the tracer's memory meanwhile.
 
 use std::{
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
-use crate::{Outcome, Setup, Trace, Truth};
+use crate::{Course, Outcome, Setup, Trace, Truth, Usage};
 
 /// What a run of correct traffic came to.
 #[derive(Clone, Debug)]
@@ -14,10 +14,8 @@ pub struct Traffic {
     pub outcome: Outcome,
     /// What there was to find.
     pub truth: Truth,
-    /// The tracer's resident memory in KiB: the most of the second quarter of the run, when everything has been seen once.
-    pub early_kib: u64,
-    /// The same of the last quarter.
-    pub late_kib: u64,
+    /// The tracer's resident memory in KiB.
+    pub resident_kib: Course,
 }
 
 impl Traffic {
@@ -33,24 +31,21 @@ impl Traffic {
             &[&seconds.to_string(), &pause.as_secs_f64().to_string()],
         );
         let begin = Instant::now();
-        let mut samples = Vec::new();
+        let mut resident_kib = Course::default();
         while trace.program.runs() {
             assert!(
                 begin.elapsed() < Duration::from_secs(seconds + 120),
                 "the traffic does not end"
             );
-            samples.extend(resident_kib(trace.program.pid()));
+            resident_kib.extend(Usage::of(trace.program.pid()).map(|usage| usage.resident_kib));
             thread::sleep(Duration::from_millis(200));
         }
         let outcome = trace.end();
         let truth = Truth::parse(&outcome.ended.stdout);
-        let quarter = samples.len() / 4;
-        let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
         Self {
             outcome,
             truth,
-            early_kib: most(&samples[quarter..2 * quarter]),
-            late_kib: most(&samples[3 * quarter..]),
+            resident_kib,
         }
     }
 
@@ -71,18 +66,11 @@ impl Traffic {
     /// When it does.
     #[track_caller]
     pub fn assert_steady(&self) {
-        assert!(self.early_kib > 0, "the tracer's memory was not seen");
+        let (early, late) = (self.resident_kib.early(), self.resident_kib.late());
+        assert!(early > 0, "the tracer's memory was not seen");
         assert!(
-            self.late_kib <= self.early_kib + self.early_kib / 10,
-            "the tracer grew from {} to {} KiB",
-            self.early_kib,
-            self.late_kib
+            self.resident_kib.is_flat(),
+            "the tracer grew from {early} to {late} KiB"
         );
     }
-}
-
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }

@@ -9,16 +9,10 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Agent, Ended, Folder, Program, Setup, Trace, Truth, fixture, free_port, get, on_main_interpreters, once,
-    sample, skip, wait_until,
+    Agent, Ended, Folder, NOBODY, OTHER, PYTHON, Program, Setup, Trace, Truth, as_user, fixture, free_port,
+    get, on_main_interpreters, once, sample, skip, wait_until,
 };
 
-/// Somebody without privilege.
-const NOBODY: u32 = 65_534;
-/// Somebody else.
-const OTHER: u32 = 1_234;
-/// The interpreter that everybody may run.
-const PYTHON: &str = "/usr/bin/python3";
 const NEEDED: [&str; 3] = ["bpf", "perfmon", "sys_ptrace"];
 /// What the agent is given, and its targets are those of others.
 const AGENT: [&str; 4] = ["bpf", "perfmon", "sys_ptrace", "dac_read_search"];
@@ -87,21 +81,9 @@ impl Shared {
 
 /// A command as this user with these capabilities, and no way to more.
 fn with(user: u32, capabilities: &[&str]) -> Command {
-    let list = capabilities
-        .iter()
-        .fold("-all".to_owned(), |list, name| format!("{list},+{name}"));
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            format!("--reuid={user}"),
-            format!("--regid={user}"),
-            "--clear-groups".to_owned(),
-        ])
-        .args([
-            format!("--inh-caps={list}"),
-            format!("--ambient-caps={list}"),
-            format!("--bounding-set={list}"),
-        ]);
+    let words = as_user(user, capabilities);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     command
 }
 

@@ -237,11 +237,11 @@ fn a_file_that_is_there_is_left_alone() {
 }
 
 #[test]
-fn under_sudo_a_recording_belongs_to_who_called_it() {
-    let test = "under_sudo_a_recording_belongs_to_who_called_it";
+fn under_sudo_what_is_written_belongs_to_who_called_it() {
+    let test = "under_sudo_what_is_written_belongs_to_who_called_it";
     once(test, |setup| {
         let folder = Folder::new(test);
-        let file = folder.file("recording");
+        let (file, replayed) = (folder.file("recording"), folder.file("replayed"));
         let live = Trace::recording(setup, "tenant", &file)
             .env("SUDO_UID", "65534")
             .env("SUDO_GID", "65534")
@@ -249,8 +249,16 @@ fn under_sudo_a_recording_belongs_to_who_called_it() {
             .start(setup, "bleed.py", &["confirmed"])
             .end();
         assert!(live.count("bleed") > 0);
-        let owner = fs::metadata(&file).expect("it was recorded");
-        assert_eq!((owner.uid(), owner.mode() & 0o777), (65_534, 0o600));
+        let replay = Program::start(
+            Command::new(&setup.bleedtrace)
+                .args(["replay", &file, "--output", &replayed])
+                .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534")]),
+        );
+        assert_eq!(replay.end().code, Some(1));
+        for file in [file, replayed] {
+            let owner = fs::metadata(&file).expect("it was written");
+            assert_eq!((owner.uid(), owner.mode() & 0o777), (65_534, 0o600), "{file}");
+        }
     });
 }
 

@@ -75,6 +75,8 @@ enum Bench {
     Attach(Rounds),
     /// Throughput of a server whose wire is read; noted in docs/benchmarks.md.
     Wire(Rounds),
+    /// What recording takes, next to tracing; noted in docs/benchmarks.md.
+    Record(Rounds),
 }
 
 #[derive(Args)]
@@ -100,9 +102,12 @@ struct Soak {
     part: Option<soak::Part>,
     #[command(flatten)]
     mix: Mix,
-    /// Seconds of correct traffic.
-    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(10..))]
-    seconds: u64,
+    /// Seconds of correct traffic (3600 unless given), and of the agent's (1800).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..))]
+    seconds: Option<u64>,
+    /// Events that are recorded and replayed.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100_000..))]
+    events: u64,
 }
 
 fn main() -> Result<()> {
@@ -122,12 +127,14 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
         Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
+        Chore::Bench(Bench::Record(Rounds { rounds })) => bench::record::run(rounds),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Dist { machine } => dist::run(machine),
         Chore::Soak(Soak {
             part,
             mix: Mix { requests, seed },
             seconds,
-        }) => soak::run(part, requests, seed, seconds),
+            events,
+        }) => soak::run(part, requests, seed, seconds, events),
     }
 }

@@ -1,8 +1,11 @@
 //! The long runs: what takes too long for every change.
 
+mod agent;
+mod replay;
+
 use std::{fmt::Write as _, fs, process::Command, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{Regression, Setup, Traffic, installed};
 use clap::ValueEnum;
 
@@ -17,6 +20,10 @@ pub enum Part {
     Regression,
     /// Correct traffic, for an hour unless told otherwise.
     Traffic,
+    /// Ten million events, recorded and replayed.
+    Replay,
+    /// The agent beside several processes that make 50,000 events in a second, for half an hour unless told otherwise.
+    Agent,
     /// Every end-to-end test on every interpreter; `cargo xtask support` writes down what passed.
     Versions,
 }
@@ -30,8 +37,14 @@ const SUITES: [&str; 5] = [
     "test_asyncio",
 ];
 
+/// What the tracer's memory is to stay under.
+const MEMORY_KIB: u64 = 60_000_000 / 1024;
+
+/// Processes that make requests at a steady rate.
+const PROCESSES: u64 = 4;
+
 /// Runs one part, or all of them, and adds the results to `docs/soak.md`.
-pub fn run(part: Option<Part>, requests: u32, seed: u32, seconds: u64) -> Result<()> {
+pub fn run(part: Option<Part>, requests: u32, seed: u32, seconds: Option<u64>, events: u64) -> Result<()> {
     let wanted = |one| part.is_none_or(|part| part == one);
     let mut failed = Vec::new();
     if wanted(Part::Mix) {
@@ -41,7 +54,13 @@ pub fn run(part: Option<Part>, requests: u32, seed: u32, seconds: u64) -> Result
         failed.extend(regression().err());
     }
     if wanted(Part::Traffic) {
-        failed.extend(traffic(seconds).err());
+        failed.extend(traffic(seconds.unwrap_or(3600)).err());
+    }
+    if wanted(Part::Replay) {
+        failed.extend(replay::run(events).err());
+    }
+    if wanted(Part::Agent) {
+        failed.extend(agent::run(seconds.unwrap_or(1800)).err());
     }
     if wanted(Part::Versions) {
         failed.extend(test::widely().err());
@@ -71,6 +90,16 @@ pub fn machine() -> Result<String> {
         said("uname", &["-r"])?,
         std::thread::available_parallelism()?
     ))
+}
+
+/// The released program, and the newest interpreter that most things are tested on.
+fn setup() -> Result<Setup> {
+    let bleedtrace = workspace::release()?;
+    let newest = installed()
+        .into_iter()
+        .rfind(|one| [12, 13].contains(&one.minor) && !one.free_threaded);
+    let interpreter = newest.context("no CPython 3.12 or 3.13")?;
+    Ok(Setup::new(&bleedtrace, interpreter))
 }
 
 fn said(program: &str, arguments: &[&str]) -> Result<String> {
@@ -155,8 +184,8 @@ fn traffic(seconds: u64) -> Result<()> {
         summary["targets"][0]["handoffs"],
         traffic.outcome.findings.len(),
         traffic.outcome.verdict(),
-        traffic.early_kib,
-        traffic.late_kib,
+        traffic.resident_kib.early(),
+        traffic.resident_kib.late(),
     ))?;
     traffic.assert_clean();
     traffic.assert_steady();

@@ -1,6 +1,11 @@
 //! The flags that say where findings go besides the output.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 
@@ -122,8 +127,14 @@ impl Sinks {
 
     /// Waits for what is on its way. Says what did not arrive.
     pub fn close(self) -> Vec<String> {
-        let told = self.outlets.into_iter().filter_map(|(name, outlet)| {
-            let undelivered = outlet.close(PATIENCE).err()?;
+        // All of them come to their end at the same time.
+        let metrics = self.metrics.map(MetricsPush::close);
+        let outlets = self.outlets.into_iter();
+        let closing: Vec<_> = outlets.map(|(name, outlet)| (name, outlet.close())).collect();
+        let end = Instant::now() + PATIENCE;
+        let left = || end.saturating_duration_since(Instant::now());
+        let told = closing.into_iter().filter_map(|(name, outlet)| {
+            let undelivered = outlet.wait(left()).err()?;
             let why = undelivered
                 .error
                 .map_or_else(String::new, |error| format!(": {error}"));
@@ -135,7 +146,7 @@ impl Sinks {
             })
         });
         let mut told: Vec<_> = told.collect();
-        if self.metrics.is_some_and(|push| !push.close(PATIENCE)) {
+        if metrics.is_some_and(|push| !push.wait(left())) {
             told.push("the last metrics were not sent in time".to_owned());
         }
         told

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
-    os::unix::fs::OpenOptionsExt as _,
 };
 
 use serde::Serialize;
@@ -11,6 +10,7 @@ use serde::Serialize;
 use super::{
     args::{Color, Format, OutputArgs},
     error::Error,
+    private_file,
 };
 use crate::report::{finding::ExportedFinding, json, summary::Summary, text::Text};
 
@@ -31,10 +31,14 @@ impl Output {
     pub fn open(args: &OutputArgs, of_command: bool, color: Color) -> Result<Self, Error> {
         let (to, terminal): (Box<dyn Write>, bool) = match &args.file {
             Some(path) => {
-                // Not for everybody's eyes: with --reveal there are identities in it.
-                let mut options = File::options();
-                let private = options.write(true).create(true).truncate(true).mode(0o600);
-                let file = private.open(path).map_err(|error| {
+                // With --reveal there are identities in it. What is there already, a device for one, is written to as it is.
+                let opened = match private_file::create(path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        File::options().write(true).truncate(true).open(path)
+                    }
+                    opened => opened,
+                };
+                let file = opened.map_err(|error| {
                     Error::usage(
                         format!("failed to create output file {}: {error}", path.display()),
                         "give a path that can be written with --output",

@@ -179,13 +179,22 @@ impl Report {
             .collect();
         let seconds = counters.probes.values().map(|total| total.seconds).sum();
         self.tally.kernel(&stats, Some(seconds));
+        let mut lost = 0;
         for (probe, total) in &counters.probes {
             let total = self
                 .former
                 .get(probe)
                 .map_or(*total, |former| total.after(former));
+            lost += total.lost();
             self.metrics.kernel(*probe, &total.stats);
             self.metrics.probe_seconds(*probe, total.seconds);
+        }
+        let news = self.store.lost(lost, session::now());
+        if let (true, Voice::Log) = (news, self.voice) {
+            tracing::warn!(
+                lost,
+                "events are lost, for want of room in the ring or in a table: what happened around them is judged as far as it is known"
+            );
         }
         self.metrics.targets(&self.tally.states());
         self.tally.out_of_sight(counters.out_of_sight);

@@ -40,10 +40,10 @@ use crate::{
     wire::rules::Rules,
 };
 
-/// Records that are taken before the rest of the loop has its turn.
-const BATCH: usize = 8_192;
+/// Records that are taken before the rest of the loop has its turn: as many events are in memory at once.
+const BATCH: usize = 1_024;
 /// Batches that are taken at the end, at most: more than the ring holds.
-const LAST_TURNS: u32 = 32;
+const LAST_TURNS: u32 = 256;
 /// How long records may wait. The kernel side wakes the agent earlier for what cannot.
 const POLL: Duration = Duration::from_millis(5);
 /// How often the kernel side's counters are read.

@@ -1,5 +1,7 @@
 //! Requests, and the last identity that was read on behalf of each (rules 9 and 12).
 
+use std::collections::VecDeque;
+
 use super::{
     event::Slot,
     fact::ReadResult,
@@ -9,6 +11,9 @@ use super::{
     table::Table,
     value::{Content, Value},
 };
+
+/// Names of requests that have ended of which it is still known whom they were for.
+const ENDED: usize = 1024;
 
 /// What names a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,6 +170,8 @@ pub(super) struct Requests {
     owners: Table<u64, Owner>,
     /// Whom each says that it is for.
     identities: Table<RequestKey, (Slot, Value)>,
+    /// Those of them whose scope has ended, the oldest first: what they have handed over may go on for a while.
+    ended: VecDeque<RequestKey>,
     /// Some owners were dropped: what looks like one request's object may be another's, too.
     owners_forgotten: bool,
     /// Number of the last identity read that may belong to any request.
@@ -182,6 +189,7 @@ impl Requests {
             objects: Table::new(bound),
             owners: Table::new(bound),
             identities: Table::new(bound),
+            ended: VecDeque::new(),
             owners_forgotten: !complete,
             unplaced: 0,
         }
@@ -329,6 +337,7 @@ impl Requests {
     pub(super) fn end_scope(&mut self, scope: ScopeKey) {
         if let Some(born) = self.births.remove(&scope) {
             self.last_reads.remove(&RequestKey::Scope(scope, born));
+            self.outlived(RequestKey::Scope(scope, born));
         }
         let Some(object) = self.objects.remove(&scope) else {
             return;
@@ -338,6 +347,20 @@ impl Requests {
         if let Some(born) = own.filter(|o| o.scope == scope && !o.shared).map(|o| o.born) {
             self.owners.remove(&object);
             self.last_reads.remove(&RequestKey::Object(object, born));
+            self.outlived(RequestKey::Object(object, born));
+        }
+    }
+
+    /// A request goes by this name no more, but in what it has handed over.
+    fn outlived(&mut self, name: RequestKey) {
+        if !self.identities.contains(&name) {
+            return;
+        }
+        self.ended.push_back(name);
+        if self.ended.len() > ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.identities.remove(&oldest);
         }
     }
 
@@ -346,6 +369,7 @@ impl Requests {
         self.births.clear();
         self.objects.clear();
         self.identities.clear();
+        self.ended.clear();
         self.owners.clear();
         self.owners_forgotten = true;
     }
@@ -356,5 +380,43 @@ impl Requests {
 
     pub(super) fn take_evicted(&mut self) -> u64 {
         self.last_reads.take_evicted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::event::{Carrier, Scope};
+
+    fn value(object: u64) -> Value {
+        Value {
+            object,
+            type_object: 1,
+            type_name: None,
+            root: object,
+            items: None,
+            content: Content::Opaque,
+        }
+    }
+
+    #[test]
+    fn whom_requests_were_for_is_forgotten_some_time_after_they_end() {
+        let mut requests = Requests::new(1 << 20, true);
+        let scope = ScopeKey::new(Scope(7), Carrier(1));
+        let mut ids = Vec::new();
+        for number in 0..10_000 {
+            let value = value(number);
+            requests.bound(scope, value.root);
+            let id = requests.id(scope, None, Some(&value));
+            requests.says(&id, Slot(0), &value);
+            ids.push(id.clone());
+            requests.end_scope(scope);
+            assert!(
+                requests.identity(&id).is_some(),
+                "what it has handed over may ask"
+            );
+        }
+        assert!(requests.identities.len() <= ENDED + 2);
+        assert!(requests.identity(&ids[0]).is_none());
     }
 }

@@ -86,7 +86,10 @@ pub struct Writer {
     to_disk: Option<SyncSender<Buffer>>,
     done: Receiver<(u64, io::Result<()>)>,
     told: u64,
-    written: u64,
+    /// Entries that were handed over to the disk.
+    handed: u64,
+    /// Those of them that it took, once that is known.
+    written: Option<u64>,
     failure: Option<String>,
     /// It was said that the recording has ended.
     said: bool,
@@ -114,7 +117,8 @@ impl Writer {
             to_disk: Some(to_disk),
             done,
             told: 0,
-            written: 0,
+            handed: 0,
+            written: None,
             failure: None,
             said: false,
         })
@@ -162,10 +166,14 @@ impl Writer {
         }
         let Some(to_disk) = &self.to_disk else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
+        let entries = buffer.entries;
         let begun = Instant::now();
         loop {
             match to_disk.try_send(buffer) {
-                Ok(()) => return,
+                Ok(()) => {
+                    self.handed += entries;
+                    return;
+                }
                 Err(TrySendError::Full(back)) if begun.elapsed() < PATIENCE => {
                     buffer = back;
                     thread::sleep(Duration::from_millis(5));
@@ -185,7 +193,7 @@ impl Writer {
     /// Has the disk given up?
     fn check(&mut self) {
         if let Ok((written, end)) = self.done.try_recv() {
-            self.written = written;
+            self.written = Some(written);
             let error = end.err().map(|error| error.to_string());
             self.stop(error.unwrap_or_else(|| "its thread has ended".to_owned()));
         }
@@ -197,11 +205,11 @@ impl Writer {
     }
 
     /// Entries that are known to be missing.
-    pub const fn missing(&self) -> u64 {
+    pub fn missing(&self) -> u64 {
         if self.to_disk.is_some() {
             0
         } else {
-            self.told - self.written
+            self.told - self.written.unwrap_or(self.handed)
         }
     }
 
@@ -209,11 +217,11 @@ impl Writer {
     pub fn finish(mut self, code: Option<u8>) -> Written {
         self.entry(&Entry::End(code));
         self.flush();
-        let had_all = self.to_disk.take().is_some();
-        if had_all || self.written == 0 {
+        self.to_disk = None;
+        if self.written.is_none() {
             match self.done.recv_timeout(LAST_PATIENCE) {
                 Ok((written, end)) => {
-                    self.written = written;
+                    self.written = Some(written);
                     if let Err(error) = end {
                         self.stop(error.to_string());
                     }
@@ -221,9 +229,10 @@ impl Writer {
                 Err(_) => self.stop("the disk is too slow".to_owned()),
             }
         }
+        let entries = self.written.unwrap_or(0);
         Written {
-            entries: self.written,
-            missing: self.told - self.written,
+            entries,
+            missing: self.told - entries,
             failure: self.failure,
         }
     }

@@ -14,6 +14,11 @@ pub struct Total {
 }
 
 impl Total {
+    /// Events that there was no room for.
+    pub const fn lost(&self) -> u64 {
+        self.stats.lost_ring + self.stats.lost_map
+    }
+
     /// Both together: what these have counted since they were loaded, after what others had counted before.
     #[must_use]
     pub const fn after(&self, former: &Self) -> Self {

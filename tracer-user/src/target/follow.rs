@@ -98,6 +98,7 @@ struct Identity {
     service: String,
     container: Container,
     selected: bool,
+    hidden: Option<ProcessError>,
 }
 
 /// Follows processes.
@@ -515,6 +516,7 @@ impl Follower {
             watch,
             service,
             selected,
+            hidden,
         } = identify(process, &self.config, &self.users)?;
         let rules = self.config.services.iter().map(|s| &s.watch);
         let rule = rules
@@ -528,6 +530,7 @@ impl Follower {
                 .cgroups()
                 .map_or_else(|_| Container::default(), |text| container(&text)),
             selected,
+            hidden,
         })
     }
 }

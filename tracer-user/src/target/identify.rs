@@ -8,7 +8,7 @@ use super::{
 use crate::config::{Config, Subject, Watch};
 
 /// What the configuration says of a process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Identified<'a> {
     /// What is watched in it.
     pub watch: &'a Watch,
@@ -16,6 +16,8 @@ pub struct Identified<'a> {
     pub service: String,
     /// The agent attaches to it by itself.
     pub selected: bool,
+    /// Why it cannot be told whether a rule selects it, where none of the others does.
+    pub hidden: Option<ProcessError>,
 }
 
 /// What the configuration says of a process.
@@ -29,9 +31,14 @@ pub fn identify<'a>(
     let uid = process.status()?.uid;
     // A process that hides its environment falls under no rule that asks for it.
     let environment = if config.reads_environment() {
-        process.environment().unwrap_or_default()
+        process.environment()
     } else {
-        Vec::new()
+        Ok(Vec::new())
+    };
+    let (environment, hidden) = match environment {
+        Ok(environment) => (environment, None),
+        // In the middle of an exec there is none yet: the exec will tell.
+        Err(error) => (Vec::new(), error.is_refusal().then_some(error)),
     };
     // What replaced it on disk, an upgrade as a rule, does not change what it is.
     let exe = process.exe()?;
@@ -59,6 +66,7 @@ pub fn identify<'a>(
         watch,
         service,
         selected,
+        hidden: hidden.filter(|_| !selected),
     })
 }
 

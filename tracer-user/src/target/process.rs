@@ -85,6 +85,14 @@ const OTHER_USER: &str =
     "run as root; for another user's process it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
 
 impl ProcessError {
+    /// Whether the kernel refuses to let us read the process's memory.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { what: "memory", cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied
+        )
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
@@ -233,7 +241,7 @@ impl Process {
 
     /// Its memory, to read from.
     pub fn memory(&self) -> Result<File, ProcessError> {
-        self.file("mem").map_err(|e| self.unreadable("mem", e))
+        self.file("mem").map_err(|e| self.unreadable("memory", e))
     }
 
     /// The root directory that it sees; none when that cannot be told.

@@ -4,5 +4,7 @@ pub mod attach;
 mod child;
 pub mod hit;
 mod notes;
+pub mod record;
+mod server;
 mod statistics;
 pub mod wire;

@@ -114,6 +114,14 @@ pub struct Undelivered {
     pub error: Option<String>,
 }
 
+/// A sink that is sent nothing more.
+#[derive(Debug)]
+pub struct Closing {
+    kind: SinkKind,
+    done: Receiver<()>,
+    shared: Arc<Shared>,
+}
+
 impl Outlet {
     /// Starts the sink's thread.
     pub fn start(kind: SinkKind, sink: impl Sink, metrics: Arc<Metrics>) -> std::io::Result<Self> {
@@ -161,10 +169,21 @@ impl Outlet {
         }
     }
 
-    /// Waits for what was sent, but no longer than this. What is not there by then is dropped.
-    pub fn close(self, patience: Duration) -> Result<(), Undelivered> {
+    /// Nothing more will be sent.
+    pub fn close(self) -> Closing {
         drop(self.items);
         drop(self.open);
+        Closing {
+            kind: self.kind,
+            done: self.done,
+            shared: self.shared,
+        }
+    }
+}
+
+impl Closing {
+    /// Waits for what was sent, but no longer than this. What is not there by then is dropped.
+    pub fn wait(self, patience: Duration) -> Result<(), Undelivered> {
         if self.done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             tracing::debug!(sink = self.kind.name(), "the sink does not come to its end");
         }
@@ -335,7 +354,7 @@ mod tests {
         }
         outlet.send(Arc::new(Item::Summary(Box::new(Tally::default().finish(None)))));
         drop(answer);
-        assert_eq!(outlet.close(Duration::from_secs(10)), Ok(()));
+        assert_eq!(outlet.close().wait(Duration::from_secs(10)), Ok(()));
         assert_eq!(told.iter().sum::<usize>(), 301);
         assert_counted(&metrics, "sent", 301);
         assert_counted(&metrics, "dropped", 0);
@@ -351,7 +370,7 @@ mod tests {
         }
         drop(answer);
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(1));
-        assert_eq!(outlet.close(Duration::from_secs(10)), Ok(()));
+        assert_eq!(outlet.close().wait(Duration::from_secs(10)), Ok(()));
         assert_counted(&metrics, "errors", 2);
         assert_counted(&metrics, "sent", 1);
     }
@@ -364,7 +383,7 @@ mod tests {
         drop(answer);
         outlet.send(item());
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(1));
-        let undelivered = outlet.close(Duration::from_secs(10)).unwrap_err();
+        let undelivered = outlet.close().wait(Duration::from_secs(10)).unwrap_err();
         assert_eq!(
             (undelivered.items, undelivered.error.as_deref()),
             (1, Some("bad request"))
@@ -382,7 +401,7 @@ mod tests {
         for _ in 0..sent {
             outlet.send(item());
         }
-        let undelivered = outlet.close(Duration::from_millis(50)).unwrap_err();
+        let undelivered = outlet.close().wait(Duration::from_millis(50)).unwrap_err();
         assert!(
             before.elapsed() < Duration::from_secs(5),
             "{:?}",
@@ -407,7 +426,7 @@ mod tests {
             answer.send(Err(Later { taken, error })).unwrap();
         }
         drop(answer);
-        assert!(outlet.close(Duration::from_secs(10)).is_ok());
+        assert!(outlet.close().wait(Duration::from_secs(10)).is_ok());
         assert_eq!(told.iter().sum::<usize>(), (5 - first).saturating_sub(2));
         assert_counted(&metrics, "sent", 5);
         assert_counted(&metrics, "dropped", 0);
@@ -420,7 +439,7 @@ mod tests {
         for _ in 0..1_000 {
             answer.send(Err("no space".to_owned().into())).unwrap();
         }
-        let undelivered = outlet.close(Duration::from_millis(400)).unwrap_err();
+        let undelivered = outlet.close().wait(Duration::from_millis(400)).unwrap_err();
         assert_eq!(undelivered.error.as_deref(), Some("no space"));
         assert_eq!(undelivered.items, 1);
         assert_counted(&metrics, "dropped", 1);

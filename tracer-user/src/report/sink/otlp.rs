@@ -227,10 +227,21 @@ impl MetricsPush {
         Ok(Self { open, done })
     }
 
-    /// Sends the last totals, but takes no longer than this. Whether they were sent, or refused, in time.
-    pub fn close(self, patience: Duration) -> bool {
+    /// Sends the last totals.
+    pub fn close(self) -> LastPush {
         drop(self.open);
-        self.done.recv_timeout(patience).is_ok()
+        LastPush(self.done)
+    }
+}
+
+/// The last totals are on their way.
+#[derive(Debug)]
+pub struct LastPush(Receiver<()>);
+
+impl LastPush {
+    /// Whether they were sent, or refused, before this was over.
+    pub fn wait(self, patience: Duration) -> bool {
+        self.0.recv_timeout(patience).is_ok()
     }
 }
 

@@ -8,6 +8,8 @@ use serde::Serialize;
 const STALLED: u64 = 5_000_000_000;
 /// How far the wall clock may be from where it was.
 const SHIFT: i64 = 1_000_000_000;
+/// How long it is remarked that events were lost.
+const LOSS: u64 = 60_000_000_000;
 /// How long a run may take to start.
 const STARTING: u64 = 60_000_000_000;
 
@@ -32,6 +34,8 @@ pub enum ReasonCode {
     SelftestFailed,
     /// The wall clock was set: the times of findings are off.
     ClockShifted,
+    /// The kernel side had no room for what happened.
+    EventsLost,
     /// Nothing is traced.
     NoTarget,
     /// A process that still runs could not be traced.
@@ -81,6 +85,9 @@ pub(super) struct Pulse {
     last: AtomicU64,
     selftest_failed: AtomicBool,
     clock_shift: AtomicI64,
+    lost: AtomicU64,
+    /// When it was last noticed that there are more of them; 0 before the first time.
+    lost_at: AtomicU64,
 }
 
 impl Pulse {
@@ -90,7 +97,18 @@ impl Pulse {
             last: AtomicU64::new(0),
             selftest_failed: AtomicBool::new(false),
             clock_shift: AtomicI64::new(0),
+            lost: AtomicU64::new(0),
+            lost_at: AtomicU64::new(0),
         }
+    }
+
+    /// So many events were lost up to now. Whether that is news: none was in the last minute.
+    pub(super) fn lost(&self, total: u64, now: u64) -> bool {
+        if self.lost.swap(total, Ordering::Relaxed) >= total {
+            return false;
+        }
+        let before = self.lost_at.swap(now, Ordering::Relaxed);
+        before == 0 || now.saturating_sub(before) > LOSS
     }
 
     pub(super) fn selftest(&self, arrived: bool) {
@@ -120,7 +138,7 @@ impl Pulse {
         Condition {
             reasons: late.then(reason).into_iter().collect(),
             drained_seconds_ago: ago.map(|nanos| nanos as f64 / 1e9),
-            remarks: self.shifted().into_iter().collect(),
+            remarks: self.shifted().into_iter().chain(self.losing(now)).collect(),
         }
     }
 
@@ -146,6 +164,16 @@ impl Pulse {
         let message =
             format!("the wall clock is {seconds:.1} seconds from where it was: so are the times of findings");
         (shift.saturating_abs() > SHIFT).then(|| Reason::new(ReasonCode::ClockShifted, message))
+    }
+
+    fn losing(&self, now: u64) -> Option<Reason> {
+        let at = self.lost_at.load(Ordering::Relaxed);
+        let ago = now.saturating_sub(at);
+        let (lost, seconds) = (self.lost.load(Ordering::Relaxed), ago / 1_000_000_000);
+        let message = format!(
+            "{lost} events were lost since the start, the last of them {seconds} seconds ago: what was found around them is not all"
+        );
+        (at > 0 && ago <= LOSS).then(|| Reason::new(ReasonCode::EventsLost, message))
     }
 
     fn ago(&self, now: u64) -> Option<u64> {
@@ -197,6 +225,33 @@ mod tests {
         assert!(condition.remarks[0].message.contains("-3.0 seconds"));
         pulse.clock_shift(SECOND as i64 / 2);
         assert!(pulse.started(101 * SECOND).remarks.is_empty());
+    }
+
+    #[test]
+    fn losses_are_remarked_for_a_while() {
+        let pulse = Pulse::new(100 * SECOND);
+        pulse.beat(200 * SECOND);
+        let remarks = |at: u64| {
+            let condition = pulse.condition(at * SECOND);
+            condition
+                .remarks
+                .into_iter()
+                .map(|remark| (remark.code, remark.message))
+                .collect::<Vec<_>>()
+        };
+        assert!(!pulse.lost(0, 100 * SECOND));
+        assert_eq!(remarks(101), []);
+        assert!(pulse.lost(7, 102 * SECOND));
+        assert!(!pulse.lost(7, 103 * SECOND), "no more of them");
+        assert!(!pulse.lost(9, 104 * SECOND), "that goes on");
+        let [(code, message)] = &remarks(114)[..] else {
+            panic!("one remark");
+        };
+        assert_eq!(*code, ReasonCode::EventsLost);
+        assert!(message.starts_with("9 events were lost since the start, the last of them 10 seconds ago"));
+        assert_eq!(remarks(165), []);
+        assert!(pulse.lost(10, 166 * SECOND), "again");
+        assert_eq!(remarks(166).len(), 1);
     }
 
     #[test]

@@ -99,6 +99,11 @@ impl Store {
         self.pulse.clock_shift(nanos);
     }
 
+    /// So many events were lost up to now. Whether that is news: none was in the last minute.
+    pub fn lost(&self, total: u64, now: u64) -> bool {
+        self.pulse.lost(total, now)
+    }
+
     /// The findings that pass a filter.
     pub fn findings(&self, filter: &Filter) -> Listed {
         lock(&self.findings).list(filter)

@@ -62,7 +62,10 @@ impl Follower {
         match self.identify(&process) {
             Ok(Identity { selected: true, .. }) => self.meet(&process, clock, events, notices),
             // The kernel side may think that it is one, if its exec could not be told.
-            Ok(_) => self.let_go(pid),
+            Ok(Identity { hidden, .. }) => {
+                self.may_be_meant(&process, hidden, notices);
+                self.let_go(pid);
+            }
             Err(error) => self.refuse(&process, &error.into(), notices),
         }
     }
@@ -130,7 +133,8 @@ impl Follower {
         let pid = process.pid();
         let set = match self.identify(process) {
             Ok(identity) if identity.selected => identity.set,
-            Ok(_) => {
+            Ok(Identity { hidden, .. }) => {
+                self.may_be_meant(process, hidden, notices);
                 self.let_go(pid);
                 return true;
             }
@@ -181,6 +185,14 @@ impl Follower {
         if let Err(error) = self.add_running(pid, clock, events, notices) {
             self.refuse(process, &error, notices);
             self.let_go(pid);
+        }
+    }
+
+    /// No rule selects a process as far as can be told; what hides its environment from rules that ask for it is said.
+    fn may_be_meant(&mut self, process: &Process, hidden: Option<ProcessError>, notices: &mut Vec<Notice>) {
+        if let Some(cause) = hidden {
+            let pid = process.pid();
+            self.refuse(process, &FollowError::Hidden { pid, cause }, notices);
         }
     }
 

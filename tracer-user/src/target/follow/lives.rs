@@ -152,9 +152,18 @@ impl Follower {
                 service: "?".to_owned(),
                 container: Container::default(),
                 selected: true,
+                hidden: None,
             },
         };
-        let memory = process.memory().ok().map(ProcessMemory::new);
+        let memory = match process.memory() {
+            Ok(memory) => Some(ProcessMemory::new(memory)),
+            // Without it what the records point to has no names: that would be half a truth.
+            Err(error) if self.everyone && error.is_refusal() => {
+                self.refuse(&process, &error.into(), notices);
+                return self.let_go(pid);
+            }
+            Err(_) => None,
+        };
         let maps = process.maps().unwrap_or_default();
         // A process that has ended meanwhile maps nothing: what was armed for it at its exec is all that it could need.
         let queue = if maps.is_empty() {

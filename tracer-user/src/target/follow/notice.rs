@@ -22,6 +22,15 @@ pub enum FollowError {
     /// It could not be looked at.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// Whether it is to be traced depends on what it does not show.
+    #[error("process {pid} may be one to trace, which its environment would tell: {cause}")]
+    Hidden {
+        /// The process.
+        pid: u32,
+        /// Why it is not read.
+        #[source]
+        cause: ProcessError,
+    },
     /// It runs no CPython.
     #[error("process {0} runs no cpython")]
     NotPython(u32),

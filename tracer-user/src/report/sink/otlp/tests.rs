@@ -151,7 +151,7 @@ fn a_collector_that_is_busy_is_asked_again() {
     )
     .unwrap();
     outlet.send(finding());
-    assert_eq!(outlet.close(Duration::from_secs(10)), Ok(()));
+    assert_eq!(outlet.close().wait(Duration::from_secs(10)), Ok(()));
     assert_eq!(requests.try_iter().count(), 3);
     let text = metrics.render();
     for line in [
@@ -213,7 +213,7 @@ fn metrics_are_sent_as_totals() {
         Duration::from_secs(3600),
     )
     .unwrap();
-    assert!(push.close(Duration::from_secs(10)));
+    assert!(push.close().wait(Duration::from_secs(10)));
     let (path, _, body) = requests.recv().unwrap();
     assert_eq!(path, "/v1/metrics");
     let request = ExportMetricsServiceRequest::decode(&body[..]).unwrap();

@@ -1,0 +1,192 @@
+//! A server that is asked for as much as it can answer.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::workspace;
+
+const SERVED: &str = "xtask/src/bench/served.py";
+const UPSTREAM: &str = "xtask/src/bench/upstream.py";
+/// Requests in a row that are measured.
+pub const BATCH: usize = 500;
+/// Requests before them, to warm up.
+pub const WARM: usize = 100;
+/// Connections on which the server is asked, each for the next as soon as it was answered.
+pub const CONNECTIONS: usize = 8;
+
+/// The text of a request, by the number of the connection.
+pub type Request = fn(usize) -> String;
+
+/// Of one batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Answers in a second.
+    pub answers: f64,
+    /// Microseconds of processor time that the server took for an answer.
+    pub processor: f64,
+}
+
+/// A process that listens on a port.
+struct Service {
+    child: Child,
+    port: u16,
+}
+
+impl Service {
+    fn start(python: &Path, script: &str, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(workspace::root().join(script)).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
+        let port = line.trim().parse();
+        let port = port.with_context(|| format!("{script} says on which port it listens"))?;
+        Ok(Self { child, port })
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A FastAPI service under uvicorn, and who asks it.
+pub struct Server {
+    service: Service,
+    connections: Vec<Connection>,
+    _upstream: Service,
+}
+
+impl Server {
+    /// Starts it, and what it asks itself.
+    pub fn start(python: &Path, event_loop: &str, request: Request) -> Result<Self> {
+        let upstream = Service::start(python, UPSTREAM, &[])?;
+        let service = Service::start(python, SERVED, &[event_loop, &upstream.port.to_string()])?;
+        let connections = (0..CONNECTIONS).map(|number| Connection::open(service.port, request(number)));
+        Ok(Self {
+            connections: connections.collect::<Result<_>>()?,
+            service,
+            _upstream: upstream,
+        })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.service.child.id()
+    }
+
+    /// Asks so many times.
+    pub fn ask(&mut self, times: usize) -> Result<Figures> {
+        let (start, before) = (Instant::now(), processor(self.pid())?);
+        for connection in &mut self.connections {
+            connection.ask()?;
+        }
+        for number in 0..times {
+            let connection = &mut self.connections[number % CONNECTIONS];
+            connection.answer()?;
+            if number + CONNECTIONS < times {
+                connection.ask()?;
+            }
+        }
+        let answers = times as f64;
+        Ok(Figures {
+            answers: answers / start.elapsed().as_secs_f64(),
+            processor: (processor(self.pid())? - before) / answers * 1e6,
+        })
+    }
+}
+
+/// Seconds of processor time that a process took.
+pub fn processor(process: u32) -> Result<f64> {
+    let mut seconds = 0.0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds: f64 = text.split(' ').next().context("a number")?.parse()?;
+        seconds += nanoseconds / 1e9;
+    }
+    Ok(seconds)
+}
+
+/// A connection on which the same is asked again and again.
+struct Connection {
+    stream: TcpStream,
+    request: String,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(port: u16, request: String) -> Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            request,
+            answer: Vec::new(),
+        })
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        self.stream.write_all(self.request.as_bytes())?;
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<()> {
+        let mut buffer = [0; 4096];
+        self.answer.clear();
+        while !is_whole(&self.answer)? {
+            let read = self.stream.read(&mut buffer)?;
+            ensure!(read > 0, "the service closed a connection");
+            self.answer.extend_from_slice(&buffer[..read]);
+        }
+        Ok(())
+    }
+}
+
+/// Hands in an order.
+pub fn one(number: usize) -> String {
+    let body = format!(
+        r#"{{"id":{number},"name":"order of tenant {number}","lines":["{}"]}}"#,
+        "a line of the order\",\"".repeat(8)
+    );
+    let head = head("POST /orders", number);
+    let length = body.len();
+    format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// Asks for orders that another service keeps.
+pub fn forwarded(number: usize) -> String {
+    let head = head(&format!("GET /orders?first={number}"), number);
+    format!("{head}\r\n")
+}
+
+fn head(line: &str, number: usize) -> String {
+    format!(
+        "{line} HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
+Accept: application/json\r\nUser-Agent: bench\r\n"
+    )
+}
+
+/// Whether an answer has come to its end.
+fn is_whole(answer: &[u8]) -> Result<bool> {
+    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Ok(false);
+    };
+    let text = std::str::from_utf8(&answer[..head])?;
+    ensure!(text.starts_with("HTTP/1.1 200 "), "the service answered {text}");
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .context("the service says how long its answer is")?;
+    Ok(answer.len() >= head + 4 + length.parse::<usize>()?)
+}
