@@ -58,16 +58,17 @@ impl Shared {
         target
     }
 
-    /// The agent with these capabilities.
-    fn agent(&self, capabilities: &[&str]) -> Agent {
-        Agent::start_by(&self.tracer(capabilities), &[], BY_CMDLINE)
+    /// The agent with these capabilities, for programs with its own mark or with this one.
+    fn agent(&self, capabilities: &[&str], mark: Option<&str>) -> Agent {
+        let config = BY_CMDLINE.replace("{mark}", mark.unwrap_or("{mark}"));
+        Agent::start_by(&self.tracer(capabilities), &[], &config)
     }
 
-    /// A program of somebody else that this agent is to find, run by this interpreter.
-    fn theirs(&self, agent: &Agent, python: &Path) -> Program {
+    /// A program of somebody else that is found by this mark, run by this interpreter.
+    fn theirs(&self, mark: &str, python: &Path) -> Program {
         let mut command = with(OTHER, &[]);
         command.arg(python).arg(self.folder.file("keeps_bleeding.py"));
-        let mut target = Program::start(command.arg(&agent.mark));
+        let mut target = Program::start(command.arg(mark));
         target.wait_for("ready");
         target
     }
@@ -204,8 +205,8 @@ fn the_agent_needs_no_more_than_its_capabilities() {
         let Some(shared) = Shared::new(setup, TEST) else {
             return;
         };
-        let agent = shared.agent(&AGENT);
-        let mut target = shared.theirs(&agent, Path::new(PYTHON));
+        let agent = shared.agent(&AGENT, None);
+        let mut target = shared.theirs(&agent.mark, Path::new(PYTHON));
         agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
         target.say("go on");
         target.wait_for("done 1");
@@ -256,8 +257,8 @@ fn the_agent_says_which_capability_is_missing() {
             assert!(ended.stderr.contains(&sentence), "{missing}: {}", ended.stderr);
         }
         // Without the fourth there is an agent, and it says whom it cannot trace.
-        let mut agent = shared.agent(&without("dac_read_search"));
-        let mut target = shared.theirs(&agent, Path::new(PYTHON));
+        let mut agent = shared.agent(&without("dac_read_search"), None);
+        let mut target = shared.theirs(&agent.mark, Path::new(PYTHON));
         let pid = target.pid();
         let (state, reason) = wait_until("it is told", PATIENCE, || told_of(&agent, pid));
         let sentence = "for another user's process it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
@@ -285,17 +286,22 @@ fn what_was_replaced_takes_one_more() {
         let Some(shared) = Shared::new(setup, TEST) else {
             return;
         };
-        let restoring: Vec<_> = AGENT.into_iter().chain(["checkpoint_restore"]).collect();
-        let agents = [shared.agent(&AGENT), shared.agent(&restoring)];
-        let [without, with] = agents.each_ref();
         let python = shared.folder.path().join("python3");
-        let start = |agent: &Agent| {
+        // They run, and their interpreter is gone, before an agent looks at them.
+        let start = |mark: &str| {
             fs::copy(PYTHON, &python).expect("the interpreter can be copied");
-            let target = shared.theirs(agent, &python);
+            let target = shared.theirs(mark, &python);
             fs::remove_file(&python).expect("the copy is ours");
             target
         };
-        let (refused, mut found) = (start(without), start(with));
+        let marks = ["without", "with"].map(|name| format!("{name}-{}", std::process::id()));
+        let [refused, mut found] = marks.each_ref().map(|mark| start(mark));
+        let restoring: Vec<_> = AGENT.into_iter().chain(["checkpoint_restore"]).collect();
+        let agents = [
+            shared.agent(&AGENT, Some(&marks[0])),
+            shared.agent(&restoring, Some(&marks[1])),
+        ];
+        let [without, with] = agents.each_ref();
         let told = |agent: &Agent, pid| wait_until("it is told", PATIENCE, || told_of(agent, pid));
         let (state, reason) = told(without, refused.pid());
         assert_eq!(state, "failed", "{reason}");
