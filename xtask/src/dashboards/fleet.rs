@@ -35,12 +35,10 @@ pub fn problems(text: &str, asked: &BTreeSet<String>, catalog: &Catalog) -> Resu
         names.push(vector);
     }
     let taken = |series: &str| {
-        names.iter().any(|vector| match &vector.name {
-            Some(name) => name == series,
-            None => {
-                let mut matchers = vector.matchers.matchers.iter();
-                matchers.any(|matcher| matcher.name == "__name__" && matcher.is_match(series))
-            }
+        names.iter().any(|vector| {
+            let mut matchers = vector.matchers.matchers.iter();
+            vector.name.as_deref() == Some(series)
+                || matchers.any(|matcher| matcher.name == "__name__" && matcher.is_match(series))
         })
     };
     let missing = asked
