@@ -4,6 +4,7 @@ mod accuracy;
 mod apt;
 mod bench;
 mod bpf;
+mod dashboards;
 mod demo;
 mod deps;
 mod dist;
@@ -42,6 +43,12 @@ enum Chore {
     Interpreters,
     /// Write docs/support.md, and the README's table, from what the tests noted when they last ran.
     Support,
+    /// Write the dashboards in the one way in which they are written.
+    Dashboards {
+        /// Instead, hold dashboards, rules, runbooks and links against the metrics that exist and against each other.
+        #[arg(long)]
+        check: bool,
+    },
     /// Trace a bundled proxy under the traffic of two tenants.
     Demo,
     /// Measure.
@@ -122,6 +129,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         Chore::Support => support::write(),
+        Chore::Dashboards { check: true } => dashboards::check().map(|_| ()),
+        Chore::Dashboards { check: false } => dashboards::write(),
         Chore::Demo => demo::run(),
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),

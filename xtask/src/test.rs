@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{WIDELY, results_file};
 
-use crate::{bpf, deps, dist, fuzz, interpreters, workspace};
+use crate::{bpf, dashboards, deps, dist, fuzz, interpreters, workspace};
 
 /// Seconds of each fuzz target.
 const FUZZ_SECONDS: u32 = 10;
@@ -163,6 +163,12 @@ pub fn run() -> Result<()> {
             "--nocapture",
         ]))
     });
+    table.add("dashboards", || {
+        dashboards::check().map(|passed| Tally {
+            passed,
+            ..Tally::default()
+        })
+    });
     table.add("build-ebpf --check", || {
         if let Err(error) = deps::bpf_toolchain() {
             eprintln!("the BPF toolchain could not be fetched: {error:#}");
@@ -255,36 +261,24 @@ fn suites() -> Result<Vec<String>> {
     Ok(suites)
 }
 
-/// Has Prometheus's own tool look at the alert rules.
+/// Has Prometheus's own tool look at the rules.
 fn rules(table: &mut Table, prometheus: Result<&deps::Prometheus, &anyhow::Error>) {
-    for (name, action, file) in [
-        (
-            "promtool check rules",
-            "check",
-            "dashboards/prometheus/alerts.yml",
-        ),
-        (
-            "promtool test rules",
-            "test",
-            "dashboards/prometheus/alerts_test.yml",
-        ),
+    for (name, action, files) in [
+        ("promtool check rules", "check", &dashboards::RULES),
+        ("promtool test rules", "test", &dashboards::TESTS),
     ] {
         table.add(name, || match prometheus {
-            Ok(prometheus) => promtool(&prometheus.promtool, action, file).map(|()| Tally::of(&Ok(()))),
+            Ok(prometheus) => {
+                let mut promtool = Command::new(&prometheus.promtool);
+                promtool.current_dir(workspace::root().join(dashboards::RULES_FOLDER));
+                workspace::run(promtool.args([action, "rules"]).args(files)).map(|()| Tally::of(&Ok(())))
+            }
             Err(error) => Ok(Tally {
                 skipped: BTreeMap::from([(name.to_owned(), format!("{error:#}"))]),
                 ..Tally::default()
             }),
         });
     }
-}
-
-fn promtool(promtool: &Path, action: &str, file: &str) -> Result<()> {
-    workspace::run(
-        Command::new(promtool)
-            .current_dir(workspace::root())
-            .args([action, "rules", file]),
-    )
 }
 
 /// Runs tests; shows what they print and counts what they say.
