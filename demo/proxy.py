@@ -1,16 +1,16 @@
 """A multi-tenant proxy in small, with the mistake in it: identity is ambient, and blocking work goes to a thread pool.
 
 Requests carry their tenant in a header. The proxy binds it in a ContextVar, calls a blocking vendor SDK in a pool thread,
-and mints a task handle for the answer. It sends itself the traffic of two tenants, then stops.
-"""
+and mints a task handle. It sends itself the traffic of two tenants, 20 rounds of it or as many as its argument says."""
 
 import asyncio
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
-ROUNDS = 20
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 tenant = ContextVar("tenant", default=None)
 pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vendor-sdk")
 

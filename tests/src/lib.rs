@@ -17,6 +17,7 @@ mod regression;
 mod results;
 mod service;
 mod setup;
+mod shrunk;
 mod steady;
 mod tracer;
 mod traffic;
@@ -44,6 +45,7 @@ pub use setup::{
     Setup, WIDELY, fixture, is_main, line_of, on_every_interpreter, on_interpreters_that,
     on_main_interpreters, once, skip, unsupported_interpreter,
 };
+pub use shrunk::shrunk;
 pub use steady::Steady;
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;

@@ -96,14 +96,14 @@ fn the_documented_numbers_of_series_are_right() {
             documented("each service"),
             documented("each variable of a service"),
             documented("each probe of a service"),
-            documented("an agent with 20 services, 8 probes and 2 variables each"),
+            documented("an agent with 20 services, 12 probes and 2 variables each"),
         ],
         [
             agent,
             service - agent,
             slot - service,
             series(1, 1, 0) - service,
-            series(20, 8, 2)
+            series(20, 12, 2)
         ]
     );
 }
