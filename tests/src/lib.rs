@@ -34,7 +34,7 @@ pub use interpreters::{
     BUILT, DEBIAN, EMPTY_CONTEXTS, FREE_THREADED, Interpreter, LINKED, SUPPORTED, Suite, installed,
     interpreters, missing, roots,
 };
-pub use metrics::{ask, by_label, free_port, get, sample};
+pub use metrics::{ask, ask_within, by_label, free_port, get, sample};
 pub use mix::{Start, mix};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};

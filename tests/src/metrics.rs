@@ -38,8 +38,13 @@ pub fn get(address: &str, path: &str) -> io::Result<String> {
 
 /// The status and the body that `http://ADDRESS/PATH` answers with.
 pub fn ask(address: &str, path: &str) -> io::Result<(u16, String)> {
+    ask_within(address, path, Duration::from_secs(10))
+}
+
+/// The same, of what may take longer to answer.
+pub fn ask_within(address: &str, path: &str, patience: Duration) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(patience))?;
     write!(
         stream,
         "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"

@@ -2,6 +2,7 @@
 
 pub mod attach;
 mod child;
+pub mod fleet;
 pub mod hit;
 mod notes;
 pub mod record;

@@ -8,8 +8,8 @@ use crate::workspace;
 
 const INTRODUCTION: &str = "# Benchmarks
 
-The last run of `cargo xtask bench hit`, of `attach`, of `record` and of `wire`, which write this file. Figures are medians with
-the quarters below and above them. Ratios compare runs that alternate within one process; nanoseconds and milliseconds are
+The last run of `cargo xtask bench hit`, of `attach`, of `fleet`, of `record` and of `wire`, which write this file. Figures are
+medians with the quarters below and above them, unless it says otherwise. Ratios compare runs that alternate within one process; nanoseconds and milliseconds are
 those of one machine and tell no more than their order of magnitude.
 ";
 

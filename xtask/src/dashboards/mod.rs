@@ -1,5 +1,6 @@
 //! Dashboards, rules and documents: held against the metrics that the program defines, and against each other.
 
+mod asked;
 mod fleet;
 mod layout;
 mod links;
@@ -18,6 +19,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+
+pub use asked::{Asked, asked_by_panels, asked_by_rules};
 
 use crate::workspace;
 

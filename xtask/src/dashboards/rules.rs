@@ -91,6 +91,17 @@ pub fn parse_tests(name: &str, text: &str) -> Result<Tests> {
     serde_saphyr::from_str(text).with_context(|| format!("cannot read {name}"))
 }
 
+impl File {
+    /// Its rules: their names, what they ask for, and whether they are alerts.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let rules = self.groups.iter().flat_map(|group| &group.rules);
+        rules.filter_map(|rule| {
+            let name = rule.alert.as_deref().or(rule.record.as_deref())?;
+            Some((name, &*rule.expr, rule.alert.is_some()))
+        })
+    }
+}
+
 impl Found {
     /// Looks at a file's rules, in their order; what they record can be asked for afterwards.
     pub fn look(&mut self, file: &File, catalog: &mut Catalog) {
