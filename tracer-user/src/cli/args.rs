@@ -134,7 +134,7 @@ pub struct TraceArgs {
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Write a report that can be passed on: .sarif, .xml (JUnit), .md, .json or .txt; may be given again.
+    /// Write a report that can be passed on: .html, .sarif, .xml (JUnit), .md, .json or .txt; may be given again.
     #[arg(long = "report", value_name = "FILE")]
     pub reports: Vec<PathBuf>,
     /// How findings are known again.

@@ -19,6 +19,8 @@ use crate::{correlate::finding::Kind, report::document::Form};
 /// The form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportForm {
+    /// For people, in one file that needs no other.
+    Html,
     /// SARIF 2.1.0, for code hosts and CI systems.
     Sarif,
     /// JUnit's XML, for what shows the results of tests.
@@ -37,7 +39,7 @@ pub struct ReportArgs {
     /// Recording to report on; without one, the processes that are named are watched.
     #[arg(value_name = "RECORDING", conflicts_with_all = ["pids", "command", "user", "allow_greenlet", "identity", "request", "digest", "empty", "mint", "policy"])]
     pub recording: Option<PathBuf>,
-    /// Form of the report; without it, each file's ending says it (.sarif, .xml, .md, .json, .txt), and stdout gets text.
+    /// Form of the report; without it, each file's ending says it (.html, .sarif, .xml, .md, .json, .txt), and stdout gets text.
     #[arg(long, value_enum)]
     pub format: Option<ReportForm>,
     /// Write the report to a file instead of stdout; may be given again.
@@ -68,7 +70,7 @@ pub fn run(args: ReportArgs, color: Color) -> Result<u8, Error> {
     if args.recording.is_none() && args.target.pids.is_empty() && args.target.command.is_empty() {
         return Err(Error::usage(
             "nothing to report on",
-            "give a recording, --pid PID, or a command behind `--`: bleedtrace report -o report.md -- python3 app.py",
+            "give a recording, --pid PID, or a command behind `--`: bleedtrace report -o report.html -- python3 app.py",
         ));
     }
     let form = args.format.map(Form::from);
@@ -113,6 +115,7 @@ pub fn run(args: ReportArgs, color: Color) -> Result<u8, Error> {
 impl From<ReportForm> for Form {
     fn from(form: ReportForm) -> Self {
         match form {
+            ReportForm::Html => Self::Html,
             ReportForm::Sarif => Self::Sarif,
             ReportForm::Junit => Self::Junit,
             ReportForm::Markdown => Self::Markdown,

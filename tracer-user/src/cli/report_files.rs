@@ -33,7 +33,7 @@ use crate::{
 /// Faults that a baseline is written of.
 const FAULTS: usize = 10_000;
 /// What to do about a name that says no form.
-const ENDINGS: &str = "end it in .sarif, .xml (JUnit), .md, .json or .txt";
+const ENDINGS: &str = "end it in .html, .sarif, .xml (JUnit), .md, .json or .txt";
 
 /// Arguments that say how findings are known again, and which are accepted.
 #[derive(Debug, Default, Args)]

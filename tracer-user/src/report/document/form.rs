@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::{Document, junit, markdown, sarif, text};
+use super::{Document, html, junit, markdown, sarif, text};
 
 /// A form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
+    /// For people, in one file.
+    Html,
     /// For people, in a terminal.
     Text,
     /// One object.
@@ -24,6 +26,7 @@ impl Form {
     pub fn of(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         Some(match &*ending {
+            "html" | "htm" => Self::Html,
             "txt" => Self::Text,
             "json" => Self::Json,
             "sarif" => Self::Sarif,
@@ -36,6 +39,7 @@ impl Form {
     /// Writes a report.
     pub fn write(self, document: &Document) -> std::io::Result<String> {
         match self {
+            Self::Html => Ok(html::page(document)),
             Self::Text => Ok(text::text(document)),
             Self::Json => Ok(serde_json::to_string_pretty(document)? + "\n"),
             Self::Sarif => Ok(serde_json::to_string_pretty(&sarif::log(document))? + "\n"),

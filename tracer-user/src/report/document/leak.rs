@@ -216,7 +216,7 @@ impl Drawing<'_> {
                 ago(spawn.over_ns),
                 "The request ends. Its task lives on.".to_owned(),
             );
-            let theirs = format!("the request that the task works for, {}", self.expected());
+            let theirs = "the request that the task works for".to_owned();
             self.step(
                 theirs,
                 "has work",

@@ -7,6 +7,7 @@ mod cause;
 mod collect;
 pub mod fingerprint;
 mod form;
+mod html;
 mod junit;
 pub mod leak;
 mod markdown;
