@@ -58,7 +58,7 @@ pub fn tasks(line: &TaskLine) -> String {
     text
 }
 
-pub(super) fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
+fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     let counts: Vec<String> = counts
         .iter()
         .map(|(name, count)| format!("{name} {count}"))

@@ -216,7 +216,7 @@ fn printable(text: &str) -> String {
         .fold(String::with_capacity(text.len()), |mut out, c| {
             match c {
                 '"' | '\'' | '\\' => out.push(c),
-                _ => out.extend(c.escape_debug()),
+                _ => push(&mut out, c),
             }
             out
         })
@@ -263,7 +263,7 @@ fn reveal(value: &Value) -> String {
         Content::None => "None".to_owned(),
         Content::Str(text) => {
             let mut out = String::from("\"");
-            text.shown.chars().for_each(|c| out.extend(c.escape_debug()));
+            text.shown.chars().for_each(|c| push(&mut out, c));
             close(out, text, "characters")
         }
         Content::Bytes(bytes) => {
@@ -323,6 +323,17 @@ fn decimal(digits: &[u32]) -> String {
     out
 }
 
+/// Adds a character, escaped where it is not printable, or turns the text around it about.
+fn push(out: &mut String, c: char) {
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if turns {
+        out.extend(c.escape_unicode());
+    } else {
+        out.extend(c.escape_debug());
+    }
+}
+
 /// A name that a target chose, made fit for a terminal and a log: what is not printable is escaped, and what is long ends early.
 pub fn clean(name: &str) -> String {
     let mut out = String::with_capacity(name.len().min(NAME_LIMIT));
@@ -333,7 +344,7 @@ pub fn clean(name: &str) -> String {
         }
         match c {
             '"' | '\'' => out.push(c),
-            _ => out.extend(c.escape_debug()),
+            _ => push(&mut out, c),
         }
     }
     out

@@ -72,6 +72,8 @@ pub struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lasting {
+    /// A piece of work runs on a carrier.
+    Work,
     /// An identity stays on a carrier.
     Residue,
     /// Work goes from one carrier to another.
@@ -151,15 +153,15 @@ impl Drawing<'_> {
         match self.finding.source {
             Some("task") => return self.task_bleed(),
             Some("inherited") => {
-                self.step(self.worker(), "thread started", Tone::Foreign, None, None, format!(
-                    "The worker's thread was started inside another request, which held {}: it lives in a copy of that context.",
+                self.step(self.worker(), "started by A", Tone::Foreign, None, None, format!(
+                    "The worker's thread was started inside another request (A), which held {}: it lives in a copy of that context.",
                     self.found()
                 ));
             }
             Some("before_attach") => {
                 self.step(
                     self.worker(),
-                    "already there",
+                    "was there",
                     Tone::Foreign,
                     None,
                     None,
@@ -180,15 +182,15 @@ impl Drawing<'_> {
 
     fn task_bleed(&mut self) {
         let task = format!("asyncio task on thread {}", self.finding.tid);
-        let other = "the request that created the task".to_owned();
+        let other = "request A, which created the task".to_owned();
         if let Some(bind) = self.finding.bind.clone() {
             self.step(
                 other.clone(),
-                "bind",
+                "A binds",
                 Tone::Foreign,
                 bind.site,
                 ago(bind.age_ns),
-                format!("A request binds {} = {}.", self.slot(), self.found()),
+                format!("Request A binds {} = {}.", self.slot(), self.found()),
             );
         }
         let spawn = self.finding.spawn.clone();
@@ -210,21 +212,21 @@ impl Drawing<'_> {
         if let Some(spawn) = &spawn {
             self.step(
                 other,
-                "request over",
+                "A is over",
                 Tone::Foreign,
                 None,
                 ago(spawn.over_ns),
                 "The request ends. Its task lives on.".to_owned(),
             );
-            let theirs = "the request that the task works for".to_owned();
+            let theirs = "request B, which the task works for".to_owned();
             self.step(
                 theirs,
-                "has work",
+                "B has work",
                 Tone::Own,
                 spawn.works_for.clone(),
                 None,
                 format!(
-                    "Another request, which has {}, has something for the task to do.",
+                    "Request B, which has {}, has something for the task to do.",
                     self.expected()
                 ),
             );
@@ -251,14 +253,14 @@ impl Drawing<'_> {
         let bind = self.finding.bind.clone();
         let who = match bind.as_ref().and_then(|bind| bind.item) {
             _ if self.finding.source == Some("initializer") => "The pool's initializer".to_owned(),
-            Some(item) => format!("Another request's work (item {item})"),
-            None => "Earlier work".to_owned(),
+            Some(item) => format!("Request A's work (item {item})"),
+            None => "Request A's work".to_owned(),
         };
         let thread = bind.as_ref().map_or(self.finding.tid, |bind| bind.tid);
         let (site, age) = bind.map_or((None, None), |bind: Bind| (bind.site, ago(bind.age_ns)));
         self.step(
             format!("worker thread {thread}"),
-            "bind",
+            "A binds",
             Tone::Foreign,
             site,
             age,
@@ -268,10 +270,20 @@ impl Drawing<'_> {
                 self.found()
             ),
         );
+        if self.finding.source != Some("initializer") {
+            let at = self.leak.steps.len() - 1;
+            self.span(at, Some(at), Lasting::Work);
+        }
+    }
+
+    /// Two requests have to do with it: A's identity is what B gets.
+    fn of_two(&self) -> bool {
+        matches!(self.finding.kind, Kind::Bleed | Kind::MisattributedTask)
     }
 
     fn holder(&self) -> String {
-        format!("The request, which has {},", self.expected())
+        let who = if self.of_two() { "Request B" } else { "The request" };
+        format!("{who}, which has {},", self.expected())
     }
 
     fn hand_over(&mut self, who: &str) {
@@ -286,7 +298,11 @@ impl Drawing<'_> {
         let from = self.leak.steps.len();
         self.step(
             format!("request on thread {}", hop.submit_tid),
-            "handoff",
+            if self.of_two() {
+                "B hands over"
+            } else {
+                "hands over"
+            },
             Tone::Own,
             hop.site,
             None,
@@ -303,19 +319,21 @@ impl Drawing<'_> {
         let bind = self.finding.bind.clone();
         let (site, age) = bind.map_or((None, None), |bind: Bind| (bind.site, ago(bind.age_ns)));
         let title = if self.finding.kind == Kind::DriftBlindness {
-            "pin"
+            "pins"
         } else {
-            "bind"
+            "binds"
         };
         let text = format!("{how} {} = {value}, in the worker.", self.slot());
+        let at = self.leak.steps.len();
         self.step(self.worker(), title, tone, site, age, text);
+        self.span(at, Some(at), Lasting::Work);
     }
 
     fn stays(&mut self) {
         let from = self.leak.steps.len() - 1;
         self.step(
             self.worker(),
-            "left behind",
+            "stays",
             Tone::Wrong,
             None,
             None,
@@ -356,7 +374,14 @@ impl Drawing<'_> {
             Kind::DriftBlindness => format!("{slot} is verified, and there is nothing to compare with."),
             _ => format!("It reads {slot} and finds nothing."),
         };
-        self.step(carrier, "read", Tone::Wrong, read.site, None, text);
+        let title = if self.of_two() { "B reads" } else { "reads nothing" };
+        let at = self.leak.steps.len();
+        self.step(carrier, title, Tone::Wrong, read.site, None, text);
+        if self.finding.hop.is_some()
+            && !matches!(self.finding.kind, Kind::BlackHoleReturn | Kind::DriftBlindness)
+        {
+            self.span(at, Some(at), Lasting::Work);
+        }
     }
 
     fn mint(&mut self) {

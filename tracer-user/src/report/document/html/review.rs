@@ -7,7 +7,7 @@ use crate::{
     correlate::finding::Kind,
     report::{
         hops::{HopLine, TaskLine},
-        hops_text::{counts, who_gets, whose_identity},
+        hops_text::{who_gets, whose_identity},
     },
 };
 
@@ -40,7 +40,7 @@ fn sites(document: &Document) -> Markup {
                 (plural(lines.len() as u64, "site", "sites")) " of handoff: "
                 @for (at, danger) in judged.iter().enumerate() {
                     @if at > 0 { ", " }
-                    (of(danger)) " " (words(danger))
+                    (words(danger)) " at " (of(danger))
                 }
                 "."
             }
@@ -63,11 +63,11 @@ fn sites(document: &Document) -> Markup {
 
 fn words(danger: &str) -> &'static str {
     match danger {
-        "bleeds" => "where another request's identity was read",
-        "squats" => "that leave an identity in a thread",
-        "loses" => "where an identity was missed",
-        "exposed" => "that carry nothing along, which nobody has missed yet",
-        _ => "that carry the context along",
+        "bleeds" => "another request's identity was read",
+        "squats" => "an identity was left in a thread",
+        "loses" => "an identity was missed",
+        "exposed" => "nothing came along, which nobody has missed yet,",
+        _ => "the context came along",
     }
 }
 
@@ -78,13 +78,18 @@ fn site(line: &HopLine) -> Markup {
         tr {
             td { span class={ "badge " (danger(line.danger)) } { (line.danger) } }
             th scope="row" { (place(line.site.as_ref())) " " span class="quiet" { "in " (line.service) } }
-            td { @if line.data > 0 { "a queue" } @else { code { (line.primitive) } } }
+            td class="word" { @if line.data > 0 { "a queue" } @else { code { (line.primitive) } } }
             td class="number" { (line.count + line.data) }
             td { (gets.join(", ")) }
             td { (by_slot(&line.reads)) }
             td { (by_slot(&line.binds)) }
             td { (reach.join("; ")) }
-            td { (counts(&line.findings)) }
+            td class="word" {
+                @for (at, (kind, count)) in line.findings.iter().enumerate() {
+                    @if at > 0 { br; }
+                    code { (kind) } " " (count)
+                }
+            }
         }
     }
 }
@@ -121,7 +126,7 @@ fn tasks(document: &Document) -> Markup {
         } @else {
             p {
                 (plural(minted, "task was", "tasks were")) " created: " (told(&summary.tasks))
-                ". A task is its request's if the last identity that the request had read before was its own; an owner that is an argument looks the same, and is safer."
+                ". A task is its request's if the last identity that the request had read before was its own. What was stored is not seen: an owner that is passed as an argument is the safer way to the same."
             }
         }
         @for line in document.tasks.iter().take(WAYS) { (way(line)) }

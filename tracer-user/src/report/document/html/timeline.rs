@@ -4,16 +4,18 @@
 use maud::{Markup, html};
 
 use super::place;
-use crate::report::document::leak::{Lasting, Leak, Tone};
+use crate::report::document::leak::{Lasting, Leak, Span, Tone};
 
 /// From one step to the next.
-const STEP: usize = 140;
+const STEP: usize = 150;
 /// From one carrier to the next.
-const CARRIER: usize = 76;
-/// In front of the first step.
-const LEFT: usize = 48;
+const CARRIER: usize = 70;
+/// Of a letter in a carrier's name.
+const LETTER: usize = 8;
+/// Of a piece of work.
+const WORK: usize = 92;
 /// Behind the last one.
-const RIGHT: usize = 110;
+const RIGHT: usize = 90;
 
 /// The picture, and its steps in words.
 pub(super) fn figure(leak: &Leak, id: &str, slot: &str) -> Markup {
@@ -39,7 +41,8 @@ pub(super) fn figure(leak: &Leak, id: &str, slot: &str) -> Markup {
 }
 
 fn picture(leak: &Leak, id: &str) -> Markup {
-    let width = LEFT + (leak.steps.len() - 1) * STEP + RIGHT;
+    let left = left(leak);
+    let width = left + (leak.steps.len() - 1) * STEP + RIGHT;
     let height = leak.carriers.len() * CARRIER + 8;
     html! {
         svg class="timeline" role="img" aria-labelledby={ (id) "-picture" } width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
@@ -47,51 +50,66 @@ fn picture(leak: &Leak, id: &str) -> Markup {
                 "What happened, carrier by carrier; the numbers are those of the list that follows"
             }
             @for (at, carrier) in leak.carriers.iter().enumerate() {
-                line class="lane" x1="0" x2=(width) y1=(y(at)) y2=(y(at)) {}
-                text class="carrier" x="4" y=(y(at) - 30) { (carrier.name) }
+                line class="lane" x1=(left - 60) x2=(width) y1=(y(at)) y2=(y(at)) {}
+                text class="carrier" x=(left - 72) y=(y(at) + 4) { (carrier.name) }
             }
-            @for span in &leak.spans {
-                @if let Some(from) = leak.steps.get(span.from) { (lasting(leak, span.what, span.from, from.carrier, span.to, width)) }
+            // What covers others is drawn first.
+            @for what in [Lasting::Work, Lasting::Residue, Lasting::Handoff] {
+                @for span in leak.spans.iter().filter(|span| span.what == what) { (lasting(leak, span, left, width)) }
             }
             @for (at, step) in leak.steps.iter().enumerate() {
                 g class=(class(step.tone)) {
-                    (mark(step.tone, x(at), y(step.carrier)))
-                    text class="step" x=(x(at)) y=(y(step.carrier) + 30) { (at + 1) ". " (step.title) }
+                    (mark(step.tone, left + at * STEP, y(step.carrier)))
+                    text class="step" x=(left + at * STEP) y=(y(step.carrier) + 32) { (at + 1) ". " (step.title) }
                 }
             }
         }
     }
 }
 
-const fn x(step: usize) -> usize {
-    LEFT + step * STEP
+/// In front of the first step, where the carriers' names are.
+fn left(leak: &Leak) -> usize {
+    let longest = leak
+        .carriers
+        .iter()
+        .map(|carrier| carrier.name.chars().count())
+        .max();
+    longest.unwrap_or(0) * LETTER + 84
 }
 
 const fn y(carrier: usize) -> usize {
-    carrier * CARRIER + 44
+    carrier * CARRIER + 28
 }
 
 /// What lasts from one step to another, or beyond the picture.
-fn lasting(
-    leak: &Leak,
-    what: Lasting,
-    from: usize,
-    carrier: usize,
-    to: Option<usize>,
-    width: usize,
-) -> Markup {
-    let (x1, y1) = (x(from), y(carrier));
-    let end = to.and_then(|to| Some((x(to), y(leak.steps.get(to)?.carrier))));
+fn lasting(leak: &Leak, span: &Span, left: usize, width: usize) -> Markup {
+    let Some(from) = leak.steps.get(span.from) else {
+        return Markup::default();
+    };
+    let (x1, y1) = (left + span.from * STEP, y(from.carrier));
+    let end = span
+        .to
+        .and_then(|to| Some((left + to * STEP, y(leak.steps.get(to)?.carrier))));
     let (x2, y2) = end.unwrap_or((width, y1));
+    // An arrow ends at the work, where there is some.
+    let works = |step| {
+        leak.spans
+            .iter()
+            .any(|span| span.what == Lasting::Work && Some(span.from) == step)
+    };
+    let tip = x2 - if works(span.to) { WORK / 2 + 1 } else { 14 };
     html! {
-        @match what {
+        @match span.what {
+            Lasting::Work => {
+                rect class="work" x=(x1 - WORK / 2) y=(y1 - 16) width=(WORK) height="32" rx="16" {}
+            }
             Lasting::Residue => {
                 @if y1 == y2 { line class="residue" x1=(x1) y1=(y1) x2=(x2) y2=(y2) {} }
                 @else { path class="residue" d={ "M" (x1) " " (y1) " H" (x2 - STEP / 2) " L" (x2) " " (y2) } {} }
             }
             Lasting::Handoff => {
-                path class="handoff" d={ "M" (x1) " " (y1) " C" (x1 + STEP / 2) " " (y1) " " (x2 - STEP / 2) " " (y2) " " (x2 - 14) " " (y2) } {}
-                path class="arrow" d={ "M" (x2 - 10) " " (y2) " l-10 -5 v10 z" } {}
+                path class="handoff" d={ "M" (x1) " " (y1) " C" (x1 + STEP / 2) " " (y1) " " (x1 + STEP / 4) " " (y2) " " (tip - 8) " " (y2) } {}
+                path class="arrow" d={ "M" (tip) " " (y2) " l-11 -5 v10 z" } {}
             }
         }
     }
@@ -131,11 +149,13 @@ pub(super) fn legend() -> Markup {
             (sign(Tone::Wrong)) " where it goes wrong, "
             svg class="sign" width="40" height="26" viewBox="0 0 40 26" aria-hidden="true" { line class="residue" x1="0" x2="40" y1="13" y2="13" {} }
             " an identity that stays, "
+            svg class="sign" width="40" height="26" viewBox="0 0 40 26" aria-hidden="true" { rect class="work" x="2" y="3" width="36" height="20" rx="10" {} }
+            " a piece of work, "
             svg class="sign" width="40" height="26" viewBox="0 0 40 26" aria-hidden="true" {
                 path class="handoff" d="M0 13 H30" {}
                 path class="arrow" d="M38 13 l-10 -5 v10 z" {}
             }
-            " work that is handed over. Steps stand in their order; the distances mean nothing."
+            " work that is handed over. A is the request whose identity it is, B the one that gets it. Steps stand in their order; the distances mean nothing."
         }
     }
 }
