@@ -5,6 +5,7 @@
 
 mod agent;
 mod armed;
+mod browser;
 mod certificate;
 mod disk;
 mod folder;
@@ -27,6 +28,7 @@ mod users;
 
 pub use agent::{Agent, MARK};
 pub use armed::is_armed;
+pub use browser::{Browser, Heard, axe, chromium};
 pub use certificate::Certificate;
 pub use disk::Disk;
 pub use folder::Folder;

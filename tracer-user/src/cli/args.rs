@@ -5,10 +5,12 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
+    document::ReportArgs,
     error::Error,
     events::EventsArgs,
     kind,
     listen::{ListenArgs, ListenOptions},
+    report_files::FaultArgs,
     session::Wants,
 };
 use crate::{
@@ -48,6 +50,8 @@ pub enum Command {
     Record(Box<RecordArgs>),
     /// Judge what was recorded once more, without the processes and without privilege.
     Replay(ReplayArgs),
+    /// Write a report that can be passed on, of a recording or of processes that are watched.
+    Report(Box<ReportArgs>),
     /// List the processes that can be traced, and say of the others why not.
     Discover(DiscoverArgs),
     /// List the context variables that are in use: reads, binds, types, and what each may be for.
@@ -81,16 +85,17 @@ pub enum Color {
 }
 
 /// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
+    #[default]
     Text,
     /// One object per line.
     Json,
 }
 
 /// Arguments that say which processes are watched, and for how long.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct TargetArgs {
     /// Process to watch; may be given again.
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
@@ -110,7 +115,7 @@ pub struct TargetArgs {
 }
 
 /// Arguments that say where the output goes, and in which form.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct OutputArgs {
     /// Form of the output.
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BLEEDTRACE_FORMAT")]
@@ -121,7 +126,7 @@ pub struct OutputArgs {
 }
 
 /// Arguments of `trace`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct TraceArgs {
     /// Variables to watch.
     #[command(flatten)]
@@ -129,6 +134,12 @@ pub struct TraceArgs {
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Write a report that can be passed on: .html, .sarif, .xml (JUnit), .md, .json or .txt; may be given again.
+    #[arg(long = "report", value_name = "FILE")]
+    pub reports: Vec<PathBuf>,
+    /// How findings are known again.
+    #[command(flatten)]
+    pub faults: FaultArgs,
     /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
     pub fail_on: Option<Vec<Kind>>,

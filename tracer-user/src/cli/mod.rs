@@ -7,6 +7,7 @@ mod changes;
 pub mod config;
 pub mod discover;
 pub mod doctor;
+mod document;
 pub mod error;
 pub mod events;
 pub mod explain;
@@ -21,6 +22,7 @@ mod recorder;
 mod refused;
 pub mod replay;
 mod report;
+mod report_files;
 mod requirements;
 mod session;
 mod shell;
@@ -105,6 +107,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Command::Agent(args) => agent::run(&args, cli.color),
         Command::Record(args) => record::run(&args, cli.color),
         Command::Replay(args) => replay::run(&args, cli.color),
+        Command::Report(args) => document::run(*args, cli.color),
         Command::Discover(args) => discover::run(&args, cli.color),
         Command::Vars(args) => vars::run(&args, cli.color),
         Command::Hops(args) => hops::run(&args, cli.color),

@@ -24,6 +24,7 @@ pub struct Output {
 enum Form {
     Text(Text),
     Json,
+    Silent,
 }
 
 impl Output {
@@ -65,11 +66,21 @@ impl Output {
         })
     }
 
+    /// Nothing is written: somebody else says what there is to say.
+    pub fn silent() -> Self {
+        Self {
+            to: Box::new(io::sink()),
+            form: Form::Silent,
+            failed: None,
+        }
+    }
+
     /// Writes a finding.
     pub fn finding(&mut self, finding: &ExportedFinding) {
         let text = match &mut self.form {
             Form::Text(text) => text.finding(finding),
             Form::Json => json::finding(finding).ok().map(|line| line + "\n"),
+            Form::Silent => None,
         };
         if let Some(text) = text {
             self.write(&text);
@@ -88,6 +99,7 @@ impl Output {
         let text = match &self.form {
             Form::Text(text) => text.summary(summary),
             Form::Json => json::summary(summary)? + "\n",
+            Form::Silent => String::new(),
         };
         self.write(&text);
         self.close()

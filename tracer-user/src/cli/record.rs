@@ -4,6 +4,7 @@ use super::{
     args::{Color, RecordArgs},
     error::Error,
     recorder::Recorder,
+    report_files::ReportFiles,
     trace,
 };
 
@@ -11,5 +12,7 @@ use super::{
 pub fn run(args: &RecordArgs, color: Color) -> Result<u8, Error> {
     args.trace.target.check("record -o FILE")?;
     let recorder = Recorder::new(Some(&args.recording), &args.trace.flight)?;
-    trace::watch(&args.trace, color, recorder)
+    let trace = &args.trace;
+    let reports = ReportFiles::open(&trace.reports, None, &trace.faults)?;
+    trace::watch(trace, || trace::output(trace, color), recorder, reports)
 }

@@ -7,10 +7,12 @@ use super::{
     error::Error,
     output::Output,
     report::{Report, Voice},
+    report_files::ReportFiles,
     session::Observer as _,
 };
 use crate::{
     config::Config,
+    correlate::finding::Kind,
     correlate::{engine::Engine, fact::Fact, settings::Settings},
     recording::{
         entry::{Entry, Header, counters},
@@ -26,9 +28,32 @@ use crate::{
     wire::rules::Rules,
 };
 
+/// How a recording is replayed.
+pub struct Replay<'a> {
+    /// The recording.
+    pub recording: &'a Path,
+    /// Reports that are written of it.
+    pub reports: ReportFiles,
+    /// Values that the recording shows are not shown.
+    pub conceal: bool,
+    /// The kinds of finding that fail it.
+    pub fail_on: Option<&'a [Kind]>,
+}
+
 /// Runs the command.
 pub fn run(args: &ReplayArgs, color: Color) -> Result<u8, Error> {
-    let path = &args.recording;
+    let replay = Replay {
+        recording: &args.recording,
+        reports: ReportFiles::default(),
+        conceal: false,
+        fail_on: args.fail_on.as_deref(),
+    };
+    play(replay, || Output::open(&args.output, false, color))
+}
+
+/// Replays a recording. The output is opened when there is something to replay.
+pub fn play(mut replay: Replay<'_>, output: impl FnOnce() -> Result<Output, Error>) -> Result<u8, Error> {
+    let path = replay.recording;
     let opened = File::open(path)
         .map_err(OpenError::from)
         .and_then(|file| Reader::open(BufReader::with_capacity(1 << 16, file)));
@@ -38,9 +63,14 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<u8, Error> {
             error.hint(),
         )
     })?;
-    let output = Output::open(&args.output, false, color)?;
-    let mut report = begin(output, &header);
-    let mut engine = Engine::new(settings(&header));
+    let inventory = replay.reports.any();
+    let clock = Clock {
+        offset: header.clock_offset,
+    };
+    replay.reports.start(clock, Some(path));
+    let mut report = begin(output()?, &header, replay.conceal);
+    report.reports = replay.reports;
+    let mut engine = Engine::new(settings(&header, inventory));
     let mut facts = Vec::new();
     let mut code = None;
     while let Some(entry) = reader.next_entry().map_err(|error| unreadable(path, &error))? {
@@ -73,16 +103,17 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<u8, Error> {
     if let Some(why) = reader.ending().and_then(incomplete) {
         report.tally.unrecorded(why);
     }
-    report.finish(args.fail_on.as_deref(), code)
+    report.finish(replay.fail_on, code)
 }
 
 /// A report in which nothing was told yet.
-fn begin(output: Output, header: &Header) -> Report {
+fn begin(output: Output, header: &Header, conceal: bool) -> Report {
     let clock = Clock {
         offset: header.clock_offset,
     };
     // Values are sealed already: they are shown as they were, and no key is needed.
     let privacy = Privacy::new(false, [0; 32]);
+    let privacy = if conceal { privacy.concealing() } else { privacy };
     let config = Config {
         allow: header.allow.clone(),
         ..Config::default()
@@ -116,12 +147,13 @@ fn begin(output: Output, header: &Header) -> Report {
 }
 
 /// The engine as it was.
-fn settings(header: &Header) -> Settings {
+fn settings(header: &Header, inventory: bool) -> Settings {
     let unnamed: &[&str] = &[];
     Settings {
         // Nothing is read that would need the key.
         wire: header.wire.then(|| Rules::new(&[0; 32], unnamed)),
         tasks: header.tasks,
+        inventory,
         ..Settings::default()
     }
 }

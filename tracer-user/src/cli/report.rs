@@ -13,6 +13,7 @@ use super::{
     output::{self, Output},
     recorder::Recorder,
     refused::Refused,
+    report_files::ReportFiles,
     session::{self, FOLLOW_HINT, Observer},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
-        finding::Kind,
+        finding::{Finding, Kind},
     },
     privilege,
     report::{
@@ -58,6 +59,8 @@ pub struct Report {
     pub recorder: Recorder,
     /// Where findings go besides the output.
     pub sinks: Sinks,
+    /// What is left behind of the run.
+    pub reports: ReportFiles,
     /// Give up what is not needed once everything is attached; whether what signals to others take is.
     pub confine: Option<bool>,
     output: Output,
@@ -102,6 +105,7 @@ impl Report {
             tally: Tally::default(),
             recorder: Recorder::default(),
             sinks: Sinks::default(),
+            reports: ReportFiles::default(),
             confine: None,
             output,
             in_use: BTreeSet::new(),
@@ -208,9 +212,11 @@ impl Report {
         let unsupported = (!self.attached_any).then(|| self.tally.first_refusal()).flatten();
         self.sinks.send(|| Item::Summary(Box::new(summary.clone())));
         self.close_sinks();
+        let reported = self.reports.finish(&summary);
         self.output
             .finish(&summary)
             .map_err(|error| output::write_error(&error))?;
+        reported?;
         if let Some(reason) = unsupported {
             return Err(Error::cannot_trace(reason, FOLLOW_HINT));
         }
@@ -235,6 +241,40 @@ impl Report {
         if !self.refused.add(pid) {
             self.store.refused_ended(pid, now);
         }
+    }
+
+    /// Something was found.
+    fn finding(&mut self, fact: &Fact, finding: &Finding) {
+        let allowed = self.config.allowed(finding).map(str::to_owned);
+        let Some(target) = self.targets.get(&fact.target) else {
+            if allowed.is_some() {
+                self.tally.allowed();
+            } else {
+                self.tally.fold(fact);
+            }
+            return;
+        };
+        let service = &target.info.service;
+        let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
+        self.reports
+            .fact(service, &fact.what, |_| Arc::clone(&finding.slot_name));
+        if let Some(reason) = self.reports.finding(&exported, allowed) {
+            self.tally.allowed();
+            self.metrics.allowed(finding.kind, service);
+            let exported = exported.allowed(&reason);
+            self.output.finding(&exported);
+            self.sinks.send(|| Item::Finding(Box::new(exported)));
+            return;
+        }
+        self.tally.fold(fact);
+        self.metrics.fold(fact, service, &finding.slot_name);
+        let dropped = self.store.finding(finding.time, &exported);
+        self.metrics.findings_dropped(dropped);
+        self.output.finding(&exported);
+        if let Some(said) = self.recorder.finding(&exported, finding.time) {
+            self.say(&said);
+        }
+        self.sinks.send(|| Item::Finding(Box::new(exported)));
     }
 
     fn use_of(&mut self, names: BTreeSet<String>) {
@@ -342,6 +382,11 @@ impl Observer for Report {
         self.recorder.event(event);
         self.tally.received(1);
         self.metrics.received(&event.what);
+        let service = self
+            .targets
+            .get(&event.target)
+            .map(|target| &*target.info.service);
+        self.reports.event(event, service);
         if let What::Variable { slot, name, role, .. } = &event.what
             && let Some(target) = self.targets.get_mut(&event.target)
         {
@@ -356,42 +401,21 @@ impl Observer for Report {
     }
 
     fn fact(&mut self, fact: &Fact) {
-        let target = self.targets.get(&fact.target);
-        if let FactKind::Finding(finding) = &fact.what
-            && let Some(reason) = self.config.allowed(finding)
-        {
-            self.tally.allowed();
-            if let Some(target) = target {
-                self.metrics.allowed(finding.kind, &target.info.service);
-                let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
-                let exported = exported.allowed(reason);
-                self.output.finding(&exported);
-                self.sinks.send(|| Item::Finding(Box::new(exported)));
-            }
-            return;
+        if let FactKind::Finding(finding) = &fact.what {
+            return self.finding(fact, finding);
         }
         self.tally.fold(fact);
-        let Some(target) = target else {
+        let Some(target) = self.targets.get(&fact.target) else {
             return;
         };
+        let name = |slot: &Slot| target.slots.get(slot).cloned().unwrap_or_else(|| "?".into());
         let slot = match &fact.what {
-            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
-                target.slots.get(slot).map_or("?", |name| name)
-            }
-            FactKind::Finding(finding) => &finding.slot_name,
-            _ => "",
+            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => name(slot),
+            _ => "".into(),
         };
-        self.metrics.fold(fact, &target.info.service, slot);
-        if let FactKind::Finding(finding) = &fact.what {
-            let exported = ExportedFinding::new(finding, &target.info, self.clock, &self.privacy);
-            let dropped = self.store.finding(finding.time, &exported);
-            self.metrics.findings_dropped(dropped);
-            self.output.finding(&exported);
-            if let Some(said) = self.recorder.finding(&exported, finding.time) {
-                self.say(&said);
-            }
-            self.sinks.send(|| Item::Finding(Box::new(exported)));
-        }
+        let service = &target.info.service;
+        self.metrics.fold(fact, service, &slot);
+        self.reports.fact(service, &fact.what, |slot| name(&slot));
     }
 
     fn malformed(&mut self, records: u64) {

@@ -8,6 +8,7 @@ use super::{
     output::Output,
     recorder::Recorder,
     report::{Report, Voice},
+    report_files::ReportFiles,
     requirements::{check_machine, privacy},
     session::{self, Session, Wants},
 };
@@ -19,19 +20,32 @@ use crate::report::{
 /// Runs the command.
 pub fn run(args: &TraceArgs, color: Color) -> Result<u8, Error> {
     args.target.check("trace")?;
-    watch(args, color, Recorder::new(None, &args.flight)?)
+    let recorder = Recorder::new(None, &args.flight)?;
+    let reports = ReportFiles::open(&args.reports, None, &args.faults)?;
+    watch(args, || output(args, color), recorder, reports)
 }
 
-/// Watches, with what is to be recorded of it.
-pub fn watch(args: &TraceArgs, color: Color, recorder: Recorder) -> Result<u8, Error> {
+/// Where the output goes, and in which form.
+pub fn output(args: &TraceArgs, color: Color) -> Result<Output, Error> {
+    Output::open(&args.output, !args.target.command.is_empty(), color)
+}
+
+/// Watches, with what is to be recorded and reported of it. The output is opened when it is known that something can be watched.
+pub fn watch(
+    args: &TraceArgs,
+    output: impl FnOnce() -> Result<Output, Error>,
+    recorder: Recorder,
+    mut reports: ReportFiles,
+) -> Result<u8, Error> {
     let config = args.watch.resolve(args.wire, args.tasks)?;
     check_machine()?;
-    let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
+    let output = output()?;
     let privacy = privacy(&config)?;
     let wants = Wants {
         wire: Some(privacy.derived_key(b"wire")),
         seal: recorder.records().then(|| privacy.clone()),
         selftest: true,
+        inventory: reports.any(),
         ..args.target.wants()
     };
     let clock = session::clock();
@@ -47,6 +61,8 @@ pub fn watch(args: &TraceArgs, color: Color, recorder: Recorder) -> Result<u8, E
         Voice::Output,
     );
     report.recorder = recorder;
+    reports.start(clock, None);
+    report.reports = reports;
     report.sinks = args.events.start(&metrics)?;
     report.confine = args.confine.then_some(!args.target.command.is_empty());
     // Before the kernel side is loaded: whoever asks meanwhile is told that it starts.

@@ -253,6 +253,39 @@ impl ExportedFinding {
         }
     }
 
+    /// The same, with the files of all its places under other names.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> Option<String>) -> Self {
+        for site in self.places_mut() {
+            if let Some(name) = rename(&site.file) {
+                site.file = name;
+            }
+        }
+        self.explain = explain::sentence(&self);
+        self.fix = explain::fix(&self);
+        self
+    }
+
+    fn places_mut(&mut self) -> impl Iterator<Item = &mut Site> {
+        let read = self.read.iter_mut();
+        let read = read.flat_map(|read| read.site.iter_mut().chain(&mut read.stack));
+        let spawn = self.spawn.iter_mut();
+        let spawn = spawn.flat_map(|spawn| spawn.site.iter_mut().chain(&mut spawn.works_for));
+        let task = self.task.iter_mut();
+        let task = task.flat_map(|task| {
+            task.site
+                .iter_mut()
+                .chain(task.life.iter_mut().flat_map(Life::places_mut))
+        });
+        let hop = self.hop.iter_mut().filter_map(|hop| hop.site.as_mut());
+        let bind = self.bind.iter_mut().filter_map(|bind| bind.site.as_mut());
+        hop.chain(bind)
+            .chain(read)
+            .chain(spawn)
+            .chain(task)
+            .chain(&mut self.policy)
+    }
+
     /// What may be said about a finding.
     pub fn new(finding: &Finding, target: &TargetInfo, clock: Clock, privacy: &Privacy) -> Self {
         let site = |site: &Option<event::Site>| site.as_ref().map(Site::from);

@@ -66,7 +66,7 @@ fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     counts.join(", ")
 }
 
-fn whose_identity(gets: &str) -> &'static str {
+pub(super) fn whose_identity(gets: &str) -> &'static str {
     match gets {
         "own" => "its own request",
         "foreign" => "another request",
@@ -76,7 +76,7 @@ fn whose_identity(gets: &str) -> &'static str {
     }
 }
 
-fn who_gets(reach: &str) -> &'static str {
+pub(super) fn who_gets(reach: &str) -> &'static str {
     match reach {
         "next_request" => "stay for the next request on that thread",
         "submitter" => "come back to whoever submitted it",

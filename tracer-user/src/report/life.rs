@@ -60,30 +60,61 @@ impl From<&life::Life> for Life {
     }
 }
 
+impl LastRead {
+    fn found(&self) -> &'static str {
+        match self.result {
+            "own" => "its own",
+            "foreign" => "somebody else's",
+            "empty" => "nothing",
+            _ => "what nobody can judge",
+        }
+    }
+}
+
 impl Life {
+    /// The places that it names.
+    pub fn places_mut(&mut self) -> impl Iterator<Item = &mut Site> {
+        let hop = self.hop.iter_mut().filter_map(|hop| hop.site.as_mut());
+        let read = self.read.iter_mut().filter_map(|read| read.site.as_mut());
+        hop.chain(read).chain(&mut self.mint)
+    }
+
     /// The steps from the handoff to the mint, one a line.
     pub fn steps(&self) -> Vec<String> {
         let hop = self
             .hop
             .as_ref()
             .map(|hop| format!("{}{}", hop.primitive, at(hop.site.as_ref())));
-        let read = self.read.as_ref().map(|read| {
-            let found = match read.result {
-                "own" => "its own",
-                "foreign" => "somebody else's",
-                "empty" => "nothing",
-                _ => "what nobody can judge",
-            };
-            format!("read {}: {found}{}", read.slot, at(read.site.as_ref()))
+        let read = self
+            .read
+            .as_ref()
+            .map(|read| format!("read {}: {}{}", read.slot, read.found(), at(read.site.as_ref())));
+        let mint = format!("mint{}, {}", at(self.mint.as_ref()), self.whose());
+        hop.into_iter().chain(read).chain([mint]).collect()
+    }
+
+    /// The same: each step's name, its place, and a sentence.
+    pub fn told(&self) -> Vec<(&'static str, Option<Site>, String)> {
+        let hop = self.hop.as_ref().map(|hop| {
+            let text = format!("Work is handed over by {}.", hop.primitive);
+            ("handoff", hop.site.clone(), text)
         });
-        let whose = match self.attribution {
+        let read = self.read.as_ref().map(|read| {
+            let text = format!("{} is read: {}.", read.slot, read.found());
+            ("read", read.site.clone(), text)
+        });
+        let mint = format!("The task is created, {}.", self.whose());
+        let mint = ("task created", self.mint.clone(), mint);
+        hop.into_iter().chain(read).chain([mint]).collect()
+    }
+
+    fn whose(&self) -> &'static str {
+        match self.attribution {
             "attributed" => "for its request",
             "unattributed" => "for nobody",
             "misattributed" => "for somebody else",
             _ => "for nobody knows whom",
-        };
-        let mint = format!("mint{}, {whose}", at(self.mint.as_ref()));
-        hop.into_iter().chain(read).chain([mint]).collect()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod counters;
+pub mod document;
 pub mod explain;
 pub mod finding;
 pub mod groups;

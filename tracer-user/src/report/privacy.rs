@@ -30,6 +30,8 @@ const KEY_MAXIMUM: u64 = 64 * 1024;
 #[derive(Clone)]
 pub struct Privacy {
     reveal: bool,
+    /// What was shown when it was sealed is not shown again.
+    conceal: bool,
     key: [u8; 32],
 }
 
@@ -60,7 +62,20 @@ pub enum PrivacyError {
 impl Privacy {
     /// Shows values by this key.
     pub const fn new(reveal: bool, key: [u8; 32]) -> Self {
-        Self { reveal, key }
+        Self {
+            reveal,
+            conceal: false,
+            key,
+        }
+    }
+
+    /// The same, and what a recording shows is not shown either.
+    #[must_use]
+    pub const fn concealing(self) -> Self {
+        Self {
+            conceal: true,
+            ..self
+        }
     }
 
     /// Draws a key for this run: its hashes mean nothing to another run.
@@ -98,6 +113,7 @@ impl Privacy {
     pub const fn with_reveal(&self, reveal: bool) -> Self {
         Self {
             reveal,
+            conceal: self.conceal,
             key: self.key,
         }
     }
@@ -138,6 +154,7 @@ impl Privacy {
     /// The value itself, escaped, if the operator said so; of a sealed one, if it was said then.
     pub(crate) fn shown(&self, value: &Value) -> Option<String> {
         match &value.content {
+            Content::Sealed(_) if self.conceal => None,
             Content::Sealed(sealed) => sealed.shown.as_deref().map(printable),
             _ => self.reveal.then(|| reveal(value)),
         }
@@ -199,7 +216,7 @@ fn printable(text: &str) -> String {
         .fold(String::with_capacity(text.len()), |mut out, c| {
             match c {
                 '"' | '\'' | '\\' => out.push(c),
-                _ => out.extend(c.escape_debug()),
+                _ => push(&mut out, c),
             }
             out
         })
@@ -246,7 +263,7 @@ fn reveal(value: &Value) -> String {
         Content::None => "None".to_owned(),
         Content::Str(text) => {
             let mut out = String::from("\"");
-            text.shown.chars().for_each(|c| out.extend(c.escape_debug()));
+            text.shown.chars().for_each(|c| push(&mut out, c));
             close(out, text, "characters")
         }
         Content::Bytes(bytes) => {
@@ -306,6 +323,17 @@ fn decimal(digits: &[u32]) -> String {
     out
 }
 
+/// Adds a character, escaped where it is not printable, or turns the text around it about.
+fn push(out: &mut String, c: char) {
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if turns {
+        out.extend(c.escape_unicode());
+    } else {
+        out.extend(c.escape_debug());
+    }
+}
+
 /// A name that a target chose, made fit for a terminal and a log: what is not printable is escaped, and what is long ends early.
 pub fn clean(name: &str) -> String {
     let mut out = String::with_capacity(name.len().min(NAME_LIMIT));
@@ -316,7 +344,7 @@ pub fn clean(name: &str) -> String {
         }
         match c {
             '"' | '\'' => out.push(c),
-            _ => out.extend(c.escape_debug()),
+            _ => push(&mut out, c),
         }
     }
     out
@@ -493,5 +521,28 @@ mod tests {
             Privacy::from_key_file(false, &path),
             Err(PrivacyError::KeyFile { .. })
         ));
+    }
+
+    #[test]
+    fn what_a_recording_shows_is_shown_again_unless_it_is_to_be_concealed() {
+        use crate::correlate::sealed::Sealed;
+        let sealed = Sealed {
+            kind: Kind::Str,
+            len: 4,
+            whole: true,
+            content: [7; 16],
+            hash: [7; 8],
+            shown: Some("\"acme\"".into()),
+            handle: None,
+        };
+        let value = Value {
+            content: Content::Sealed(sealed.into()),
+            ..crate::report::samples::text("acme")
+        };
+        let privacy = Privacy::new(false, [0; 32]);
+        assert_eq!(privacy.render(&value).value.as_deref(), Some("\"acme\""));
+        let rendered = privacy.concealing().with_reveal(true).render(&value);
+        assert_eq!(rendered.value, None);
+        assert_eq!(rendered.hash, "0707070707070707");
     }
 }

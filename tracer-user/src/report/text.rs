@@ -368,7 +368,7 @@ fn subject(finding: &ExportedFinding) -> &str {
     }
 }
 
-fn who(party: &Party) -> String {
+pub(super) fn who(party: &Party) -> String {
     let credential = party.credential.as_ref().map_or_else(
         || "no credential".to_owned(),
         |hash| format!("credential #{hash}"),
@@ -384,7 +384,7 @@ fn who(party: &Party) -> String {
     format!("{credential}{identity}, answered on thread {}{before}", party.tid)
 }
 
-fn sure(finding: &ExportedFinding) -> String {
+pub(super) fn sure(finding: &ExportedFinding) -> String {
     let evidence = match finding.evidence {
         "observed" if finding.task.as_ref().is_some_and(|task| task.owner.is_some()) => "read on the wire",
         "observed" => "read from the process's memory",
@@ -416,7 +416,7 @@ fn sure(finding: &ExportedFinding) -> String {
 }
 
 /// What was counted at all; zeros are for machines.
-fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {
+pub(super) fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {
     let counted = counts.into_iter().filter(|(_, count)| **count > 0);
     let counted: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
     if counted.is_empty() {
@@ -427,7 +427,7 @@ fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> 
 }
 
 /// A duration with three digits or so.
-fn duration(nanos: u64) -> String {
+pub(super) fn duration(nanos: u64) -> String {
     match nanos {
         0..1_000 => format!("{nanos} ns"),
         1_000..1_000_000 => format!("{:.1} \u{b5}s", nanos as f64 / 1e3),

@@ -1,3 +1,4 @@
+mod documents;
 mod export;
 mod metrics;
 mod terminal;
