@@ -1,0 +1,176 @@
+//! Lines of text: numbers with few characters, and what silence is worth.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::{
+    super::summary::{Summary, Verdict},
+    rows::Tone,
+    snapshot::Snapshot,
+};
+
+/// A count in at most seven characters.
+pub(super) fn count(count: u64) -> String {
+    let scaled = |unit: u64, name: &str| {
+        let tenths = count / (unit / 10);
+        if tenths < 1_000 {
+            format!("{}.{}{name}", tenths / 10, tenths % 10)
+        } else {
+            format!("{}{name}", tenths / 10)
+        }
+    };
+    match count {
+        0..100_000 => count.to_string(),
+        100_000..1_000_000 => scaled(1_000, "k"),
+        1_000_000..1_000_000_000 => scaled(1_000_000, "M"),
+        _ => scaled(1_000_000_000, "G"),
+    }
+}
+
+/// So many in a second.
+pub(super) fn rate(rate: f64) -> String {
+    if rate > 0.0 && rate < 10.0 {
+        format!("{rate:.1}")
+    } else {
+        count(rate.round() as u64)
+    }
+}
+
+/// Seconds, as few words as will do.
+pub(super) fn age(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..10 => format!("{seconds:.1}s"),
+        10..100 => format!("{whole}s"),
+        100..6_000 => format!("{}m{:02}s", whole / 60, whole % 60),
+        6_000..360_000 => format!("{}h{:02}m", whole / 3_600, whole / 60 % 60),
+        _ => format!("{}d", whole / 86_400),
+    }
+}
+
+/// So many of something.
+fn plural(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A line as lines of at most so many columns: broken between words, and a word that is longer than a line where the line ends.
+pub(super) fn fold(line: &str, width: u16) -> Vec<String> {
+    let width = usize::from(width).max(1);
+    if line.width() <= width {
+        return vec![line.to_owned()];
+    }
+    let indent = " ".repeat((line.len() - line.trim_start_matches(' ').len()).min(width / 4));
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in line.split_inclusive(' ') {
+        if used > 0 && used + word.trim_end().width() > width {
+            lines.push(indent.clone());
+            used = indent.len();
+        }
+        for c in word.chars() {
+            let wide = c.width().unwrap_or(0);
+            if used + wide > width {
+                if c == ' ' {
+                    continue;
+                }
+                lines.push(indent.clone());
+                used = indent.len();
+            }
+            if let Some(last) = lines.last_mut() {
+                last.push(c);
+            }
+            used += wide;
+        }
+    }
+    lines
+}
+
+/// What was found, or what it is worth that nothing was.
+pub(super) fn verdict(snapshot: &Snapshot) -> (Tone, String) {
+    let summary = &snapshot.summary;
+    let doubt = snapshot.condition.reasons.first().map(|reason| &reason.message);
+    let doubt = doubt.filter(|_| !snapshot.ended);
+    let doubt = summary.reasons.first().map(|reason| &reason.message).or(doubt);
+    match (summary.verdict, doubt) {
+        (Verdict::Findings, doubt) => {
+            let found = plural(summary.findings.values().sum(), "finding");
+            let more = doubt.map_or_else(String::new, |doubt| format!(", and there may be more: {doubt}"));
+            (Tone::Critical, format!("{found}{more}"))
+        }
+        (_, Some(doubt)) => (
+            Tone::Warning,
+            format!("no findings, and that proves nothing yet: {doubt}"),
+        ),
+        (_, None) => {
+            let handoffs = plural(handoffs(summary), "handoff");
+            (
+                Tone::Good,
+                format!("clean so far: {handoffs} judged, every probe is there, nothing was lost"),
+            )
+        }
+    }
+}
+
+fn handoffs(summary: &Summary) -> u64 {
+    summary.targets.iter().map(|target| target.handoffs).sum()
+}
+
+/// How far what is shown can be trusted, in sentences.
+pub(super) fn trust(snapshot: &Snapshot) -> Vec<(Tone, String)> {
+    let summary = &snapshot.summary;
+    let mut lines = vec![verdict(snapshot)];
+    let reasons = summary.reasons.iter().map(|reason| &reason.message);
+    let condition = snapshot.condition.reasons.iter().map(|reason| &reason.message);
+    let condition = condition.filter(|_| !snapshot.ended);
+    for reason in reasons.chain(condition) {
+        lines.push((Tone::Warning, format!("- {reason}")));
+    }
+    for remark in &snapshot.condition.remarks {
+        lines.push((Tone::Warning, format!("- {}", remark.message)));
+    }
+    let lost: Vec<_> = summary
+        .events
+        .lost
+        .iter()
+        .filter(|(_, number)| **number > 0)
+        .map(|(why, number)| format!("{why} {}", count(*number)))
+        .collect();
+    let received = plural(summary.events.received, "event");
+    lines.push(if lost.is_empty() {
+        (Tone::Plain, format!("{received} received, none lost"))
+    } else {
+        (
+            Tone::Warning,
+            format!("{received} received; lost: {}", lost.join(", ")),
+        )
+    });
+    let unjudged = summary.reads.get("unjudged").copied().unwrap_or(0);
+    if unjudged > 0 {
+        lines.push((
+            Tone::Plain,
+            format!("{} could not be judged", plural(unjudged, "read")),
+        ));
+    }
+    let late = if snapshot.lag_seconds > 1.0 {
+        Tone::Warning
+    } else {
+        Tone::Plain
+    };
+    let hits = plural(summary.overhead.probe_hits, "probe hit");
+    let cost = summary
+        .overhead
+        .bpf_seconds
+        .map_or_else(String::new, |seconds| format!(", {seconds:.3} s in the kernel"));
+    lines.push((
+        late,
+        format!("{hits}{cost}; read {:.3} s late at most", snapshot.lag_seconds),
+    ));
+    lines.extend(
+        snapshot
+            .log
+            .iter()
+            .rev()
+            .take(3)
+            .map(|line| (Tone::Dim, line.clone())),
+    );
+    lines
+}
