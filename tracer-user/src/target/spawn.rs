@@ -392,6 +392,16 @@ mod tests {
     }
 
     #[test]
+    fn it_can_be_kept_away_from_our_terminal() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let words = command(&["sh", "-c", "echo out; echo err >&2; read line || echo nothing"]);
+        let output = Some(file.reopen().unwrap());
+        let spawned = Spawned::start(&words, None, Ignored::default(), output).unwrap();
+        assert_eq!(spawned.release().unwrap().wait().unwrap(), 0);
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "out\nerr\nnothing\n");
+    }
+
+    #[test]
     fn it_can_be_asked_to_end() {
         let mut running = Spawned::start(&command(&["sleep", "60"]), None, Ignored::default(), None)
             .unwrap()
@@ -445,8 +455,13 @@ mod tests {
             home: None,
         };
         let script = "test $(id -u) = 1234 && test $(id -g) = 2345 && test \"$(id -G)\" = '2345 3456' && test $USER = ann";
-        let spawned =
-            Spawned::start(&command(&["sh", "-c", script]), Some(&user), Ignored::default()).unwrap();
+        let spawned = Spawned::start(
+            &command(&["sh", "-c", script]),
+            Some(&user),
+            Ignored::default(),
+            None,
+        )
+        .unwrap();
         assert_eq!(spawned.release().unwrap().wait().unwrap(), 0);
     }
 }

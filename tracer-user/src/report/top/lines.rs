@@ -7,6 +7,7 @@ use super::{
     rows::Tone,
     snapshot::Snapshot,
 };
+use crate::correlate::finding::{Kind, Severity};
 
 /// A count in at most seven characters.
 pub(super) fn count(count: u64) -> String {
@@ -93,8 +94,12 @@ pub(super) fn verdict(snapshot: &Snapshot) -> (Tone, String) {
     match (summary.verdict, doubt) {
         (Verdict::Findings, doubt) => {
             let found = plural(summary.findings.values().sum(), "finding");
+            let critical = match critical(summary) {
+                0 => String::new(),
+                critical => format!(", {} critical", count(critical)),
+            };
             let more = doubt.map_or_else(String::new, |doubt| format!(", and there may be more: {doubt}"));
-            (Tone::Critical, format!("{found}{more}"))
+            (Tone::Critical, format!("{found}{critical}{more}"))
         }
         (_, Some(doubt)) => (
             Tone::Warning,
@@ -108,6 +113,15 @@ pub(super) fn verdict(snapshot: &Snapshot) -> (Tone, String) {
             )
         }
     }
+}
+
+fn critical(summary: &Summary) -> u64 {
+    let critical = Kind::ALL
+        .iter()
+        .filter(|kind| kind.severity() == Severity::Critical);
+    critical
+        .filter_map(|kind| summary.findings.get(kind.name()))
+        .sum()
 }
 
 fn handoffs(summary: &Summary) -> u64 {

@@ -205,7 +205,16 @@ impl Renderer {
 
     fn table(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[Row], chosen: Option<usize>, ui: &Ui) {
         let columns = ui.view.columns();
-        let fit = ui.view.fit(area.width);
+        let longest: Vec<_> = (0..columns.len())
+            .map(|at| {
+                rows.iter()
+                    .map(|row| row.cells[at].text.width())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .map(|longest| u16::try_from(longest).unwrap_or(u16::MAX / 16))
+            .collect();
+        let fit = ui.view.fit(area.width, &longest);
         let sort = ui.sort();
         let titles = fit.iter().map(|(at, _)| {
             let mark = match (sort.column == Some(*at), sort.reversed) {
@@ -222,9 +231,13 @@ impl Renderer {
                 aligned(cut(&cell.text, *width), columns[*at].right).style(self.style(cell.tone))
             }))
         });
+        // A few characters between columns where there is room for them.
+        let used: u16 = fit.iter().map(|(_, width)| width).sum();
+        let gaps = (fit.len() as u16).saturating_sub(1).max(1);
+        let gap = (area.width.saturating_sub(used) / gaps).clamp(1, 3);
         let table = Table::new(drawn, fit.iter().map(|(_, width)| Constraint::Length(*width)))
             .header(head)
-            .column_spacing(1)
+            .column_spacing(gap)
             .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
         let state = &mut self.tables[ui.view.index()];
         state.select(chosen);

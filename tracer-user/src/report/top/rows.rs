@@ -1,6 +1,6 @@
 //! Rows of a view: what a person sees of a snapshot, sorted and searched.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use super::{
     super::{finding::ExportedFinding, finding::Site, hops::HopLine, store::Group, summary::TargetState},
@@ -72,7 +72,18 @@ pub fn shown(snapshot: &Snapshot, view: View, sort: Sort, filter: &str) -> Vec<R
 /// All rows of a view, in the order in which they matter.
 fn all(snapshot: &Snapshot, view: View) -> Vec<Row> {
     match view {
-        View::Findings => snapshot.findings.iter().map(|group| finding(group)).collect(),
+        View::Findings => {
+            let mut groups: Vec<_> = snapshot.findings.iter().collect();
+            groups.sort_by_cached_key(|group| {
+                let finding = &group.finding;
+                (
+                    Reverse(finding.kind.severity()),
+                    Reverse(group.count),
+                    finding.id.clone(),
+                )
+            });
+            groups.into_iter().map(|group| finding(group)).collect()
+        }
         View::Services => services(snapshot),
         View::Hops => snapshot.hops.iter().map(hop).collect(),
         View::Threads => {

@@ -31,7 +31,7 @@ names!(View {
 pub struct Column {
     /// What stands above it.
     pub title: &'static str,
-    /// Characters that it takes; one column of each view takes what is left, and at least this.
+    /// Characters that it takes at most; one column of each view takes what is left, too.
     pub width: u16,
     /// It takes what is left.
     pub fills: bool,
@@ -149,13 +149,18 @@ impl View {
         }
     }
 
-    /// The columns that fit into so many characters, by their number, each with what it gets.
-    pub fn fit(self, width: u16) -> Vec<(usize, u16)> {
+    /// The columns that fit into so many characters, by their number, each with what it gets. `longest` says of each how much there is
+    /// to show.
+    pub fn fit(self, width: u16, longest: &[u16]) -> Vec<(usize, u16)> {
         let columns = self.columns();
+        // One that is marked as what rows are sorted by needs a character more.
+        let title = |at: usize| columns[at].title.len() as u16 + 1;
+        let wanted = |at: usize| title(at).max(longest[at]);
+        let least = |at: usize| wanted(at).min(columns[at].width);
         let mut kept: Vec<usize> = (0..columns.len()).collect();
         let needs = |kept: &[usize]| -> u16 {
-            let gaps = u16::try_from(kept.len().saturating_sub(1)).unwrap_or(0);
-            kept.iter().map(|at| columns[*at].width).sum::<u16>() + gaps
+            let gaps = kept.len().saturating_sub(1) as u16;
+            kept.iter().map(|at| least(*at)).sum::<u16>() + gaps
         };
         while kept.len() > 1 && needs(&kept) > width {
             let last = (0..kept.len())
@@ -163,19 +168,19 @@ impl View {
                 .unwrap_or(0);
             kept.remove(last);
         }
-        let left = width.saturating_sub(needs(&kept));
-        // Without the one that takes the rest, the last does.
-        let fills = kept
-            .iter()
-            .position(|at| columns[*at].fills)
-            .unwrap_or(kept.len() - 1);
-        kept.into_iter()
-            .enumerate()
-            .map(|(number, at)| {
-                let more = if number == fills { left } else { 0 };
-                (at, (columns[at].width + more).min(width))
-            })
-            .collect()
+        let mut left = width.saturating_sub(needs(&kept));
+        let mut widths: Vec<_> = kept.into_iter().map(|at| (at, least(at).min(width))).collect();
+        // What is left goes to the one that takes it, as far as it has use for it; then to whatever else was cut.
+        for fills in [true, false] {
+            for (at, gets) in &mut widths {
+                let more = wanted(*at).saturating_sub(*gets).min(left);
+                if columns[*at].fills == fills {
+                    *gets += more;
+                    left -= more;
+                }
+            }
+        }
+        widths
     }
 
     /// What is said where there is nothing.
