@@ -18,6 +18,7 @@ mod results;
 mod service;
 mod setup;
 mod steady;
+mod terminal;
 mod tracer;
 mod traffic;
 mod truth;
@@ -45,6 +46,7 @@ pub use setup::{
     on_main_interpreters, once, skip, unsupported_interpreter,
 };
 pub use steady::Steady;
+pub use terminal::Terminal;
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;
 pub use truth::{Totals, Truth};

@@ -61,23 +61,37 @@ fn unpack(package: &str, into: &PathBuf) -> Result<()> {
     workspace::run(Command::new("dpkg").arg("-x").arg(file.path()).arg(into))
 }
 
+/// Installs packages of Debian.
+fn install(packages: &[&str]) -> Result<()> {
+    let install = || {
+        let arguments = ["install", "--yes", "--no-install-recommends"];
+        let mut command = Command::new("apt-get");
+        workspace::run(
+            command
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(arguments)
+                .args(packages),
+        )
+    };
+    if install().is_err() {
+        workspace::run(Command::new("apt-get").arg("update"))?;
+        install()?;
+    }
+    Ok(())
+}
+
+/// Makes sure that there is a terminal to try the live view in, where packages can be installed.
+pub fn tmux() -> Result<()> {
+    if workspace::in_path("tmux").is_none() && workspace::in_path("apt-get").is_some() {
+        install(&["tmux"])?;
+    }
+    Ok(())
+}
+
 /// Makes sure that the kernel side can be built, where packages can be installed.
 pub fn bpf_toolchain() -> Result<()> {
     if bpf::find_rustc().is_err() && workspace::in_path("apt-get").is_some() {
-        let install = || {
-            let arguments = ["install", "--yes", "--no-install-recommends"];
-            let mut command = Command::new("apt-get");
-            workspace::run(
-                command
-                    .env("DEBIAN_FRONTEND", "noninteractive")
-                    .args(arguments)
-                    .args(bpf::RUSTC_PACKAGES),
-            )
-        };
-        if install().is_err() {
-            workspace::run(Command::new("apt-get").arg("update"))?;
-            install()?;
-        }
+        install(&bpf::RUSTC_PACKAGES)?;
     }
     if bpf::find_linker().is_err() {
         let arguments = [

@@ -205,6 +205,9 @@ fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: 
         Ok(Tally::of(&Ok(())))
     });
     let Some(program) = program else { return };
+    if let Err(error) = deps::tmux() {
+        eprintln!("tmux could not be fetched: {error:#}");
+    }
     let run = |threads: &str, suites: &[String]| {
         let mut command = workspace::cargo_command();
         command.args([

@@ -87,32 +87,44 @@ pub(super) fn fold(line: &str, width: u16) -> Vec<String> {
 
 /// What was found, or what it is worth that nothing was.
 pub(super) fn verdict(snapshot: &Snapshot) -> (Tone, String) {
-    let summary = &snapshot.summary;
-    let doubt = snapshot.condition.reasons.first().map(|reason| &reason.message);
-    let doubt = doubt.filter(|_| !snapshot.ended);
-    let doubt = summary.reasons.first().map(|reason| &reason.message).or(doubt);
-    match (summary.verdict, doubt) {
-        (Verdict::Findings, doubt) => {
-            let found = plural(summary.findings.values().sum(), "finding");
-            let critical = match critical(summary) {
-                0 => String::new(),
-                critical => format!(", {} critical", count(critical)),
-            };
-            let more = doubt.map_or_else(String::new, |doubt| format!(", and there may be more: {doubt}"));
-            (Tone::Critical, format!("{found}{critical}{more}"))
-        }
-        (_, Some(doubt)) => (
-            Tone::Warning,
-            format!("no findings, and that proves nothing yet: {doubt}"),
-        ),
-        (_, None) => {
-            let handoffs = plural(handoffs(summary), "handoff");
-            (
-                Tone::Good,
-                format!("clean so far: {handoffs} judged, every probe is there, nothing was lost"),
-            )
-        }
+    let (tone, text) = in_short(snapshot);
+    match doubts(snapshot).first() {
+        Some(doubt) => (tone, format!("{text}: {doubt}")),
+        None => (tone, text),
     }
+}
+
+fn in_short(snapshot: &Snapshot) -> (Tone, String) {
+    let summary = &snapshot.summary;
+    let doubted = !doubts(snapshot).is_empty();
+    if summary.verdict == Verdict::Findings {
+        let found = plural(summary.findings.values().sum(), "finding");
+        let critical = match critical(summary) {
+            0 => String::new(),
+            critical => format!(", {} critical", count(critical)),
+        };
+        let more = if doubted { ", and there may be more" } else { "" };
+        return (Tone::Critical, format!("{found}{critical}{more}"));
+    }
+    if doubted {
+        return (
+            Tone::Warning,
+            "no findings, and that proves nothing yet".to_owned(),
+        );
+    }
+    let handoffs = plural(handoffs(summary), "handoff");
+    (
+        Tone::Good,
+        format!("clean so far: {handoffs} seen, every probe is there, nothing was lost"),
+    )
+}
+
+/// Why silence proves nothing.
+fn doubts(snapshot: &Snapshot) -> Vec<&str> {
+    let reasons = snapshot.summary.reasons.iter().map(|reason| &*reason.message);
+    // When all is over, what is not attached any more need not be.
+    let condition = snapshot.condition.reasons.iter().filter(|_| !snapshot.ended);
+    reasons.chain(condition.map(|reason| &*reason.message)).collect()
 }
 
 fn critical(summary: &Summary) -> u64 {
@@ -131,12 +143,9 @@ fn handoffs(summary: &Summary) -> u64 {
 /// How far what is shown can be trusted, in sentences.
 pub(super) fn trust(snapshot: &Snapshot) -> Vec<(Tone, String)> {
     let summary = &snapshot.summary;
-    let mut lines = vec![verdict(snapshot)];
-    let reasons = summary.reasons.iter().map(|reason| &reason.message);
-    let condition = snapshot.condition.reasons.iter().map(|reason| &reason.message);
-    let condition = condition.filter(|_| !snapshot.ended);
-    for reason in reasons.chain(condition) {
-        lines.push((Tone::Warning, format!("- {reason}")));
+    let mut lines = vec![in_short(snapshot)];
+    for doubt in doubts(snapshot) {
+        lines.push((Tone::Warning, format!("- {doubt}")));
     }
     for remark in &snapshot.condition.remarks {
         lines.push((Tone::Warning, format!("- {}", remark.message)));

@@ -47,7 +47,8 @@ impl Renderer {
             return;
         }
         let Some(snapshot) = ui.paused.as_deref().or(latest) else {
-            frame.render_widget(Paragraph::new("bleedtrace: loading the kernel side ..."), area);
+            let text = ["", "", "bleedtrace: loading the kernel side ..."].join("\n");
+            frame.render_widget(Paragraph::new(text), area);
             return;
         };
         let most = if area.height < 12 { 1 } else { 3 };
@@ -170,8 +171,10 @@ impl Renderer {
             return;
         }
         let table = if ui.view == View::Tracer {
+            // The first line stands above already.
             let trust: Vec<_> = lines::trust(snapshot)
                 .into_iter()
+                .skip(1)
                 .flat_map(|(tone, text)| {
                     lines::fold(&text, area.width)
                         .into_iter()
@@ -263,7 +266,12 @@ impl Renderer {
         };
         let filter =
             (!ui.filter.is_empty()).then(|| format!("holds \u{201c}{}\u{201d} (Esc: all)", ui.filter));
-        keys.splice(0..0, filter.as_deref());
+        let sort = ui.sort();
+        let sorted = sort.column.map(|at| {
+            let title = ui.view.columns()[at].title;
+            format!("by {title}{}", if sort.reversed { " reversed" } else { "" })
+        });
+        keys.splice(0..0, filter.as_deref().into_iter().chain(sorted.as_deref()));
         let mut text = String::new();
         for key in keys {
             let gap = if text.is_empty() { "" } else { "  " };

@@ -158,6 +158,8 @@ pub(super) fn busy() -> Run {
     }
     run.hop(2, Primitive::ToThread, 12, HopWhat::Taken(Carried::Copied));
     run.hop(2, Primitive::ToThread, 12, HopWhat::Read(TENANT, ReadResult::Own));
+    run.fact(1, FactKind::Judged(TENANT));
+    run.fact(2, FactKind::Judged(TENANT));
     run.event(1, 4250, What::Gap { lost: 0 });
     run.fact(1, FactKind::Squatting(1));
     run.finding(1, "proxy", 4242, finding(Kind::Squat, 1, 1, 4250));

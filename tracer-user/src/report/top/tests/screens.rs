@@ -9,7 +9,11 @@ use std::sync::Arc;
 
 use super::{Run, SECOND, busy, finding};
 use crate::{
-    correlate::finding::Kind,
+    correlate::{
+        event::{Primitive, Slot},
+        fact::{Carried, FactKind, HopWhat, ReadResult},
+        finding::Kind,
+    },
     report::top::{render::Renderer, snapshot::Snapshot, text, ui::Ui},
 };
 
@@ -84,6 +88,28 @@ fn where_nothing_was_seen_silence_is_not_taken_for_proof() {
     run.attach(1, "proxy", 4242);
     let shown = screen(80, 8, "1", &run.snapshot(SECOND));
     assert!(shown.contains("that proves nothing yet"), "{shown}");
+}
+
+#[test]
+fn what_is_proven_is_said_to_be() {
+    let mut run = Run::new();
+    run.attach(1, "proxy", 4242);
+    run.hop(1, Primitive::ToThread, 12, HopWhat::Taken(Carried::Copied));
+    run.hop(
+        1,
+        Primitive::ToThread,
+        12,
+        HopWhat::Read(Slot(0), ReadResult::Own),
+    );
+    run.fact(1, FactKind::Judged(Slot(0)));
+    let shown = screen(80, 8, "1", &run.snapshot(SECOND));
+    assert!(shown.contains("clean so far: 1 handoff seen"), "{shown}");
+    run.fact(1, FactKind::Gap(3));
+    let shown = screen(80, 8, "1", &run.snapshot(SECOND));
+    assert!(
+        shown.contains("proves nothing yet: 3 events were lost"),
+        "{shown}"
+    );
 }
 
 #[test]
