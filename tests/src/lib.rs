@@ -20,6 +20,7 @@ mod service;
 mod setup;
 mod shrunk;
 mod steady;
+mod terminal;
 mod tracer;
 mod traffic;
 mod truth;
@@ -49,6 +50,7 @@ pub use setup::{
 };
 pub use shrunk::shrunk;
 pub use steady::Steady;
+pub use terminal::Terminal;
 pub use tracer::{Ended, Program, Running, Trace, wait_until};
 pub use traffic::Traffic;
 pub use truth::{Totals, Truth};

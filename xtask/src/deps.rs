@@ -61,7 +61,9 @@ pub fn tools(prometheus: Option<&Prometheus>) -> Vec<(&'static str, PathBuf)> {
         "collector",
         collector.map(|found| vec![("BLEEDTRACE_COLLECTOR", found)]),
     );
-    add("builder of images", image_builder().map(|()| Vec::new()));
+    for (what, program) in [("builder of images", "buildah"), ("terminal", "tmux")] {
+        add(what, packaged(program).map(|()| Vec::new()));
+    }
     tools
 }
 
@@ -91,11 +93,11 @@ fn unpack(package: &str, into: &PathBuf) -> Result<()> {
     workspace::run(Command::new("dpkg").arg("-x").arg(file.path()).arg(into))
 }
 
-/// Makes sure that an image can be built, where packages can be installed.
-pub fn image_builder() -> Result<()> {
-    match workspace::in_path("buildah") {
+/// Makes sure that a program is here that a package of its name has, where packages can be installed.
+fn packaged(program: &str) -> Result<()> {
+    match workspace::in_path(program) {
         Some(_) => Ok(()),
-        None => install(&["buildah"]),
+        None => install(&[program]),
     }
 }
 

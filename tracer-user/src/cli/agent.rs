@@ -35,7 +35,7 @@ use crate::{
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
 /// How long nobody has run from a file before it is let go, when nothing else is said.
-const DISARM_AFTER: Duration = Duration::from_secs(60);
+pub(super) const DISARM_AFTER: Duration = Duration::from_secs(60);
 
 /// The priority at which the agent takes what the kernel side tells, if it may (`CAP_SYS_NICE`).
 const PRIORITY: i32 = -10;
@@ -45,17 +45,7 @@ pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
     let mut changes = Changes::of(args.source.watch.config.clone());
     let config = args.source.resolve()?;
     check_machine()?;
-    // Each process that is traced takes a descriptor.
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    ) {
-        tracing::info!(%error, "the limit on open files stays as it is");
-    }
+    allow_many_files();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
         Error::cannot_trace(
             format!("failed to handle signals: {error}"),
@@ -190,9 +180,23 @@ impl Agent {
     }
 }
 
+/// Each process that is traced takes a descriptor.
+pub(super) fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    ) {
+        tracing::info!(%error, "the limit on open files stays as it is");
+    }
+}
+
 /// A process that starts is to be looked at before it ends, however busy the machine is. Threads that are started from here on come
 /// first as well; the one that serves HTTP does not.
-fn come_first() {
+pub(super) fn come_first() {
     if let Err(error) = setpriority_process(None, PRIORITY) {
         tracing::info!(%error, "the agent runs at the priority that it was given: on a busy machine it may come late to what is short-lived");
     }

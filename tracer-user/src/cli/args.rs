@@ -58,6 +58,8 @@ pub enum Command {
     Vars(VarsArgs),
     /// List every site that hands work over: what comes along, what is read and bound there, and whose it is.
     Hops(Box<HopsArgs>),
+    /// Look at what is traced as it happens: findings, services, handoffs, threads that squat, what tracing costs.
+    Top(Box<TopArgs>),
     /// Check whether this machine, and a process, can be traced.
     Doctor(DoctorArgs),
     /// Check the configuration, show what it amounts to, or print its schema for editors.
@@ -237,6 +239,35 @@ pub struct HopsArgs {
     #[command(flatten)]
     pub output: OutputArgs,
     /// What is watched.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Variables to watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
+    pub wire: Option<bool>,
+    /// Follow asyncio tasks. Comes with --wire.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
+    pub tasks: Option<bool>,
+    /// Print one snapshot and end: after --duration (5s unless given), or when the command has ended.
+    #[arg(long)]
+    pub once: bool,
+    /// How often the picture changes.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    pub interval: Duration,
+    /// Where the command's output goes while the terminal shows something else; it is thrown away if nothing is said.
+    #[arg(long, value_name = "FILE", requires = "command", conflicts_with = "once")]
+    pub command_output: Option<PathBuf>,
+    /// Where the snapshot goes; without --once, the findings and the summary at the end.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What is watched; every process that can be, if nothing is said.
     #[command(flatten)]
     pub target: TargetArgs,
 }

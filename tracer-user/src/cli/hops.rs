@@ -49,7 +49,7 @@ pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
         in_use: BTreeSet::new(),
         lost: 0,
     };
-    Session::open(config, wants)?.run(&args.target, &mut seen)?;
+    Session::open(config, wants)?.run(&args.target, args.target.duration, &mut seen)?;
     let (lines, tasks) = (seen.hops.lines(), seen.hops.tasks());
     let summary = Summary {
         kind: "summary",

@@ -15,6 +15,7 @@ mod flight_recorder;
 pub mod hops;
 mod kind;
 pub mod listen;
+mod log;
 mod output;
 mod private_file;
 pub mod record;
@@ -27,6 +28,7 @@ mod requirements;
 mod session;
 mod shell;
 mod table;
+pub mod top;
 pub mod trace;
 pub mod vars;
 
@@ -82,7 +84,7 @@ fn log_to_stderr(verbose: u8, daemon: bool) {
         .with_target("tracer_ebpf", level)
         .with_default(tracing::Level::WARN);
     let to_stderr = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(log::Lines::default)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time();
     tracing_subscriber::registry()
@@ -111,6 +113,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Command::Discover(args) => discover::run(&args, cli.color),
         Command::Vars(args) => vars::run(&args, cli.color),
         Command::Hops(args) => hops::run(&args, cli.color),
+        Command::Top(args) => top::run(&args, cli.color),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args.command),
         Command::Explain(args) => explain::run(&args),

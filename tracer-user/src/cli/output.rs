@@ -18,6 +18,8 @@ use crate::report::{finding::ExportedFinding, json, summary::Summary, text::Text
 pub struct Output {
     to: Box<dyn Write>,
     form: Form,
+    /// Nothing is written before the end.
+    late: bool,
     failed: Option<io::Error>,
 }
 
@@ -62,6 +64,7 @@ impl Output {
         Ok(Self {
             to,
             form,
+            late: false,
             failed: None,
         })
     }
@@ -71,8 +74,15 @@ impl Output {
         Self {
             to: Box::new(io::sink()),
             form: Form::Silent,
+            late: false,
             failed: None,
         }
+    }
+
+    /// The same, silent up to the end: what happens meanwhile is shown elsewhere.
+    #[must_use]
+    pub fn at_the_end(self) -> Self {
+        Self { late: true, ..self }
     }
 
     /// Writes a finding.
@@ -82,14 +92,14 @@ impl Output {
             Form::Json => json::finding(finding).ok().map(|line| line + "\n"),
             Form::Silent => None,
         };
-        if let Some(text) = text {
+        if let Some(text) = text.filter(|_| !self.late) {
             self.write(&text);
         }
     }
 
     /// Says something that is for people only.
     pub fn say(&mut self, line: &str) {
-        if matches!(self.form, Form::Text(_)) {
+        if matches!(self.form, Form::Text(_)) && !self.late {
             self.write(&format!("{line}\n"));
         }
     }
@@ -167,6 +177,7 @@ mod tests {
         let output = Output {
             to: Box::new(Failing(kind)),
             form: Form::Json,
+            late: false,
             failed: None,
         };
         output.finish(&Tally::default().finish(None))

@@ -33,7 +33,7 @@ use crate::{
         privacy::{Privacy, clean},
         sink::Item,
         store::Store,
-        summary::{Ending, TargetState, exit_code},
+        summary::{Ending, Summary, TargetState, exit_code},
         tally::Tally,
     },
     target::follow::{Follower, Notice},
@@ -205,11 +205,38 @@ impl Report {
         self.totals = counters.probes;
     }
 
+    /// What the run amounts to so far.
+    pub fn summary(&mut self) -> Summary {
+        self.tally.variables_in_use(&self.in_use);
+        self.tally.finish(None)
+    }
+
+    /// What the kernel side had counted when it was last asked.
+    pub const fn totals(&self) -> &BTreeMap<Probe, Total> {
+        &self.totals
+    }
+
+    /// Why nothing at all could be traced.
+    fn refusal(&self) -> Option<Error> {
+        let reason = (!self.attached_any)
+            .then(|| self.tally.first_refusal())
+            .flatten()?;
+        Some(Error::cannot_trace(reason, FOLLOW_HINT))
+    }
+
+    /// Ends without a word: the output is for something else. An error if nothing could be traced.
+    pub fn into_output(self) -> Result<Output, Error> {
+        match self.refusal() {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.output),
+        }
+    }
+
     /// Sums up. Returns the exit code that follows, of which the command's own, if there was one, is a part.
     pub fn finish(mut self, fail_on: Option<&[Kind]>, code: Option<u8>) -> Result<u8, Error> {
         self.tally.variables_in_use(&self.in_use);
         let summary = self.tally.finish(code.map(i32::from));
-        let unsupported = (!self.attached_any).then(|| self.tally.first_refusal()).flatten();
+        let refusal = self.refusal();
         self.sinks.send(|| Item::Summary(Box::new(summary.clone())));
         self.close_sinks();
         let reported = self.reports.finish(&summary);
@@ -217,8 +244,8 @@ impl Report {
             .finish(&summary)
             .map_err(|error| output::write_error(&error))?;
         reported?;
-        if let Some(reason) = unsupported {
-            return Err(Error::cannot_trace(reason, FOLLOW_HINT));
+        if let Some(refusal) = refusal {
+            return Err(refusal);
         }
         let fail_on = fail_on.map(|kinds| kinds.iter().copied().collect());
         Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)

@@ -6,7 +6,10 @@
 mod run;
 mod words;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -110,6 +113,8 @@ pub struct Session {
     events: Vec<Event>,
     notices: Vec<Notice>,
     facts: Vec<Fact>,
+    /// Where a command's output goes, if not where ours does.
+    command_output: Option<File>,
 }
 
 impl Session {
@@ -169,7 +174,13 @@ impl Session {
             events: Vec::new(),
             notices: Vec::new(),
             facts: Vec::new(),
+            command_output: None,
         })
+    }
+
+    /// Keeps a command that is started away from our terminal: it reads nothing, and writes into this file.
+    pub fn command_writes_to(&mut self, file: File) {
+        self.command_output = Some(file);
     }
 
     /// Goes on with the numbers of another run's findings.

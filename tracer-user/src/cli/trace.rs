@@ -71,7 +71,7 @@ pub fn watch(
     }
     let session = Session::open(config.clone(), wants)?;
     report.recorder.start(session.header(&config, clock))?;
-    let code = session.run(&args.target, &mut report)?;
+    let code = session.run(&args.target, args.target.duration, &mut report)?;
     let recorded = report.recorder.finish(code);
     let code = report.finish(args.fail_on.as_deref(), code)?;
     recorded.map(|()| code)

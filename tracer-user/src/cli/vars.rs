@@ -50,7 +50,7 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         uses: BTreeMap::new(),
         lost: 0,
     };
-    Session::open(config, wants)?.run(&args.target, &mut seen)?;
+    Session::open(config, wants)?.run(&args.target, args.target.duration, &mut seen)?;
     let lines = seen.vars.lines(&seen.uses);
     let summary = Summary {
         kind: "summary",

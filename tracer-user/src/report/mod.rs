@@ -20,6 +20,7 @@ pub mod store;
 pub mod summary;
 pub mod tally;
 pub mod text;
+pub mod top;
 pub mod vars;
 mod wrap;
 

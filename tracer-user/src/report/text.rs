@@ -9,7 +9,7 @@ use super::{
     groups::{Group, Groups},
     life,
     summary::{Summary, Verdict},
-    wrap::wrap,
+    wrap::{COLUMNS, wrap_to},
 };
 use crate::correlate::finding::{Kind, Severity};
 
@@ -26,6 +26,7 @@ const SHOWN_TARGETS: usize = 20;
 #[derive(Debug, Default)]
 pub struct Text {
     colour: bool,
+    columns: Option<usize>,
     groups: Groups,
 }
 
@@ -34,7 +35,16 @@ impl Text {
     pub fn new(colour: bool) -> Self {
         Self {
             colour,
-            groups: Groups::default(),
+            ..Self::default()
+        }
+    }
+
+    /// The same in lines of so many columns, where words are short enough.
+    #[must_use]
+    pub fn in_columns(self, columns: usize) -> Self {
+        Self {
+            columns: Some(columns),
+            ..self
         }
     }
 
@@ -69,7 +79,7 @@ impl Text {
                 format_args!("{} {}", finding.id, finding.time)
             ),
         );
-        out += &wrap(&finding.explain, "  ", "  ");
+        out += &self.wrap(&finding.explain, "  ", "  ");
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
         row("whose", whose(finding));
         if let Some(container) = container(finding) {
@@ -179,7 +189,7 @@ impl Text {
         }
         let _ = writeln!(out, "{}", self.verdict(summary));
         for reason in &summary.reasons {
-            out += &wrap(&reason.message, "  - ", "    ");
+            out += &self.wrap(&reason.message, "  - ", "    ");
         }
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
         let zero = if summary.allowed > 0 {
@@ -303,8 +313,12 @@ impl Text {
         out
     }
 
+    fn wrap(&self, text: &str, first: &str, rest: &str) -> String {
+        wrap_to(self.columns.unwrap_or(COLUMNS), text, first, rest)
+    }
+
     fn row(&self, label: &str, text: &str) -> String {
-        let wrapped = wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL));
+        let wrapped = self.wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL));
         let padded = format!("  {label:<LABEL$}");
         format!(
             "{}{}",

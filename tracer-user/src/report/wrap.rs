@@ -1,17 +1,22 @@
-//! Text in lines of at most 100 columns.
+//! Text in lines of at most 100 columns, or as many as a terminal has.
 
-const COLUMNS: usize = 100;
+pub const COLUMNS: usize = 100;
 
 /// Breaks text between words. The first line starts with `first`, the others with `rest`; every line ends with a newline.
 /// A word that is longer than a line stands on a line of its own.
 pub fn wrap(text: &str, first: &str, rest: &str) -> String {
+    wrap_to(COLUMNS, text, first, rest)
+}
+
+/// The same, in lines of so many columns.
+pub fn wrap_to(columns: usize, text: &str, first: &str, rest: &str) -> String {
     let mut out = String::from(first);
     let mut column = first.chars().count();
     let mut fresh = true;
     // Not at every whitespace: what is shown of a value keeps its spaces.
     for word in text.split(' ') {
         let width = word.chars().count();
-        if !fresh && column + 1 + width > COLUMNS {
+        if !fresh && column + 1 + width > columns {
             out.push('\n');
             out += rest;
             column = rest.chars().count();

@@ -5,12 +5,13 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     thread::JoinHandle,
 };
 
@@ -103,13 +104,23 @@ pub struct Running {
 }
 
 impl Spawned {
-    /// Forks the command, to become `user` if there is one, and to ignore the signals that it would without us.
-    pub fn start(command: &[OsString], user: Option<&User>, ignored: Ignored) -> Result<Self, SpawnError> {
+    /// Forks the command, to become `user` if there is one, and to ignore the signals that it would without us. It has our terminal,
+    /// unless it is to write into a file: then it reads nothing.
+    pub fn start(
+        command: &[OsString],
+        user: Option<&User>,
+        ignored: Ignored,
+        output: Option<File>,
+    ) -> Result<Self, SpawnError> {
         let (program, arguments) = command.split_first().ok_or(SpawnError::NoCommand)?;
         let (report_read, report_write) = pipe()?;
         let (gate_read, gate_write) = pipe()?;
         let mut builder = Command::new(program);
         builder.args(arguments);
+        if let Some(output) = output {
+            let errors = output.try_clone().map_err(SpawnError::Fork)?;
+            builder.stdin(Stdio::null()).stdout(output).stderr(errors);
+        }
         let become_user = user.map(|user| identity(&mut builder, user));
         wait_at(
             &mut builder,
@@ -308,7 +319,7 @@ mod tests {
     }
 
     fn run(words: &[&str]) -> u8 {
-        Spawned::start(&command(words), None, Ignored::default())
+        Spawned::start(&command(words), None, Ignored::default(), None)
             .unwrap()
             .release()
             .unwrap()
@@ -324,6 +335,7 @@ mod tests {
             &command(&["touch", mark.to_str().unwrap()]),
             None,
             Ignored::default(),
+            None,
         )
         .unwrap();
         let exe = fs::read_link(format!("/proc/{}/exe", spawned.pid())).unwrap();
@@ -345,6 +357,7 @@ mod tests {
             &command(&["touch", mark.to_str().unwrap()]),
             None,
             Ignored::default(),
+            None,
         )
         .unwrap();
         let Spawned { gate, starter, .. } = spawned;
@@ -364,7 +377,7 @@ mod tests {
         let ignored = Ignored(1 << (libc::SIGINT - 1));
         let words = command(&["sh", "-c", "kill -INT $$; exit 3"]);
         let code = |ignored| {
-            Spawned::start(&words, None, ignored)
+            Spawned::start(&words, None, ignored, None)
                 .unwrap()
                 .release()
                 .unwrap()
@@ -379,8 +392,18 @@ mod tests {
     }
 
     #[test]
+    fn it_can_be_kept_away_from_our_terminal() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let words = command(&["sh", "-c", "echo out; echo err >&2; read line || echo nothing"]);
+        let output = Some(file.reopen().unwrap());
+        let spawned = Spawned::start(&words, None, Ignored::default(), output).unwrap();
+        assert_eq!(spawned.release().unwrap().wait().unwrap(), 0);
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "out\nerr\nnothing\n");
+    }
+
+    #[test]
     fn it_can_be_asked_to_end() {
-        let mut running = Spawned::start(&command(&["sleep", "60"]), None, Ignored::default())
+        let mut running = Spawned::start(&command(&["sleep", "60"]), None, Ignored::default(), None)
             .unwrap()
             .release()
             .unwrap();
@@ -392,7 +415,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_executed_is_told() {
-        let error = Spawned::start(&command(&["bleedtrace-no-such"]), None, Ignored::default())
+        let error = Spawned::start(&command(&["bleedtrace-no-such"]), None, Ignored::default(), None)
             .unwrap()
             .release()
             .unwrap_err();
@@ -407,13 +430,14 @@ mod tests {
             &command(&[file.path().to_str().unwrap()]),
             None,
             Ignored::default(),
+            None,
         )
         .unwrap()
         .release()
         .unwrap_err();
         assert!(error.hint().contains("executed"));
         assert!(matches!(
-            Spawned::start(&[], None, Ignored::default()),
+            Spawned::start(&[], None, Ignored::default(), None),
             Err(SpawnError::NoCommand)
         ));
     }
@@ -431,8 +455,13 @@ mod tests {
             home: None,
         };
         let script = "test $(id -u) = 1234 && test $(id -g) = 2345 && test \"$(id -G)\" = '2345 3456' && test $USER = ann";
-        let spawned =
-            Spawned::start(&command(&["sh", "-c", script]), Some(&user), Ignored::default()).unwrap();
+        let spawned = Spawned::start(
+            &command(&["sh", "-c", script]),
+            Some(&user),
+            Ignored::default(),
+            None,
+        )
+        .unwrap();
         assert_eq!(spawned.release().unwrap().wait().unwrap(), 0);
     }
 }

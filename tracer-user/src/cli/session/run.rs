@@ -23,10 +23,15 @@ use crate::{
 const LAST_RECORDS: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Watches until the end and lets everything go. Returns the command's exit code.
-    pub fn run(mut self, target: &TargetArgs, observer: &mut impl Observer) -> Result<Option<u8>, Error> {
+    /// Watches until the end, or for so long, and lets everything go. Returns the command's exit code.
+    pub fn run(
+        mut self,
+        target: &TargetArgs,
+        patience: Option<Duration>,
+        observer: &mut impl Observer,
+    ) -> Result<Option<u8>, Error> {
         self.attach(&target.pids, observer)?;
-        let code = self.watch(target, observer)?;
+        let code = self.watch(target, patience, observer)?;
         self.finish(observer);
         Ok(code)
     }
@@ -47,7 +52,12 @@ impl Session {
     }
 
     /// Watches until the end. Returns the command's exit code.
-    fn watch(&mut self, target: &TargetArgs, observer: &mut impl Observer) -> Result<Option<u8>, Error> {
+    fn watch(
+        &mut self,
+        target: &TargetArgs,
+        patience: Option<Duration>,
+        observer: &mut impl Observer,
+    ) -> Result<Option<u8>, Error> {
         let ignored = Ignored::now();
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| {
             Error::cannot_trace(
@@ -59,7 +69,7 @@ impl Session {
         let mut command = self.spawn(&target.command, target.user.as_deref(), ignored)?;
         observer.started()?;
         let command_pid = command.as_ref().map(Running::pid);
-        let deadline = target.duration.map(|duration| Instant::now() + duration);
+        let deadline = patience.map(|patience| Instant::now() + patience);
         let mut code = None;
         let mut code_since = None;
         loop {
@@ -118,7 +128,8 @@ impl Session {
         let uid = rustix::process::getuid().as_raw();
         let variable = |name: &str| std::env::var(name).ok();
         let user = Database::read().for_command(user, uid, variable)?;
-        let spawned = Spawned::start(command, user.as_ref(), ignored)?;
+        let output = self.command_output.take();
+        let spawned = Spawned::start(command, user.as_ref(), ignored, output)?;
         self.follower.add_command(spawned.pid())?;
         // exec stops the command until its records were handled, which happens here, while `release` waits for the exec.
         Ok(Some(spawned.release()?))
