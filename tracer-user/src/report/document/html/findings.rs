@@ -83,7 +83,7 @@ fn table(causes: &[&Cause]) -> Markup {
                             }
                             td { @if !cause.slot.is_empty() { code { (cause.slot) } } }
                             td { (cause.service) }
-                            td { (kinds(cause)) }
+                            td class="word" { (kinds(cause)) }
                             td class="number" { (cause.count) }
                         }
                     }
@@ -106,7 +106,7 @@ fn kinds(cause: &Cause) -> Markup {
     }
     html! {
         @for (at, kind) in kinds.iter().enumerate() {
-            @if at > 0 { ", " }
+            @if at > 0 { br; }
             code { (kind) }
         }
     }
