@@ -140,7 +140,8 @@ impl Browser {
             "Target.attachToTarget",
             json!({ "targetId": target, "flatten": true }),
         );
-        browser.session = session["sessionId"].as_str().expect("a session").to_owned();
+        let session = session["sessionId"].as_str().expect("a session");
+        session.clone_into(&mut browser.session);
         for domain in ["Page", "Runtime", "Log", "Network", "Audits"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
@@ -155,7 +156,8 @@ impl Browser {
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.number += 1;
         let number = self.number;
-        let mut message = json!({ "id": number, "method": method, "params": parameters });
+        let mut message = json!({ "id": number, "method": method });
+        message["params"] = parameters;
         if !self.session.is_empty() {
             message["sessionId"] = json!(self.session);
         }
