@@ -69,7 +69,7 @@ impl Renderer {
         .areas(area);
         frame.render_widget(self.head(snapshot, ui, area.width), head);
         frame.render_widget(Paragraph::new(verdict.join("\n")).style(bold), silence);
-        frame.render_widget(tabs(snapshot, ui, area.width), tabs);
+        frame.render_widget(titles(snapshot, ui, area.width), tabs);
         self.body(frame, body, snapshot, ui);
         frame.render_widget(self.foot(ui, area.width), foot);
         if ui.over == Over::Help {
@@ -246,7 +246,7 @@ impl Renderer {
     }
 }
 
-fn tabs(snapshot: &Snapshot, ui: &Ui, width: u16) -> Line<'static> {
+fn titles(snapshot: &Snapshot, ui: &Ui, width: u16) -> Line<'static> {
     let counted = |view: View| match view {
         View::Findings => Some(snapshot.findings.len()),
         View::Services => Some(snapshot.services.len()),
