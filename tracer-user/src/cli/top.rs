@@ -82,7 +82,7 @@ fn once(args: &TopArgs, config: Config, privacy: Privacy, color: Color) -> Resul
     let duration = args.target.duration;
     let patience = duration.or_else(|| args.target.command.is_empty().then_some(ONE_LOOK));
     run.session(session, &mut watch, patience)?;
-    let snapshot = run.last(&mut watch);
+    let snapshot = last(&mut watch);
     let drawn = |head: &[&str], rows: Vec<Vec<String>>| table::render(head, rows);
     let output = watch.report.into_output()?;
     output.list(|| text::whole(&snapshot, drawn), std::slice::from_ref(&snapshot))?;
@@ -119,7 +119,7 @@ fn live(args: &TopArgs, config: Config, privacy: &Privacy, color: Color) -> Resu
     let mut watch = run.watch(output, args.interval, live.show());
     let done = run.session(session, &mut watch, args.target.duration);
     if done.is_ok() && args.target.duration.is_none() {
-        let snapshot = run.last(&mut watch);
+        let snapshot = last(&mut watch);
         live.show()(snapshot);
         live.wait_for_quit();
     }
@@ -178,13 +178,13 @@ impl Run<'_> {
         }
         session.run(&self.args.target, patience, watch)
     }
+}
 
-    /// What is known when nothing will happen any more.
-    fn last<S: FnMut(Snapshot)>(&self, watch: &mut Watch<S>) -> Snapshot {
-        Snapshot {
-            ended: true,
-            ..watch.snapshot()
-        }
+/// What is known when nothing will happen any more.
+fn last<S: FnMut(Snapshot)>(watch: &mut Watch<S>) -> Snapshot {
+    Snapshot {
+        ended: true,
+        ..watch.snapshot()
     }
 }
 

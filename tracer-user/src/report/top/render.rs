@@ -69,11 +69,11 @@ impl Renderer {
         .areas(area);
         frame.render_widget(self.head(snapshot, ui, area.width), head);
         frame.render_widget(Paragraph::new(verdict.join("\n")).style(bold), silence);
-        frame.render_widget(self.tabs(snapshot, ui, area.width), tabs);
+        frame.render_widget(titles(snapshot, ui, area.width), tabs);
         self.body(frame, body, snapshot, ui);
         frame.render_widget(self.foot(ui, area.width), foot);
         if ui.over == Over::Help {
-            self.help(frame, body);
+            help(frame, body);
         }
     }
 
@@ -119,43 +119,6 @@ impl Renderer {
         ])
     }
 
-    fn tabs(&self, snapshot: &Snapshot, ui: &Ui, width: u16) -> Line<'static> {
-        let counted = |view: View| match view {
-            View::Findings => Some(snapshot.findings.len()),
-            View::Services => Some(snapshot.services.len()),
-            View::Hops => Some(snapshot.hops.len()),
-            View::Threads => Some(snapshot.squatting.len()),
-            View::Tracer => None,
-        };
-        let long = |view: View| match counted(view) {
-            Some(count) => format!(" {} {} {count} ", view.index() + 1, view.name()),
-            None => format!(" {} {} ", view.index() + 1, view.name()),
-        };
-        let middle = |view: View| format!(" {} {} ", view.index() + 1, view.name());
-        let short = |view: View| {
-            let number = view.index() + 1;
-            if view == ui.view {
-                format!(" {number} {} ", view.name())
-            } else {
-                format!(" {number} ")
-            }
-        };
-        let forms: [&dyn Fn(View) -> String; 3] = [&long, &middle, &short];
-        let fits = |form: &&dyn Fn(View) -> String| {
-            View::ALL.iter().map(|view| form(*view).width()).sum::<usize>() <= usize::from(width)
-        };
-        let form = forms.into_iter().find(fits).unwrap_or(&short);
-        let spans = View::ALL.iter().map(|view| {
-            let style = if *view == ui.view {
-                Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD)
-            } else {
-                Style::new()
-            };
-            Span::styled(form(*view), style)
-        });
-        Line::from_iter(spans)
-    }
-
     fn body(&mut self, frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, ui: &Ui) {
         let (rows, chosen) = ui.rows(snapshot);
         if let (Over::Detail(line), Some(row)) = (&ui.over, chosen.and_then(|at| rows.get(at))) {
@@ -167,7 +130,7 @@ impl Renderer {
             let most = text.len().saturating_sub(usize::from(area.height));
             self.bottom = u16::try_from(most).unwrap_or(u16::MAX);
             let shown = text.into_iter().skip(usize::from(*line).min(most)).map(Line::raw);
-            frame.render_widget(Paragraph::new(Text::from_iter(shown)), area);
+            frame.render_widget(Paragraph::new(shown.collect::<Text<'_>>()), area);
             return;
         }
         let table = if ui.view == View::Tracer {
@@ -281,20 +244,57 @@ impl Renderer {
         }
         Line::styled(text, self.style(Tone::Dim))
     }
+}
 
-    fn help(&self, frame: &mut Frame<'_>, area: Rect) {
-        frame.render_widget(Clear, area);
-        let lines: Vec<_> = HELP
-            .iter()
-            .map(|(keys, what)| {
-                Line::from(vec![
-                    Span::styled(format!("{keys:<13}"), Style::new().add_modifier(Modifier::BOLD)),
-                    Span::raw(*what),
-                ])
-            })
-            .collect();
-        frame.render_widget(Paragraph::new(lines), area);
-    }
+fn titles(snapshot: &Snapshot, ui: &Ui, width: u16) -> Line<'static> {
+    let counted = |view: View| match view {
+        View::Findings => Some(snapshot.findings.len()),
+        View::Services => Some(snapshot.services.len()),
+        View::Hops => Some(snapshot.hops.len()),
+        View::Threads => Some(snapshot.squatting.len()),
+        View::Tracer => None,
+    };
+    let long = |view: View| match counted(view) {
+        Some(count) => format!(" {} {} {count} ", view.index() + 1, view.name()),
+        None => format!(" {} {} ", view.index() + 1, view.name()),
+    };
+    let middle = |view: View| format!(" {} {} ", view.index() + 1, view.name());
+    let short = |view: View| {
+        let number = view.index() + 1;
+        if view == ui.view {
+            format!(" {number} {} ", view.name())
+        } else {
+            format!(" {number} ")
+        }
+    };
+    let forms: [&dyn Fn(View) -> String; 3] = [&long, &middle, &short];
+    let fits = |form: &&dyn Fn(View) -> String| {
+        View::ALL.iter().map(|view| form(*view).width()).sum::<usize>() <= usize::from(width)
+    };
+    let form = forms.into_iter().find(fits).unwrap_or(&short);
+    let spans = View::ALL.iter().map(|view| {
+        let style = if *view == ui.view {
+            Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD)
+        } else {
+            Style::new()
+        };
+        Span::styled(form(*view), style)
+    });
+    spans.collect()
+}
+
+fn help(frame: &mut Frame<'_>, area: Rect) {
+    frame.render_widget(Clear, area);
+    let lines: Vec<_> = HELP
+        .iter()
+        .map(|(keys, what)| {
+            Line::from(vec![
+                Span::styled(format!("{keys:<13}"), Style::new().add_modifier(Modifier::BOLD)),
+                Span::raw(*what),
+            ])
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines), area);
 }
 
 const HELP: &[(&str, &str)] = &[

@@ -188,7 +188,7 @@ impl Ui {
             }
             KeyCode::Backspace if self.filter.pop().is_none() => self.over = Over::Nothing,
             KeyCode::Char(c) if !c.is_control() && self.filter.chars().count() < FILTER => {
-                self.filter.push(c)
+                self.filter.push(c);
             }
             _ => {}
         }
