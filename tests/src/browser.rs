@@ -18,7 +18,7 @@ use crate::{folder::Folder, interpreters::roots};
 /// The version of axe-core that pages are looked at with.
 const AXE: &str = "axe-core@4.14.1";
 /// How long an answer of the browser may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Names that the browser goes by, and the variable that names another one.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 const VARIABLE: &str = "BLEEDTRACE_CHROMIUM";
@@ -153,11 +153,10 @@ impl Browser {
     /// # Panics
     /// When the browser refuses, or does not answer.
     #[track_caller]
-    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+    pub fn call(&mut self, method: &str, parameters: impl Into<Value>) -> Value {
         self.number += 1;
         let number = self.number;
-        let mut message = json!({ "id": number, "method": method });
-        message["params"] = parameters;
+        let mut message = json!({ "id": number, "method": method, "params": parameters.into() });
         if !self.session.is_empty() {
             message["sessionId"] = json!(self.session);
         }

@@ -106,7 +106,7 @@ fn junit_is_as_before_and_what_the_schema_says() {
 
 #[test]
 fn the_same_recording_gives_the_same_report() {
-    for form in ["text", "json", "markdown", "sarif", "junit"] {
+    for form in ["html", "text", "json", "markdown", "sarif", "junit"] {
         assert_eq!(written(form, &[]), written(form, &[]), "{form}");
     }
 }
@@ -127,7 +127,7 @@ fn a_report_agrees_with_the_replay() {
 fn several_files_each_in_the_form_of_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
-    let names = ["a.sarif", "b.xml", "c.md", "d.json", "e.txt"].map(file);
+    let names = ["a.sarif", "b.xml", "c.md", "d.json", "e.txt", "f.html"].map(file);
     fs::write(
         &names[2],
         "what was there before, and longer than what comes: ".repeat(1000),
@@ -137,7 +137,10 @@ fn several_files_each_in_the_form_of_its_name() {
     let output = report(&arguments);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
-    for (name, form) in names.iter().zip(["sarif", "junit", "markdown", "json", "text"]) {
+    for (name, form) in names
+        .iter()
+        .zip(["sarif", "junit", "markdown", "json", "text", "html"])
+    {
         assert_eq!(
             fs::read_to_string(name).expect("it is there"),
             written(form, &[]),

@@ -64,15 +64,21 @@ fn hostile(kind: Kind) -> ExportedFinding {
         poll,
         ..
     } = &mut finding;
-    hop.iter_mut().for_each(|hop| wicked(&mut hop.site));
-    bind.iter_mut().for_each(|bind| wicked(&mut bind.site));
+    for hop in hop.iter_mut() {
+        wicked(&mut hop.site);
+    }
+    for bind in bind.iter_mut() {
+        wicked(&mut bind.site);
+    }
     if let Some(read) = read {
         wicked(&mut read.site);
         for frame in &mut Arc::make_mut(&mut read.stack).frames {
             (frame.site.function, frame.site.file) = (HOSTILE.into(), HOSTILE.into());
         }
     }
-    mint.iter_mut().for_each(|mint| wicked(&mut mint.site));
+    for mint in mint.iter_mut() {
+        wicked(&mut mint.site);
+    }
     wicked(policy);
     if let Some(life) = poll.as_mut().and_then(|poll| poll.life.as_mut()) {
         let life = Arc::make_mut(life);
