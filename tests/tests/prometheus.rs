@@ -78,11 +78,12 @@ fn the_demo_is_on_every_panel_and_sets_off_its_alerts() {
                 .arg(format!("--web.listen-address={address}")),
         );
         let mut fired = BTreeSet::new();
-        wait_until(&format!("{FIRING:?} fire"), PATIENCE, || {
-            fired.extend(firing(&address).ok()?);
-            let all = FIRING.iter().all(|alert| fired.contains(*alert));
-            all.then_some(())
-        });
+        for alert in FIRING {
+            wait_until(&format!("{alert} fires; so far {fired:?}"), PATIENCE, || {
+                fired.extend(firing(&address).ok()?);
+                fired.contains(alert).then_some(())
+            });
+        }
         let mut panels = 0;
         for (file, dashboard) in dashboards() {
             for expression in asked_beside_panels(&dashboard) {
