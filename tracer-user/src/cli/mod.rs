@@ -17,6 +17,7 @@ mod kind;
 pub mod listen;
 mod output;
 mod private_file;
+mod progress;
 pub mod record;
 mod recorder;
 mod refused;
