@@ -88,6 +88,7 @@ pub fn run(args: ReportArgs, color: Color) -> Result<u8, Error> {
         let replay = Replay {
             recording,
             reports,
+            alone: true,
             conceal: args.watch.reveal != Some(true),
             fail_on: args.fail_on.as_deref(),
         };

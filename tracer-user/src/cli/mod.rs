@@ -18,6 +18,7 @@ pub mod listen;
 mod log;
 mod output;
 mod private_file;
+mod progress;
 pub mod record;
 mod recorder;
 mod refused;

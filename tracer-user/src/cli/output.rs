@@ -5,6 +5,7 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Write},
 };
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 use super::{
@@ -57,8 +58,14 @@ impl Output {
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
+        // Of a terminal that does not know its width nothing is assumed.
+        let columns = if terminal { columns(of_command) } else { None };
+        let text = Text::new(coloured);
         let form = match args.format {
-            Format::Text => Form::Text(Text::new(coloured)),
+            Format::Text => Form::Text(match columns {
+                Some(columns) => text.within(columns),
+                None => text,
+            }),
             Format::Json => Form::Json,
         };
         Ok(Self {
@@ -146,6 +153,18 @@ impl Output {
                 .err();
         }
     }
+}
+
+/// How wide the terminal is that stderr or stdout goes to.
+fn columns(on_stderr: bool) -> Option<usize> {
+    let size = if on_stderr {
+        tcgetwinsize(io::stderr())
+    } else {
+        tcgetwinsize(io::stdout())
+    };
+    size.ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns > 0)
 }
 
 /// The output could not be written.

@@ -1,11 +1,17 @@
 //! `bleedtrace replay`: the engine and the reports of `trace`, told by a recording.
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, BufReader, IsTerminal as _},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     args::{Color, ReplayArgs},
     error::Error,
     output::Output,
+    progress::Progress,
     report::{Report, Voice},
     report_files::ReportFiles,
     session::Observer as _,
@@ -36,6 +42,8 @@ pub struct Replay<'a> {
     pub reports: ReportFiles,
     /// Values that the recording shows are not shown.
     pub conceal: bool,
+    /// Nothing is said on the terminal while it is replayed.
+    pub alone: bool,
     /// The kinds of finding that fail it.
     pub fail_on: Option<&'a [Kind]>,
 }
@@ -46,6 +54,7 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<u8, Error> {
         recording: &args.recording,
         reports: ReportFiles::default(),
         conceal: false,
+        alone: args.output.file.is_some() || !io::stdout().is_terminal(),
         fail_on: args.fail_on.as_deref(),
     };
     play(replay, || Output::open(&args.output, false, color))
@@ -54,9 +63,11 @@ pub fn run(args: &ReplayArgs, color: Color) -> Result<u8, Error> {
 /// Replays a recording. The output is opened when there is something to replay.
 pub fn play(mut replay: Replay<'_>, output: impl FnOnce() -> Result<Output, Error>) -> Result<u8, Error> {
     let path = replay.recording;
-    let opened = File::open(path)
-        .map_err(OpenError::from)
-        .and_then(|file| Reader::open(BufReader::with_capacity(1 << 16, file)));
+    let file = File::open(path).map_err(OpenError::from);
+    let bytes = file.as_ref().ok().and_then(|file| file.metadata().ok());
+    let bytes = bytes.map_or(0, |metadata| metadata.len());
+    let progress = Progress::of_bytes("replaying", bytes, replay.alone);
+    let opened = file.and_then(|file| Reader::open(BufReader::with_capacity(1 << 16, progress.reads(file))));
     let (header, mut reader) = opened.map_err(|error| {
         Error::usage(
             format!("failed to replay {}: {error}", path.display()),
@@ -98,6 +109,7 @@ pub fn play(mut replay: Replay<'_>, output: impl FnOnce() -> Result<Output, Erro
             Entry::End(ended) => code = ended,
         }
     }
+    drop(progress);
     engine.finish(&mut facts);
     tell(&mut report, &mut facts);
     if let Some(why) = reader.ending().and_then(incomplete) {
@@ -175,7 +187,7 @@ fn incomplete(ending: &Ending) -> Option<String> {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::usage(
         format!("failed to read {}: {error}", path.display()),
         "check the disk that it is on",

@@ -9,7 +9,7 @@ use super::{
     groups::{Group, Groups},
     life,
     summary::{Summary, Verdict},
-    wrap::{COLUMNS, wrap_to},
+    wrap::{COLUMNS, wrap},
 };
 use crate::correlate::finding::{Kind, Severity};
 
@@ -17,16 +17,18 @@ use crate::correlate::finding::{Kind, Severity};
 const LABEL: usize = 10;
 /// Groups that the summary shows.
 const SHOWN_GROUPS: usize = 20;
+/// Columns that text is not broken into fewer of.
+const NARROWEST: usize = 32;
 /// Types of values that are compared by content.
 const COMPARED: [&str; 3] = ["str", "bytes", "int"];
 /// Targets that the summary shows.
 const SHOWN_TARGETS: usize = 20;
 
 /// Writes text, with or without colour, and remembers what it has shown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Text {
     colour: bool,
-    columns: Option<usize>,
+    columns: usize,
     groups: Groups,
 }
 
@@ -35,15 +37,16 @@ impl Text {
     pub fn new(colour: bool) -> Self {
         Self {
             colour,
-            ..Self::default()
+            columns: COLUMNS,
+            groups: Groups::default(),
         }
     }
 
-    /// The same in lines of so many columns, where words are short enough.
+    /// In lines of at most so many columns, within reason: so wide is the terminal.
     #[must_use]
-    pub fn in_columns(self, columns: usize) -> Self {
+    pub fn within(self, columns: usize) -> Self {
         Self {
-            columns: Some(columns),
+            columns: columns.clamp(NARROWEST, COLUMNS),
             ..self
         }
     }
@@ -79,7 +82,7 @@ impl Text {
                 format_args!("{} {}", finding.id, finding.time)
             ),
         );
-        out += &self.wrap(&finding.explain, "  ", "  ");
+        out += &wrap(&finding.explain, "  ", "  ", self.columns);
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
         row("whose", whose(finding));
         if let Some(container) = container(finding) {
@@ -189,7 +192,7 @@ impl Text {
         }
         let _ = writeln!(out, "{}", self.verdict(summary));
         for reason in &summary.reasons {
-            out += &self.wrap(&reason.message, "  - ", "    ");
+            out += &wrap(&reason.message, "  - ", "    ", self.columns);
         }
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
         let zero = if summary.allowed > 0 {
@@ -313,12 +316,8 @@ impl Text {
         out
     }
 
-    fn wrap(&self, text: &str, first: &str, rest: &str) -> String {
-        wrap_to(self.columns.unwrap_or(COLUMNS), text, first, rest)
-    }
-
     fn row(&self, label: &str, text: &str) -> String {
-        let wrapped = self.wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL));
+        let wrapped = wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL), self.columns);
         let padded = format!("  {label:<LABEL$}");
         format!(
             "{}{}",

@@ -12,7 +12,7 @@ use signal_hook::{
 
 use super::{Observer, Session, now};
 use crate::{
-    cli::{args::TargetArgs, error::Error},
+    cli::{args::TargetArgs, error::Error, progress::Progress},
     target::{
         spawn::{Ignored, Running, Spawned},
         user::Database,
@@ -38,12 +38,15 @@ impl Session {
 
     /// Attaches to the processes that run already.
     fn attach(&mut self, pids: &[u32], observer: &mut impl Observer) -> Result<(), Error> {
+        let progress = Progress::of_pieces("attaching", pids.len() as u64);
         for pid in pids {
             let started = Instant::now();
             self.follower
                 .add_running(*pid, now, &mut self.events, &mut self.notices)?;
             tracing::debug!(pid, elapsed = ?started.elapsed(), "attached");
+            progress.step();
         }
+        drop(progress);
         self.follower
             .add_descendants(pids, now, &mut self.events, &mut self.notices)?;
         tracing::debug!(files = self.follower.registry.parsed(), "parsed");

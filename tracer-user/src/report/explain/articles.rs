@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::correlate::finding::Kind;
+use crate::{
+    correlate::finding::Kind,
+    report::wrap::{COLUMNS, wrap},
+};
 
 /// What there is to say about a kind of finding.
 #[derive(Clone, Copy, Debug)]
@@ -320,7 +323,7 @@ impl fmt::Display for Article {
                 text.lines()
                     .try_for_each(|line| writeln!(f, "{}", format!("    {line}").trim_end()))?;
             } else {
-                f.write_str(&crate::report::wrap::wrap(text, "  ", "  "))?;
+                f.write_str(&wrap(text, "  ", "  ", COLUMNS))?;
             }
         }
         Ok(())

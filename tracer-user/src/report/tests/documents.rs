@@ -83,9 +83,10 @@ fn hostile(kind: Kind) -> ExportedFinding {
     if let Some(life) = poll.as_mut().and_then(|poll| poll.life.as_mut()) {
         let life = Arc::make_mut(life);
         wicked(&mut life.mint);
-        life.read
-            .iter_mut()
-            .for_each(|read| (wicked(&mut read.site), read.variable = HOSTILE.into()).0);
+        if let Some(read) = &mut life.read {
+            wicked(&mut read.site);
+            read.variable = HOSTILE.into();
+        }
     }
     finding.slot_name = HOSTILE.into();
     finding.expected = finding.expected.map(|_| samples::text(HOSTILE));
