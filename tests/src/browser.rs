@@ -44,7 +44,9 @@ pub struct Heard {
 
 /// Where the browser is, if there is one.
 pub fn chromium() -> Option<PathBuf> {
-    let named = env::var_os(VARIABLE).map(PathBuf::from);
+    let named = env::var_os(VARIABLE)
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     let found = || env::split_paths(&path).flat_map(|folder| NAMES.map(|name| folder.join(name)));
     named.or_else(|| found().find(|file| file.is_file()))

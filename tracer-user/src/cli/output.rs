@@ -15,6 +15,10 @@ use super::{
 };
 use crate::report::{finding::ExportedFinding, json, summary::Summary, text::Text};
 
+/// Columns that text is broken into, whatever the terminal says of its width.
+const NARROWEST: usize = 32;
+const COLUMNS: usize = 100;
+
 /// Writes the output of a trace.
 pub struct Output {
     to: Box<dyn Write>,
@@ -63,7 +67,7 @@ impl Output {
         let text = Text::new(coloured);
         let form = match args.format {
             Format::Text => Form::Text(match columns {
-                Some(columns) => text.within(columns),
+                Some(columns) => text.in_columns(columns.clamp(NARROWEST, COLUMNS)),
                 None => text,
             }),
             Format::Json => Form::Json,

@@ -9,7 +9,7 @@ use super::{
     groups::{Group, Groups},
     life,
     summary::{Summary, Verdict},
-    wrap::{COLUMNS, wrap},
+    wrap::{COLUMNS, wrap_to},
 };
 use crate::correlate::finding::{Kind, Severity};
 
@@ -17,18 +17,16 @@ use crate::correlate::finding::{Kind, Severity};
 const LABEL: usize = 10;
 /// Groups that the summary shows.
 const SHOWN_GROUPS: usize = 20;
-/// Columns that text is not broken into fewer of.
-const NARROWEST: usize = 32;
 /// Types of values that are compared by content.
 const COMPARED: [&str; 3] = ["str", "bytes", "int"];
 /// Targets that the summary shows.
 const SHOWN_TARGETS: usize = 20;
 
 /// Writes text, with or without colour, and remembers what it has shown.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Text {
     colour: bool,
-    columns: usize,
+    columns: Option<usize>,
     groups: Groups,
 }
 
@@ -37,16 +35,15 @@ impl Text {
     pub fn new(colour: bool) -> Self {
         Self {
             colour,
-            columns: COLUMNS,
-            groups: Groups::default(),
+            ..Self::default()
         }
     }
 
-    /// In lines of at most so many columns, within reason: so wide is the terminal.
+    /// The same in lines of so many columns, where words are short enough.
     #[must_use]
-    pub fn within(self, columns: usize) -> Self {
+    pub fn in_columns(self, columns: usize) -> Self {
         Self {
-            columns: columns.clamp(NARROWEST, COLUMNS),
+            columns: Some(columns),
             ..self
         }
     }
@@ -82,7 +79,7 @@ impl Text {
                 format_args!("{} {}", finding.id, finding.time)
             ),
         );
-        out += &wrap(&finding.explain, "  ", "  ", self.columns);
+        out += &self.wrap(&finding.explain, "  ", "  ");
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
         row("whose", whose(finding));
         if let Some(container) = container(finding) {
@@ -192,7 +189,7 @@ impl Text {
         }
         let _ = writeln!(out, "{}", self.verdict(summary));
         for reason in &summary.reasons {
-            out += &wrap(&reason.message, "  - ", "    ", self.columns);
+            out += &self.wrap(&reason.message, "  - ", "    ");
         }
         let mut row = |label: &str, text: String| out += &self.row(label, &text);
         let zero = if summary.allowed > 0 {
@@ -316,8 +313,12 @@ impl Text {
         out
     }
 
+    fn wrap(&self, text: &str, first: &str, rest: &str) -> String {
+        wrap_to(self.columns.unwrap_or(COLUMNS), text, first, rest)
+    }
+
     fn row(&self, label: &str, text: &str) -> String {
-        let wrapped = wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL), self.columns);
+        let wrapped = self.wrap(text, &" ".repeat(2 + LABEL), &" ".repeat(2 + LABEL));
         let padded = format!("  {label:<LABEL$}");
         format!(
             "{}{}",

@@ -2,10 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::{
-    correlate::finding::Kind,
-    report::wrap::{COLUMNS, wrap},
-};
+use crate::correlate::finding::Kind;
 
 /// What there is to say about a kind of finding.
 #[derive(Clone, Copy, Debug)]
@@ -323,7 +320,7 @@ impl fmt::Display for Article {
                 text.lines()
                     .try_for_each(|line| writeln!(f, "{}", format!("    {line}").trim_end()))?;
             } else {
-                f.write_str(&wrap(text, "  ", "  ", COLUMNS))?;
+                f.write_str(&crate::report::wrap::wrap(text, "  ", "  "))?;
             }
         }
         Ok(())

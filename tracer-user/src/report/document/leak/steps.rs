@@ -1,155 +1,13 @@
-//! A leak as a person would draw it: who carried what, step by step, from the bind to the read.
+//! The steps of which leaks are made, each as a finding tells of it.
 
-use serde::Serialize;
-
+use super::{Drawing, Lasting, Tone};
 use crate::{
     correlate::finding::Kind,
-    report::{
-        finding::{Bind, ExportedFinding, Site},
-        text::duration,
-    },
+    report::{finding::Bind, text::duration},
 };
 
-/// A leak.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Leak {
-    /// What carried the identity, or should have.
-    pub carriers: Vec<Carrier>,
-    /// What happened, in this order.
-    pub steps: Vec<Step>,
-    /// What lasted from one step to another.
-    pub spans: Vec<Span>,
-}
-
-/// A thread, or an asyncio task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Carrier {
-    /// What it is.
-    pub name: String,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// On which carrier.
-    pub carrier: usize,
-    /// In a word or two.
-    pub title: &'static str,
-    /// In a sentence.
-    pub text: String,
-    /// Where.
-    pub site: Option<Site>,
-    /// When, if that is known.
-    pub when: Option<String>,
-    /// How it is meant.
-    pub tone: Tone,
-}
-
-/// How a step is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tone {
-    /// The request that things go wrong for.
-    Own,
-    /// Somebody else's identity.
-    Foreign,
-    /// What goes wrong.
-    Wrong,
-}
-
-/// Something that lasted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Span {
-    /// The step that it began with.
-    pub from: usize,
-    /// The step that it ended with; none if it goes on.
-    pub to: Option<usize>,
-    /// What it is.
-    pub what: Lasting,
-}
-
-/// What lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lasting {
-    /// A piece of work runs on a carrier.
-    Work,
-    /// An identity stays on a carrier.
-    Residue,
-    /// Work goes from one carrier to another.
-    Handoff,
-}
-
-/// Puts the steps of a leak together.
-struct Drawing<'a> {
-    finding: &'a ExportedFinding,
-    leak: Leak,
-}
-
-impl Leak {
-    /// Of a finding.
-    pub fn of(finding: &ExportedFinding) -> Self {
-        let mut drawing = Drawing {
-            finding,
-            leak: Self::default(),
-        };
-        drawing.draw();
-        let Self {
-            steps,
-            mut spans,
-            carriers,
-        } = drawing.leak;
-        spans.retain(|span| span.to.is_none_or(|to| to < steps.len()));
-        Self {
-            carriers,
-            steps,
-            spans,
-        }
-    }
-}
-
 impl Drawing<'_> {
-    fn draw(&mut self) {
-        match self.finding.kind {
-            Kind::Bleed => self.bleed(),
-            Kind::Squat => {
-                self.hand_over("A request");
-                self.bind("The work binds", Tone::Own);
-                self.stays();
-            }
-            Kind::BlackHoleRead => {
-                self.hand_over(&self.holder());
-                self.read();
-            }
-            Kind::BlackHoleReturn => {
-                self.hand_over("The request");
-                self.bind("The work binds", Tone::Own);
-                self.read();
-            }
-            Kind::UnattributedTask | Kind::MisattributedTask => {
-                if self.finding.bind.is_some() {
-                    self.earlier_bind();
-                }
-                self.hand_over(&self.holder());
-                self.read();
-                self.mint();
-            }
-            Kind::DriftBlindness => {
-                self.hand_over("The request");
-                self.bind("The work pins", Tone::Own);
-                self.read();
-                self.mint();
-            }
-            Kind::EmptyCheck => {
-                self.hand_over(&self.holder());
-                self.check();
-                self.read();
-            }
-            Kind::ForeignPoll | Kind::OwnerRefused => self.poll(),
-        }
-    }
-
-    fn bleed(&mut self) {
+    pub(super) fn bleed(&mut self) {
         match self.finding.source {
             Some("task") => return self.task_bleed(),
             Some("inherited") => {
@@ -249,7 +107,7 @@ impl Drawing<'_> {
         format!("worker thread {tid}")
     }
 
-    fn earlier_bind(&mut self) {
+    pub(super) fn earlier_bind(&mut self) {
         let bind = self.finding.bind.clone();
         let who = match bind.as_ref().and_then(|bind| bind.item) {
             _ if self.finding.source == Some("initializer") => "The pool's initializer".to_owned(),
@@ -281,12 +139,12 @@ impl Drawing<'_> {
         matches!(self.finding.kind, Kind::Bleed | Kind::MisattributedTask)
     }
 
-    fn holder(&self) -> String {
+    pub(super) fn holder(&self) -> String {
         let who = if self.of_two() { "Request B" } else { "The request" };
         format!("{who}, which has {},", self.expected())
     }
 
-    fn hand_over(&mut self, who: &str) {
+    pub(super) fn hand_over(&mut self, who: &str) {
         let Some(hop) = self.finding.hop.clone() else {
             return;
         };
@@ -311,7 +169,7 @@ impl Drawing<'_> {
         self.span(from, Some(from + 1), Lasting::Handoff);
     }
 
-    fn bind(&mut self, how: &str, tone: Tone) {
+    pub(super) fn bind(&mut self, how: &str, tone: Tone) {
         let value = match self.finding.kind {
             Kind::Squat => self.found(),
             _ => self.expected(),
@@ -329,7 +187,7 @@ impl Drawing<'_> {
         self.span(at, Some(at), Lasting::Work);
     }
 
-    fn stays(&mut self) {
+    pub(super) fn stays(&mut self) {
         let from = self.leak.steps.len() - 1;
         self.step(
             self.worker(),
@@ -346,7 +204,7 @@ impl Drawing<'_> {
         self.span(from, None, Lasting::Residue);
     }
 
-    fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         let request = self.finding.hop.as_ref().map(|hop| hop.submit_tid);
         let on = match (self.finding.kind, request) {
             (Kind::BlackHoleReturn | Kind::DriftBlindness, _) => {
@@ -384,7 +242,7 @@ impl Drawing<'_> {
         }
     }
 
-    fn mint(&mut self) {
+    pub(super) fn mint(&mut self) {
         let Some(task) = self.finding.task.clone() else {
             return;
         };
@@ -408,7 +266,7 @@ impl Drawing<'_> {
         );
     }
 
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         let on = match self.finding.hop {
             Some(_) => self.worker(),
             None => format!("request on thread {}", self.finding.tid),
@@ -423,7 +281,7 @@ impl Drawing<'_> {
         );
     }
 
-    fn poll(&mut self) {
+    pub(super) fn poll(&mut self) {
         let Some(task) = self.finding.task.clone() else {
             return;
         };
@@ -464,54 +322,6 @@ impl Drawing<'_> {
             None,
             format!("{text} {whom}."),
         );
-    }
-
-    fn step(
-        &mut self,
-        carrier: String,
-        title: &'static str,
-        tone: Tone,
-        site: Option<Site>,
-        when: Option<String>,
-        text: String,
-    ) {
-        let known = self.leak.carriers.iter().position(|known| known.name == carrier);
-        let carrier = known.unwrap_or_else(|| {
-            self.leak.carriers.push(Carrier { name: carrier });
-            self.leak.carriers.len() - 1
-        });
-        self.leak.steps.push(Step {
-            carrier,
-            title,
-            text,
-            site,
-            when,
-            tone,
-        });
-    }
-
-    fn span(&mut self, from: usize, to: Option<usize>, what: Lasting) {
-        self.leak.spans.push(Span { from, to, what });
-    }
-
-    fn slot(&self) -> &str {
-        if self.finding.slot.is_empty() {
-            "the identity"
-        } else {
-            &self.finding.slot
-        }
-    }
-
-    fn found(&self) -> String {
-        self.finding
-            .found
-            .as_ref()
-            .map_or_else(|| "nothing".to_owned(), ToString::to_string)
-    }
-
-    fn expected(&self) -> String {
-        let expected = self.finding.expected.as_ref();
-        expected.map_or_else(|| "nothing of its own".to_owned(), ToString::to_string)
     }
 }
 
