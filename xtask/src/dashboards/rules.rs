@@ -93,12 +93,12 @@ pub fn parse_tests(name: &str, text: &str) -> Result<Tests> {
 }
 
 impl File {
-    /// Its rules: their names, what they ask for, and whether they are alerts.
-    pub fn rules(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+    /// Its rules: their names, what they ask for, the labels that they set, and whether they are alerts.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, &str, &BTreeMap<String, String>, bool)> {
         let rules = self.groups.iter().flat_map(|group| &group.rules);
         rules.filter_map(|rule| {
             let name = rule.alert.as_deref().or(rule.record.as_deref())?;
-            Some((name, &*rule.expr, rule.alert.is_some()))
+            Some((name, &*rule.expr, &rule.labels, rule.alert.is_some()))
         })
     }
 }
