@@ -139,7 +139,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
         Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
         Chore::Bench(Bench::Record(Rounds { rounds })) => bench::record::run(rounds),
-        Chore::Bench(Bench::Fleet(size)) => bench::fleet::run(size),
+        Chore::Bench(Bench::Fleet(size)) => bench::fleet::run(&size),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Dist { machine } => dist::run(machine),
         Chore::Soak(Soak {

@@ -1,6 +1,6 @@
 //! What is asked for, to be asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
 
@@ -20,6 +20,8 @@ pub struct Asked {
     pub instant: bool,
     /// It is an alert's.
     pub alert: bool,
+    /// Labels that the rule sets.
+    pub labels: BTreeMap<String, String>,
     /// Names of what it asks for.
     pub series: BTreeSet<String>,
 }
@@ -41,13 +43,14 @@ fn all() -> Result<(Vec<Asked>, Vec<Asked>)> {
     for (file, text) in &files.rules {
         let parsed = rules::parse(file, text)?;
         rules::Found::default().look(&parsed, &mut catalog);
-        for (name, expression, alert) in parsed.rules() {
+        for (name, expression, labels, alert) in parsed.rules() {
             of_rules.push(Asked {
                 group: file.clone(),
                 place: name.to_owned(),
                 expression: expression.to_owned(),
                 instant: true,
                 alert,
+                labels: labels.clone(),
                 series: series(expression, &catalog)?,
             });
         }
@@ -64,6 +67,7 @@ fn all() -> Result<(Vec<Asked>, Vec<Asked>)> {
                     expression: expression.to_owned(),
                     instant: target["instant"] == true,
                     alert: false,
+                    labels: BTreeMap::new(),
                     series: series(expression, &catalog)?,
                 });
             }

@@ -79,6 +79,7 @@ pub struct Found {
     pub alerts: BTreeMap<String, BTreeSet<String>>,
     /// Every recorded series, and what it is made of.
     pub recorded: BTreeMap<String, BTreeSet<String>>,
+    parts: BTreeSet<(String, BTreeMap<String, String>)>,
 }
 
 /// Reads rules.
@@ -92,12 +93,12 @@ pub fn parse_tests(name: &str, text: &str) -> Result<Tests> {
 }
 
 impl File {
-    /// Its rules: their names, what they ask for, and whether they are alerts.
-    pub fn rules(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+    /// Its rules: their names, what they ask for, the labels that they set, and whether they are alerts.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, &str, &BTreeMap<String, String>, bool)> {
         let rules = self.groups.iter().flat_map(|group| &group.rules);
         rules.filter_map(|rule| {
             let name = rule.alert.as_deref().or(rule.record.as_deref())?;
-            Some((name, &*rule.expr, rule.alert.is_some()))
+            Some((name, &*rule.expr, &rule.labels, rule.alert.is_some()))
         })
     }
 }
@@ -128,13 +129,19 @@ impl Found {
                 .into_iter()
                 .map(|selector| selector.name)
                 .collect();
-            let labels = answer.labels.unwrap_or_default();
+            let mut labels = answer.labels.unwrap_or_default();
             if rule.alert.is_some() {
                 self.alert(name, rule, &labels);
-                self.alerts.insert(name.clone(), asked);
+                self.alerts.entry(name.clone()).or_default().extend(asked);
                 continue;
             }
+            labels.extend(rule.labels.keys().cloned());
             self.record(name, &labels);
+            // A record may come in parts, which differ by a label that they set.
+            let other = self.parts.insert((name.clone(), rule.labels.clone()));
+            if !other || catalog.0.get(name).is_some_and(|part| part.labels != labels) {
+                self.problems.push(format!("{name} is recorded twice"));
+            }
             let series = Series {
                 family: name.clone(),
                 labels,
@@ -142,10 +149,8 @@ impl Found {
                 unit: answer.unit,
                 recorded: true,
             };
-            if catalog.0.insert(name.clone(), series).is_some() {
-                self.problems.push(format!("{name} is recorded twice"));
-            }
-            self.recorded.insert(name.clone(), asked);
+            catalog.0.insert(name.clone(), series);
+            self.recorded.entry(name.clone()).or_default().extend(asked);
         }
     }
 

@@ -3,19 +3,29 @@
 mod nodes;
 mod server;
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{Agent, Folder, MARK, Program, Setup, installed, is_main};
 
+use serde::{Deserialize, Serialize};
+
 use self::{
     nodes::{Exposition, Fleet},
-    server::Server,
+    server::{DATA, Server},
 };
 use super::notes;
 use crate::{
     dashboards::{self, Asked},
-    deps, workspace,
+    deps::{self, Prometheus},
+    workspace,
 };
 
 /// Nobody waits longer for an answer.
@@ -26,6 +36,8 @@ const TURNS: usize = 3;
 const SCRAPE: u64 = 60;
 /// Minutes of what agents serve: rules look back over fifteen.
 const SERVED: u64 = 16;
+/// Agents whose series are made a block at once: promtool holds all of them in memory.
+const AT_ONCE: u64 = 250;
 /// Minutes of what dashboards show.
 const SHOWN: u64 = 180;
 /// The demo, as a service that mints tasks.
@@ -33,7 +45,7 @@ const CONFIG: &str = "[[service]]\nmatch = { env = { BLEEDTRACE_TEST_MARK = \"{m
                       identity = [\"tenant\"]\nmint = [\"*TaskStore.create_task\"]\n";
 
 /// What is simulated.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Size {
     /// Agents.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -44,72 +56,118 @@ pub struct Size {
     /// Agents that each service runs on.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     spread: u64,
+    /// A folder that keeps what is simulated; what an earlier run has left there is taken.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+/// What there is when everything is simulated.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Simulated {
+    agents: u64,
+    services: u64,
+    spread: u64,
+    /// Series of the agents.
+    served: u64,
+    /// Series of rules.
+    recorded: usize,
+    /// The time that everything ends at.
+    end: u64,
 }
 
 /// Prints how long everything took, and notes it; fails when something took longer than anybody waits.
-pub fn run(size: Size) -> Result<()> {
+pub fn run(size: &Size) -> Result<()> {
     let prometheus = deps::prometheus()?;
-    let fleet = Fleet {
-        size,
-        exposition: Exposition::parse(&served()?)?,
-    };
-    // Whole blocks of two hours in the past: nothing is written any more while it is asked.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let end = now.as_secs() / 7200 * 7200 - SCRAPE;
-    let folder = Folder::new("fleet");
-    let data = folder.path().join("data");
     let rules = dashboards::asked_by_rules()?;
     let panels = dashboards::asked_by_panels()?;
-
-    let text = folder.path().join("served");
-    let series = fleet.write(&text, end - (SERVED - 1) * SCRAPE, end, |_| true)?;
-    println!("{series} series of {} agents", size.agents);
-    block(&prometheus.promtool, &text, &data)?;
-    let recorded: Vec<_> = {
-        let server = Server::start(&prometheus.server, folder.path(), &data)?;
-        let mut recorded = Vec::new();
-        // Rules build upon each other: what they need of others is not there yet, and asked for later.
-        for rule in rules.iter().filter(|rule| !rule.alert) {
-            let answer = server.ask(&rule.expression, end, None)?;
-            recorded.extend(nodes::recorded(&rule.place, &answer.series));
-        }
-        recorded
+    let own = Folder::new("fleet");
+    let folder = size.keep.as_deref().unwrap_or(own.path());
+    fs::create_dir_all(folder)?;
+    let kept = folder.join("simulated.json");
+    let simulated = if let Ok(text) = fs::read(&kept) {
+        serde_json::from_slice(&text)?
+    } else {
+        let simulated = simulate(size, folder, &prometheus, &rules, &panels)?;
+        fs::write(&kept, serde_json::to_vec(&simulated)?)?;
+        simulated
     };
-    println!("{} recorded series", recorded.len());
-    let history = folder.path().join("shown");
-    let start = end - SHOWN * SCRAPE;
-    let whole: std::collections::BTreeSet<_> = panels.iter().flat_map(|panel| &panel.series).collect();
-    let earlier = end - SERVED * SCRAPE;
-    fleet.write(&history, start, earlier, |name| whole.contains(&name.to_owned()))?;
-    nodes::append(&history, &recorded, start, end)?;
-    block(&prometheus.promtool, &history, &data)?;
-
-    let mut server = Server::start(&prometheus.server, folder.path(), &data)?;
-    server.settle(&data);
+    let server = Server::start(&prometheus.server, folder)?;
+    server.settle();
     let asked = rules.iter().chain(&panels);
     let took = asked
-        .map(|asked| Ok((asked, measure(&server, asked, start, end)?)))
+        .map(|asked| Ok((asked, measure(&server, asked, simulated.end)?)))
         .collect::<Result<Vec<_>>>()?;
-    let memory = server.memory()?;
-    drop(server);
-    note(&fleet, series, recorded.len(), memory, &took)?;
+    note(&simulated, server.memory()?, &took)?;
     let slow: Vec<_> = took
         .iter()
-        .filter(|(_, took)| took.worst > BOUND)
-        .map(|(asked, took)| format!("{}: {:.2} s", asked.place, took.worst.as_secs_f64()))
+        .filter(|(_, took)| took.time > BOUND)
+        .map(|(asked, took)| format!("{}: {:.2} s", asked.place, took.time.as_secs_f64()))
         .collect();
     ensure!(slow.is_empty(), "longer than {BOUND:?}:\n{}", slow.join("\n"));
     Ok(())
 }
 
-/// How long an answer took.
+/// Makes blocks of what agents have served for a while, and of what dashboards show for longer.
+fn simulate(
+    size: &Size,
+    folder: &Path,
+    prometheus: &Prometheus,
+    rules: &[Asked],
+    panels: &[Asked],
+) -> Result<Simulated> {
+    let fleet = Fleet {
+        size: size.clone(),
+        exposition: Exposition::parse(&served()?)?,
+    };
+    // Whole blocks of two hours in the past: nothing is written any more while it is asked.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let end = now.as_secs() / 7200 * 7200 - SCRAPE;
+    let text = folder.join("text");
+    let mut served = 0;
+    for first in (0..size.agents).step_by(AT_ONCE as usize) {
+        let agents = first..size.agents.min(first + AT_ONCE);
+        served += fleet.write(&text, agents, end - (SERVED - 1) * SCRAPE, end, |_| true)?;
+        block(&prometheus.promtool, &text, folder)?;
+        println!("{served} series");
+    }
+    let server = Server::start(&prometheus.server, folder)?;
+    server.settle();
+    let mut recorded = Vec::new();
+    // What builds upon other rules has nothing to build upon yet.
+    for rule in rules.iter().filter(|rule| !rule.alert) {
+        let answer = server.ask(&rule.expression, end, None)?;
+        recorded.extend(nodes::recorded(rule, &answer.series));
+    }
+    drop(server);
+    println!("{} recorded series", recorded.len());
+    let shown: BTreeSet<_> = panels.iter().flat_map(|panel| &panel.series).collect();
+    let start = end - SHOWN * SCRAPE;
+    let earlier = end - SERVED * SCRAPE;
+    fleet.write(&text, 0..size.agents, start, earlier, |name| {
+        shown.contains(&name.to_owned())
+    })?;
+    nodes::append(&text, &recorded, start, end)?;
+    block(&prometheus.promtool, &text, folder)?;
+    Ok(Simulated {
+        agents: size.agents,
+        services: size.services,
+        spread: size.spread,
+        served,
+        recorded: recorded.len(),
+        end,
+    })
+}
+
+/// How long an answer took, at best: others use the machine, too.
 #[derive(Clone, Copy, Debug)]
 struct Took {
-    worst: Duration,
+    time: Duration,
+    /// Time of processors that it took.
+    processors: Duration,
     series: usize,
 }
 
-fn measure(server: &Server, asked: &Asked, start: u64, end: u64) -> Result<Took> {
+fn measure(server: &Server, asked: &Asked, end: u64) -> Result<Took> {
     let range = SHOWN * SCRAPE;
     let query = asked
         .expression
@@ -118,18 +176,23 @@ fn measure(server: &Server, asked: &Asked, start: u64, end: u64) -> Result<Took>
         .replace("$job", ".+")
         .replace("$instance", ".+")
         .replace("$service", ".+");
-    let mut took = Took {
-        worst: Duration::ZERO,
-        series: 0,
-    };
+    let over = (!asked.instant).then_some((end - range, SCRAPE));
+    let mut took: Option<Took> = None;
     for _ in 0..TURNS {
-        // A panel is some hundred points wide.
-        let over = (!asked.instant).then_some((start, SCRAPE));
+        let before = server.processors()?;
         let answer = server.ask(&query, end, over)?;
-        took.worst = took.worst.max(answer.took);
-        took.series = answer.series.len();
+        let processors = server.processors()?.saturating_sub(before);
+        let best = took.map_or((answer.took, processors), |took| {
+            (took.time.min(answer.took), took.processors.min(processors))
+        });
+        took = Some(Took {
+            time: best.0,
+            processors: best.1,
+            series: answer.series.len(),
+        });
     }
-    println!("{:6.2} s  {}", took.worst.as_secs_f64(), asked.place);
+    let took = took.context("it was asked for")?;
+    println!("{:6.2} s  {}", took.time.as_secs_f64(), asked.place);
     Ok(took)
 }
 
@@ -156,24 +219,28 @@ fn served() -> Result<String> {
 }
 
 /// Makes blocks of a text, which goes.
-fn block(promtool: &Path, text: &Path, data: &Path) -> Result<()> {
-    let mut command = std::process::Command::new(promtool);
+fn block(promtool: &Path, text: &Path, folder: &Path) -> Result<()> {
+    let mut command = Command::new(promtool);
     command.args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"]);
-    workspace::run(command.arg(text).arg(data))?;
+    workspace::run(command.arg(text).arg(folder.join(DATA)))?;
     fs::remove_file(text).context("the text is ours")
 }
 
-fn note(fleet: &Fleet, series: u64, recorded: usize, memory: u64, took: &[(&Asked, Took)]) -> Result<()> {
-    let Size {
+fn note(simulated: &Simulated, memory: u64, took: &[(&Asked, Took)]) -> Result<()> {
+    let Simulated {
         agents,
         services,
         spread,
-    } = fleet.size;
+        served,
+        recorded,
+        ..
+    } = simulated;
     let mut body = format!(
-        "{agents} agents with {services} services each, of which each runs on {spread}: {series} series of the agents, {recorded} recorded ones, \
-a sample a minute, in one Prometheus. What each agent serves is what a real one serves that follows the demo; one service in ten has findings. Rules and panels are asked for one after the other, {TURNS} times each, \
-panels over {} hours; the time is the longest, with all that goes over the socket. Prometheus took {} MB of memory at the end.\n\n\
-| what | asked for | longest | longest of all |\n|---|---|---|---|\n",
+        "{agents} agents with {services} services each, of which each runs on {spread}: {served} series of the agents, {recorded} recorded ones, a \
+sample a minute, in one Prometheus. What each agent serves is what a real one serves that follows the demo; one service in ten has findings. Rules and panels are asked for one after the other, {TURNS} \
+times each, panels over {} hours. Times are seconds of the quickest of these, what goes over the socket included; *processors* is what Prometheus took of processors in the quickest. It \
+took {} MB of memory at the end.\n\n\
+| what | queries | all of them | slowest | processors | which |\n|---|---|---|---|---|---|\n",
         SHOWN / 60,
         memory / 1_000_000,
     );
@@ -181,17 +248,19 @@ panels over {} hours; the time is the longest, with all that goes over the socke
     groups.dedup();
     for group in groups {
         let of = took.iter().filter(|(asked, _)| asked.group == group);
-        let slowest = of.clone().max_by_key(|(_, took)| took.worst);
-        let (asked, worst) = slowest.context("no group is empty")?;
-        let all: Duration = of.clone().map(|(_, took)| took.worst).sum();
+        let slowest = of.clone().max_by_key(|(_, took)| took.time);
+        let (asked, slowest) = slowest.context("no group is empty")?;
+        let all: Duration = of.clone().map(|(_, took)| took.time).sum();
+        let processors = of.clone().map(|(_, took)| took.processors).max();
         let _ = writeln!(
             body,
-            "| {group} | {} in {:.1} s | {:.2} s | {} ({} series) |",
+            "| {group} | {} | {:.1} | {:.2} | at most {:.2} | {} ({} series) |",
             of.count(),
             all.as_secs_f64(),
-            worst.worst.as_secs_f64(),
+            slowest.time.as_secs_f64(),
+            processors.unwrap_or_default().as_secs_f64(),
             asked.place,
-            worst.series,
+            slowest.series,
         );
     }
     notes::replace("Dashboards and rules of a fleet", &body)

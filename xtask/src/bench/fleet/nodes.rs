@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     io::{BufWriter, Write as _},
+    ops::Range,
     path::Path,
 };
 
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{SCRAPE, Size};
+use crate::dashboards::Asked;
 
 /// Variables that each service watches.
 const SLOTS: [&str; 2] = ["tenant", "principal"];
@@ -122,8 +124,15 @@ impl Sample {
 }
 
 impl Fleet {
-    /// Writes down the series of every agent whose name is wanted; gives their number.
-    pub fn write(&self, path: &Path, start: u64, end: u64, wanted: impl Fn(&str) -> bool) -> Result<u64> {
+    /// Writes down the series of some agents whose name is wanted; gives their number.
+    pub fn write(
+        &self,
+        path: &Path,
+        agents: Range<u64>,
+        start: u64,
+        end: u64,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<u64> {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
         let names = (self.size.agents * self.size.services).div_ceil(self.size.spread);
         let mut written = 0;
@@ -147,7 +156,7 @@ impl Fleet {
             } else {
                 &SLOTS[..1]
             };
-            for agent in 0..self.size.agents {
+            for agent in agents.clone() {
                 let instance = format!("node-{agent:04}:9464");
                 for service in 0..if of_services { self.size.services } else { 1 } {
                     let number = (agent * self.size.services + service) % names;
@@ -164,17 +173,19 @@ impl Fleet {
     }
 }
 
-/// What a rule records, by its name and what Prometheus answered.
-pub fn recorded(name: &str, series: &[Value]) -> Vec<Recorded> {
+/// What a rule records, by what Prometheus answered.
+pub fn recorded(rule: &Asked, series: &[Value]) -> Vec<Recorded> {
     let recorded = series.iter().filter_map(|one| {
         let labels = one["metric"].as_object()?.iter();
         let labels: Vec<_> = labels.filter(|(key, _)| *key != "__name__").collect();
-        let labels: Vec<_> = labels
+        let own = labels.into_iter().map(|(key, value)| format!("{key}={value}"));
+        let set = rule
+            .labels
             .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+            .map(|(key, value)| format!("{key}=\"{value}\""));
+        let labels: Vec<_> = own.chain(set).collect();
         Some(Recorded {
-            series: format!("{name}{{{}}}", labels.join(",")),
+            series: format!("{}{{{}}}", rule.place, labels.join(",")),
             value: one["value"][1].as_str()?.parse().ok()?,
         })
     });
@@ -220,11 +231,15 @@ mod tests {
                 agents: 3,
                 services: 2,
                 spread: 2,
+                keep: None,
             },
             exposition: Exposition::parse(text).unwrap(),
         };
         let path = std::env::temp_dir().join(format!("bleedtrace-nodes-{}", std::process::id()));
-        assert_eq!(fleet.write(&path, 0, 60, |_| true).unwrap(), 3 * (2 * 2 + 1));
+        assert_eq!(
+            fleet.write(&path, 0..3, 0, 60, |_| true).unwrap(),
+            3 * (2 * 2 + 1)
+        );
         append(
             &path,
             &[Recorded {

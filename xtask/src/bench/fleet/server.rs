@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -15,10 +15,15 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(300);
 const COMPACTION: Duration = Duration::from_secs(1800);
 
+/// Where its blocks are, in the folder that it is given.
+pub const DATA: &str = "data";
+
 /// One that runs.
 pub struct Server {
     program: Option<Program>,
+    pid: u32,
     address: String,
+    data: PathBuf,
 }
 
 /// What it answered.
@@ -30,8 +35,9 @@ pub struct Answer {
 }
 
 impl Server {
-    /// Starts one upon blocks.
-    pub fn start(prometheus: &Path, folder: &Path, data: &Path) -> Result<Self> {
+    /// Starts one upon the blocks of a folder.
+    pub fn start(prometheus: &Path, folder: &Path) -> Result<Self> {
+        let data = folder.join(DATA);
         let configuration = folder.join("prometheus.yml");
         fs::write(&configuration, "global: {scrape_interval: 1m}\n")?;
         let address = format!("127.0.0.1:{}", free_port());
@@ -47,16 +53,17 @@ impl Server {
             get(&address, "/-/ready").ok()
         });
         Ok(Self {
+            pid: program.pid(),
             program: Some(program),
             address,
+            data,
         })
     }
 
     /// Waits until it has made one block of those that are about the same time. It would do so while it is asked.
-    pub fn settle(&mut self, data: &Path) {
+    pub fn settle(&self) {
         wait_until("no blocks overlap", COMPACTION, || {
-            assert!(self.program.as_mut()?.runs(), "prometheus ended");
-            let mut spans = spans(data).ok()?;
+            let mut spans = spans(&self.data).ok()?;
             spans.sort_unstable();
             let apart = spans.windows(2).all(|pair| pair[0].1 <= pair[1].0);
             apart.then_some(())
@@ -86,10 +93,19 @@ impl Server {
         Ok(Answer { series, took })
     }
 
+    /// Time of processors that it has taken so far.
+    pub fn processors(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        // The fourteenth and the fifteenth of all, in hundredths of a second.
+        let ticks = fields.skip(11).take(2).map(str::parse::<u64>);
+        let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
     /// Bytes that it holds in memory.
     pub fn memory(&self) -> Result<u64> {
-        let pid = self.program.as_ref().context("it runs")?.pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kilobytes = anonymous
             .and_then(|size| size.split_whitespace().next())
