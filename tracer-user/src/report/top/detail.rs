@@ -37,7 +37,7 @@ pub(super) fn text(snapshot: &Snapshot, view: View, row: &Row, width: u16) -> St
 
 fn finding(group: &Group, width: u16) -> String {
     let columns = usize::from(width).min(COLUMNS);
-    let mut out = Text::new(false).within(columns).block(&group.finding);
+    let mut out = Text::new(false).in_columns(columns).block(&group.finding);
     if group.count > 1 {
         let _ = writeln!(
             out,
