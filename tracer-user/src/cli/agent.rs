@@ -75,6 +75,8 @@ pub fn run(args: &AgentArgs, color: Color) -> Result<u8, Error> {
 /// The daemon.
 struct Agent {
     config: Config,
+    /// The address that it was told to serve at when it started.
+    serves: SocketAddr,
     privacy: Privacy,
     metrics: Arc<Metrics>,
     report: Report,
@@ -109,6 +111,7 @@ impl Agent {
         report.recorder.start(session.header(&config, clock))?;
         let mut agent = Self {
             config,
+            serves: listen,
             privacy,
             metrics,
             report,
@@ -144,6 +147,8 @@ impl Agent {
         if config == self.config {
             return Ok(false);
         }
+        let listen = config.listen.unwrap_or(LISTEN);
+        args.listen.allows(listen)?;
         let privacy = if config.key_file.is_none() && self.config.key_file.is_none() {
             self.privacy.with_reveal(config.reveal)
         } else {
@@ -153,7 +158,7 @@ impl Agent {
             config.clone(),
             wants(args, &config, &self.report.recorder, &privacy),
         )?;
-        if config.listen != self.config.listen {
+        if listen != self.serves {
             self.report
                 .say("another address to listen on takes effect when the agent starts again");
         }

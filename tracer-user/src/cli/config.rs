@@ -1,11 +1,15 @@
 //! `bleedtrace config`: whether the configuration can be used, what it amounts to, and its schema.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 use super::{
     args::{ConfigCommand, ConfigSource},
     error::{Error, exit},
     output::write_error,
+    requirements,
 };
 use crate::config::{schema::schema, show::show};
 
@@ -26,6 +30,9 @@ pub fn run(command: &ConfigCommand) -> Result<u8, Error> {
 
 fn check(source: &ConfigSource) -> Result<String, Error> {
     let config = source.resolve()?;
+    if config.key_file.is_some() {
+        requirements::privacy(&config)?;
+    }
     let place = source.watch.config.as_ref().map_or_else(
         || "the configuration".to_owned(),
         |path| path.display().to_string(),
@@ -39,9 +46,16 @@ fn check(source: &ConfigSource) -> Result<String, Error> {
     } else {
         number(config.watch.variables().count(), "variable")
     };
-    Ok(format!(
+    let mut text = format!(
         "{place} can be used: {}, {}; {watched} watched elsewhere\n",
         number(config.services.len(), "service"),
         number(config.allow.len(), "accepted finding"),
-    ))
+    );
+    if let Some(address) = config.listen.filter(|address| !address.ip().is_loopback()) {
+        let _ = writeln!(
+            text,
+            "other machines reach {address}: the agent serves there only with --listen-anywhere"
+        );
+    }
+    Ok(text)
 }

@@ -76,6 +76,11 @@ impl ListenArgs {
 }
 
 impl ListenOptions {
+    /// Whether it may be served at this address.
+    pub fn allows(&self, address: SocketAddr) -> Result<(), Error> {
+        http::reaches(address, self.listen_anywhere).map_err(|error| listen_error(&error))
+    }
+
     /// Serves at an address from now on. Says where, for people.
     pub fn serve(
         &self,

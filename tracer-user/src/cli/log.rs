@@ -6,20 +6,80 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
 /// Lines that are kept while they are kept.
 const LINES: usize = 1_000;
 
 static KEPT: Mutex<Option<VecDeque<String>>> = Mutex::new(None);
 
+/// The log.
+#[derive(Debug)]
+pub struct Log {
+    /// Who reads stderr wants each line's priority in front of it.
+    priorities: bool,
+}
+
+impl Log {
+    /// The log of this process.
+    pub fn new() -> Self {
+        Self {
+            priorities: is_journal(),
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Lines;
+
+    fn make_writer(&'a self) -> Lines {
+        Lines { priority: "" }
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Lines {
+        let priority = if self.priorities {
+            priority(*about.level())
+        } else {
+            ""
+        };
+        Lines { priority }
+    }
+}
+
+/// Whether stderr goes to systemd's journal, which then says so in the environment (systemd.exec(5)).
+fn is_journal() -> bool {
+    let Ok(stderr) = rustix::fs::fstat(io::stderr()) else {
+        return false;
+    };
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
+/// What stands for a level in front of a line (sd-daemon(3)).
+const fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
 /// Takes a line at a time, as the log writes them.
-#[derive(Debug, Default)]
-pub struct Lines;
+#[derive(Debug)]
+pub struct Lines {
+    priority: &'static str,
+}
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut kept = lock();
         let Some(lines) = kept.as_mut() else {
-            return io::stderr().write(line);
+            let mut stderr = io::stderr().lock();
+            stderr.write_all(self.priority.as_bytes())?;
+            stderr.write_all(line)?;
+            return Ok(line.len());
         };
         if lines.len() >= LINES {
             lines.pop_front();

@@ -85,7 +85,7 @@ fn log_to_stderr(verbose: u8, daemon: bool) {
         .with_target("tracer_ebpf", level)
         .with_default(tracing::Level::WARN);
     let to_stderr = tracing_subscriber::fmt::layer()
-        .with_writer(log::Lines::default)
+        .with_writer(log::Log::new())
         .with_ansi(std::io::stderr().is_terminal())
         .without_time();
     tracing_subscriber::registry()

@@ -82,6 +82,8 @@ pub struct Reader<R> {
 enum Frame {
     Read,
     End,
+    /// The file ends within it.
+    Torn,
     Damaged(&'static str),
 }
 
@@ -125,7 +127,7 @@ impl<R: io::Read> Reader<R> {
         while self.at == self.raw.len() {
             match self.frame()? {
                 Frame::Read => self.at = 0,
-                Frame::End => return Ok(self.end(Ending::Cut)),
+                Frame::End | Frame::Torn => return Ok(self.end(Ending::Cut)),
                 Frame::Damaged(what) => return Ok(self.damaged(what)),
             }
         }
@@ -185,8 +187,10 @@ impl<R: io::Read> Reader<R> {
     fn frame(&mut self) -> io::Result<Frame> {
         self.offset = self.next_offset;
         let mut head = [0; HEAD];
-        if fill(&mut self.from, &mut head)? < HEAD {
-            return Ok(Frame::End);
+        match fill(&mut self.from, &mut head)? {
+            0 => return Ok(Frame::End),
+            read if read < HEAD => return Ok(Frame::Torn),
+            _ => {}
         }
         let Some(head) = Head::parse(&head) else {
             return Ok(Frame::Damaged("the head of a frame is damaged"));
@@ -196,7 +200,7 @@ impl<R: io::Read> Reader<R> {
         }
         let mut payload = vec![0; head.len];
         if fill(&mut self.from, &mut payload)? < head.len {
-            return Ok(Frame::End);
+            return Ok(Frame::Torn);
         }
         let Some(raw) = head.unpack(&payload) else {
             return Ok(Frame::Damaged("a frame is damaged"));

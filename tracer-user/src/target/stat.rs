@@ -5,6 +5,8 @@
 pub struct Stat {
     /// It has ended, and only waits to be asked how.
     pub is_dead: bool,
+    /// It has memory of its own: threads of the kernel have none, and who is about to end has given it up.
+    pub has_memory: bool,
     /// Its parent.
     pub parent: u32,
     /// Clock ticks from boot to its start: with the number it names one process for ever.
@@ -57,6 +59,7 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3)?.parse().ok();
     Some(Stat {
         is_dead: matches!(*fields.first()?, "Z" | "X"),
+        has_memory: field(23)? != 0,
         parent: fields.get(1)?.parse().ok()?,
         start_time: field(22)?,
         environment_start: field(50)?,
@@ -114,7 +117,9 @@ mod tests {
             (stat.start_time, stat.environment_start, stat.environment_end),
             (22, 50, 51)
         );
-        assert_eq!((stat.is_dead, stat.parent), (false, 4));
+        assert_eq!((stat.is_dead, stat.has_memory, stat.parent), (false, true, 4));
+        let ending = text.replace(" 23 ", " 0 ");
+        assert!(!parse_stat(ending.as_bytes()).unwrap().has_memory);
         assert!(
             parse_stat(format!("12 (R) Z {}", fields.join(" ")).as_bytes())
                 .unwrap()

@@ -86,12 +86,19 @@ pub enum ListenError {
     Start(#[source] io::Error),
 }
 
+/// Whether it may be served at this address: where other machines reach, only if that was said.
+pub fn reaches(address: SocketAddr, anywhere: bool) -> Result<(), ListenError> {
+    if address.ip().is_loopback() || anywhere {
+        Ok(())
+    } else {
+        Err(ListenError::NotLoopback(address))
+    }
+}
+
 /// Serves from a thread of its own until the process ends. Returns the address that it listens on.
 pub fn serve(listen: &Listen, served: Served) -> Result<SocketAddr, ListenError> {
     let addr = listen.address;
-    if !addr.ip().is_loopback() && !listen.anywhere {
-        return Err(ListenError::NotLoopback(addr));
-    }
+    reaches(addr, listen.anywhere)?;
     let access = Access::new(listen)?;
     let tls = tls::acceptor(listen.tls.as_ref())?;
     let failed = |source| ListenError::Listen { addr, source };

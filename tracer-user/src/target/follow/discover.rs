@@ -136,7 +136,8 @@ impl Follower {
             Ok(Identity { hidden, .. }) => {
                 self.may_be_meant(process, hidden, notices);
                 self.let_go(pid);
-                return true;
+                // Of one that ends meanwhile nothing was read that a rule could select.
+                return !has_ended(process);
             }
             Err(error) => {
                 self.refuse(process, &error.into(), notices);
@@ -230,6 +231,7 @@ impl Follower {
     pub(super) fn missed(&mut self, pid: u32, notices: &mut Vec<Notice>) {
         let followed = self.processes.entry(pid).or_default();
         if !std::mem::replace(&mut followed.missed, true) {
+            tracing::info!(pid, "a process of Python ended before it could be attached to");
             notices.push(Notice::Missed);
         }
     }
@@ -316,7 +318,9 @@ fn called(record: &Record) -> [u8; 16] {
 }
 
 pub(super) fn has_ended(process: &Process) -> bool {
-    process.stat().map_or(true, |stat| stat.is_dead)
+    process
+        .stat()
+        .map_or(true, |stat| stat.is_dead || !stat.has_memory)
 }
 
 /// Whether a process looks like one of Python, as far as it can be looked at.
