@@ -52,6 +52,17 @@ impl Agent {
     /// When it does not come up.
     #[track_caller]
     pub fn start_as(setup: &Setup, config: &str, before: &[&str], flags: &[&str]) -> Self {
+        let mut program = Command::new("env");
+        program.args(before).arg(&setup.bleedtrace);
+        Self::start_by(&program, flags, config)
+    }
+
+    /// The same, by a command that runs the program.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    pub fn start_by(program: &Command, flags: &[&str], config: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{number}", std::process::id());
@@ -61,10 +72,10 @@ impl Agent {
         let address = format!("127.0.0.1:{}", metrics::free_port());
         let mut command = Command::new("sh");
         command
-            .args(["-c", "exec env \"$@\" 2>\"$LOG\"", "sh"])
+            .args(["-c", "exec \"$0\" \"$@\" 2>\"$LOG\""])
             .env("LOG", &log)
-            .args(before)
-            .arg(&setup.bleedtrace)
+            .arg(program.get_program())
+            .args(program.get_args())
             .args(["agent", "--reveal", "--format", "json", "--listen", &address])
             .arg("--config")
             .arg(&path)

@@ -113,58 +113,6 @@ fn systemd_takes_the_unit_and_finds_it_confined() {
     });
 }
 
-#[test]
-fn kubernetes_reads_the_manifests() {
-    const TEST: &str = "kubernetes_reads_the_manifests";
-    let folder = deploy("kubernetes");
-    let folder = folder.to_str().expect("a plain path");
-    let Some(output) = tool("kubectl", &["kustomize", folder]) else {
-        return skip(TEST, "no kubectl");
-    };
-    let text = succeeds(&output);
-    for said in [
-        "kind: Namespace\n",
-        "kind: ConfigMap\n",
-        "kind: ServiceAccount\n",
-        "kind: DaemonSet\n",
-        "hostPID: true\n",
-        "privileged: false\n",
-        "allowPrivilegeEscalation: false\n",
-        "readOnlyRootFilesystem: true\n",
-        "path: /healthz\n",
-        "- ALL\n",
-    ] {
-        assert!(text.contains(said), "{said}\n{text}");
-    }
-    assert!(!text.contains("hostNetwork"), "{text}");
-    // The image's tag is the version that it is made of.
-    assert!(
-        text.contains(&format!("image: bleedtrace:{}\n", env!("CARGO_PKG_VERSION"))),
-        "{text}"
-    );
-}
-
-#[test]
-fn helm_renders_the_chart() {
-    const TEST: &str = "helm_renders_the_chart";
-    let chart = read("helm/bleedtrace/Chart.yaml");
-    let version = env!("CARGO_PKG_VERSION");
-    assert!(
-        chart.contains(&format!("\nappVersion: \"{version}\"\n")),
-        "{chart}"
-    );
-    let folder = deploy("helm/bleedtrace");
-    let folder = folder.to_str().expect("a plain path");
-    let Some(output) = tool("helm", &["lint", "--strict", folder]) else {
-        return skip(TEST, "no helm");
-    };
-    succeeds(&output);
-    let plain = tool("helm", &["template", "b", folder]).expect("it is here");
-    assert!(!succeeds(&plain).contains("--listen-token-file"));
-    let secret = tool("helm", &["template", "b", folder, "--set", "tokenSecret=t"]).expect("it is here");
-    assert!(succeeds(&secret).contains("secretName: t\n"));
-}
-
 /// What `cargo xtask dist` gathers, of a program that is built already.
 fn unpacked(folder: &Folder, program: &Path) -> PathBuf {
     let said = |arguments: &[&str]| {

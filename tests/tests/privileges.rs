@@ -9,11 +9,20 @@ use std::{
 };
 
 use bleedtrace_tests::{
-    Ended, Folder, NOBODY, OTHER, PYTHON, Program, Setup, Trace, Truth, as_user, fixture, free_port, get,
-    on_main_interpreters, once, sample, skip, wait_until,
+    Agent, Ended, Folder, NOBODY, OTHER, PYTHON, Program, Setup, Trace, Truth, as_user, fixture, free_port,
+    get, on_main_interpreters, once, sample, skip, wait_until,
 };
 
 const NEEDED: [&str; 3] = ["bpf", "perfmon", "sys_ptrace"];
+/// What the agent is given, and its targets are those of others.
+const AGENT: [&str; 4] = ["bpf", "perfmon", "sys_ptrace", "dac_read_search"];
+/// What every user may know of a process selects it.
+const BY_CMDLINE: &str = "[[service]]\nmatch = { cmdline = \"*keeps_bleeding.py {mark}*\" }\nname = \"theirs\"\n\
+                          identity = [\"tenant\"]\n";
+const BLEEDS: (&str, [(&str, &str); 2]) = (
+    "bleedtrace_findings_total",
+    [("service", "theirs"), ("kind", "bleed")],
+);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The tracer and a program, where everybody can read them.
@@ -35,7 +44,7 @@ impl Shared {
         }
         let folder = Folder::new(test);
         fs::copy(&setup.bleedtrace, folder.file("bleedtrace")).expect("the tracer can be copied");
-        for name in ["attached.py", "truth.py"] {
+        for name in ["attached.py", "keeps_bleeding.py", "truth.py"] {
             fs::copy(fixture(name), folder.file(name)).expect("a fixture can be copied");
         }
         Some(Self { folder })
@@ -45,6 +54,21 @@ impl Shared {
     fn target(&self, user: u32) -> Program {
         let mut command = with(user, &[]);
         let mut target = Program::start(command.arg(PYTHON).arg(self.folder.file("attached.py")));
+        target.wait_for("ready");
+        target
+    }
+
+    /// The agent with these capabilities, for programs with its own mark or with this one.
+    fn agent(&self, capabilities: &[&str], mark: Option<&str>) -> Agent {
+        let config = BY_CMDLINE.replace("{mark}", mark.unwrap_or("{mark}"));
+        Agent::start_by(&self.tracer(capabilities), &[], &config)
+    }
+
+    /// A program of somebody else that is found by this mark, run by this interpreter.
+    fn theirs(&self, mark: &str, python: &Path) -> Program {
+        let mut command = with(OTHER, &[]);
+        command.arg(python).arg(self.folder.file("keeps_bleeding.py"));
+        let mut target = Program::start(command.arg(mark));
         target.wait_for("ready");
         target
     }
@@ -157,6 +181,171 @@ fn processes_of_others_take_one_more() {
             &["bpf", "perfmon", "sys_ptrace", "dac_read_search"],
         );
         assert_eq!(kinds, ["bleed"], "{ended:?}");
+    });
+}
+
+/// What the agent tells of a process: whether it is attached, and if not, why. None while it tells nothing.
+fn told_of(agent: &Agent, pid: u32) -> Option<(String, String)> {
+    let text = get(&agent.address, "/targets").ok()?;
+    let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let targets = answer["targets"].as_array().expect("a list");
+    let entry = targets.iter().find(|target| target["pid"] == pid)?;
+    let word = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    Some((word("state"), word("reason")))
+}
+
+fn readiness(agent: &Agent) -> String {
+    get(&agent.address, "/readyz").unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn the_agent_needs_no_more_than_its_capabilities() {
+    const TEST: &str = "the_agent_needs_no_more_than_its_capabilities";
+    once(TEST, |setup| {
+        let Some(shared) = Shared::new(setup, TEST) else {
+            return;
+        };
+        let agent = shared.agent(&AGENT, None);
+        let mut target = shared.theirs(&agent.mark, Path::new(PYTHON));
+        agent.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
+        target.say("go on");
+        target.wait_for("done 1");
+        agent.wait_for(BLEEDS.0, &BLEEDS.1, 1);
+        let text = fs::read_to_string(format!("/proc/{}/status", agent.program.pid())).expect("it runs");
+        let field = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key))
+                .map(str::trim)
+        };
+        // CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF.
+        let held: u64 = 1 << 2 | 1 << 19 | 1 << 38 | 1 << 39;
+        assert_eq!(field("CapPrm:"), Some(&*format!("{held:016x}")), "{text}");
+        assert!(
+            field("Uid:").is_some_and(|ids| ids.starts_with("65534\t")),
+            "{text}"
+        );
+        let ready = readiness(&agent);
+        assert!(ready.contains("\"reasons\":[]"), "{ready}");
+        assert_eq!(target.end().code, Some(0), "the target is unharmed");
+        let (ended, said) = agent.end();
+        assert_eq!(ended.code, Some(0), "{said}");
+    });
+}
+
+#[test]
+fn the_agent_says_which_capability_is_missing() {
+    const TEST: &str = "the_agent_says_which_capability_is_missing";
+    once(TEST, |setup| {
+        let Some(shared) = Shared::new(setup, TEST) else {
+            return;
+        };
+        let config = shared
+            .folder
+            .write("config.toml", "[watch]\nidentity = [\"tenant\"]\n");
+        let without =
+            |missing: &str| -> Vec<_> { AGENT.into_iter().filter(|name| *name != missing).collect() };
+        for missing in NEEDED {
+            let mut command = shared.tracer(&without(missing));
+            let address = format!("127.0.0.1:{}", free_port());
+            command
+                .args(["agent", "--listen", &address, "--config"])
+                .arg(&config);
+            let ended = Program::start(&mut command).end();
+            let name = format!("CAP_{}", missing.to_uppercase());
+            let sentence = format!("error: tracing needs {name}, which this process lacks\nhint: ");
+            assert_eq!(ended.code, Some(3), "{missing}: {ended:?}");
+            assert!(ended.stderr.contains(&sentence), "{missing}: {}", ended.stderr);
+        }
+        // Without the fourth there is an agent, and it says whom it cannot trace.
+        let mut agent = shared.agent(&without("dac_read_search"), None);
+        let mut target = shared.theirs(&agent.mark, Path::new(PYTHON));
+        let pid = target.pid();
+        let (state, reason) = wait_until("it is told", PATIENCE, || told_of(&agent, pid));
+        let sentence = "for another user's process it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+        assert_eq!(state, "failed", "{reason}");
+        assert!(reason.contains(sentence), "{reason}");
+        agent.wait_to_say(sentence);
+        agent.wait_for("bleedtrace_targets", &[("state", "failed")], 1);
+        let ready = readiness(&agent);
+        assert!(
+            ready.contains("503") && ready.contains("target_failed"),
+            "{ready}"
+        );
+        target.say("go on");
+        target.wait_for("done 1");
+        assert_eq!(target.end().code, Some(0), "the target is unharmed");
+        assert_eq!(agent.findings().len(), 0);
+        agent.end();
+    });
+}
+
+#[test]
+fn what_was_replaced_takes_one_more() {
+    const TEST: &str = "what_was_replaced_takes_one_more";
+    once(TEST, |setup| {
+        let Some(shared) = Shared::new(setup, TEST) else {
+            return;
+        };
+        let python = shared.folder.path().join("python3");
+        // They run, and their interpreter is gone, before an agent looks at them.
+        let start = |mark: &str| {
+            fs::copy(PYTHON, &python).expect("the interpreter can be copied");
+            let target = shared.theirs(mark, &python);
+            fs::remove_file(&python).expect("the copy is ours");
+            target
+        };
+        let marks = ["without", "with"].map(|name| format!("{name}-{}", std::process::id()));
+        let [refused, mut found] = marks.each_ref().map(|mark| start(mark));
+        let restoring: Vec<_> = AGENT.into_iter().chain(["checkpoint_restore"]).collect();
+        let agents = [
+            shared.agent(&AGENT, Some(&marks[0])),
+            shared.agent(&restoring, Some(&marks[1])),
+        ];
+        let [without, with] = agents.each_ref();
+        let told = |agent: &Agent, pid| wait_until("it is told", PATIENCE, || told_of(agent, pid));
+        let (state, reason) = told(without, refused.pid());
+        assert_eq!(state, "failed", "{reason}");
+        assert!(reason.contains("CAP_CHECKPOINT_RESTORE"), "{reason}");
+        with.wait_for("bleedtrace_targets", &[("state", "attached")], 1);
+        found.say("go on");
+        found.wait_for("done 1");
+        with.wait_for(BLEEDS.0, &BLEEDS.1, 1);
+        for target in [refused, found] {
+            assert_eq!(target.end().code, Some(0), "the target is unharmed");
+        }
+        for agent in agents {
+            agent.end();
+        }
+    });
+}
+
+#[test]
+fn doctor_says_what_would_be_kept() {
+    const TEST: &str = "doctor_says_what_would_be_kept";
+    once(TEST, |setup| {
+        let Some(shared) = Shared::new(setup, TEST) else {
+            return;
+        };
+        let row = |capabilities: &[&str]| {
+            let doctor =
+                Program::start(shared.tracer(capabilities).args(["doctor", "--format", "json"])).end();
+            let rows = doctor.stdout.lines();
+            let rows = rows.map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+            let mut rows = rows.filter(|row| row["check"] == "with --confine");
+            rows.next().expect("a row")["found"].as_str().map(str::to_owned)
+        };
+        let kept = "keeps CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF";
+        let more: Vec<_> = AGENT
+            .into_iter()
+            .chain(["sys_admin", "chown", "net_admin"])
+            .collect();
+        assert_eq!(row(&AGENT).as_deref(), Some(kept));
+        assert_eq!(row(&more).as_deref(), Some(kept));
+        assert_eq!(row(&["chown"]).as_deref(), Some("keeps none of what is held"));
+        let (instead, kept) = (["sys_admin", "sys_ptrace"], "keeps CAP_SYS_PTRACE, CAP_SYS_ADMIN");
+        assert_eq!(row(&instead).as_deref(), Some(kept));
+        let (instead, kept) = (["dac_override", "bpf"], "keeps CAP_DAC_OVERRIDE, CAP_BPF");
+        assert_eq!(row(&instead).as_deref(), Some(kept));
     });
 }
 

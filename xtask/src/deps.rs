@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{bpf, workspace};
+use crate::{bpf, wheels, workspace};
 
 /// Prometheus and promtool.
 pub struct Prometheus {
@@ -35,6 +35,36 @@ pub fn prometheus() -> Result<Prometheus> {
     Ok(found)
 }
 
+/// What tests find others' programs by. They are skipped without; what could not be had is said.
+pub fn tools(prometheus: Option<&Prometheus>) -> Vec<(&'static str, PathBuf)> {
+    let mut tools = Vec::new();
+    if let Some(prometheus) = prometheus {
+        tools.push(("BLEEDTRACE_PROMETHEUS", prometheus.server.clone()));
+        tools.push(("BLEEDTRACE_PROMTOOL", prometheus.promtool.clone()));
+    }
+    let mut add = |what: &str, found: Result<Vec<(&'static str, PathBuf)>>| match found {
+        Ok(found) => tools.extend(found),
+        Err(error) => println!("no {what}: {error:#}"),
+    };
+    let kubernetes = wheels::kubernetes();
+    add(
+        "tools of Kubernetes",
+        kubernetes.map(|found| {
+            vec![
+                ("BLEEDTRACE_HELM", found.helm),
+                ("BLEEDTRACE_KUBECTL", found.kubectl),
+            ]
+        }),
+    );
+    let collector = wheels::collector();
+    add(
+        "collector",
+        collector.map(|found| vec![("BLEEDTRACE_COLLECTOR", found)]),
+    );
+    add("builder of images", image_builder().map(|()| Vec::new()));
+    tools
+}
+
 fn unpack(package: &str, into: &PathBuf) -> Result<()> {
     ensure!(
         workspace::in_path("apt-get").is_some(),
@@ -61,23 +91,40 @@ fn unpack(package: &str, into: &PathBuf) -> Result<()> {
     workspace::run(Command::new("dpkg").arg("-x").arg(file.path()).arg(into))
 }
 
+/// Makes sure that an image can be built, where packages can be installed.
+pub fn image_builder() -> Result<()> {
+    match workspace::in_path("buildah") {
+        Some(_) => Ok(()),
+        None => install(&["buildah"]),
+    }
+}
+
+/// Installs packages, where that is how programs are installed.
+fn install(packages: &[&str]) -> Result<()> {
+    if workspace::in_path("apt-get").is_none() {
+        return Ok(());
+    }
+    let install = || {
+        let arguments = ["install", "--yes", "--no-install-recommends"];
+        let mut command = Command::new("apt-get");
+        workspace::run(
+            command
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(arguments)
+                .args(packages),
+        )
+    };
+    if install().is_err() {
+        workspace::run(Command::new("apt-get").arg("update"))?;
+        install()?;
+    }
+    Ok(())
+}
+
 /// Makes sure that the kernel side can be built, where packages can be installed.
 pub fn bpf_toolchain() -> Result<()> {
-    if bpf::find_rustc().is_err() && workspace::in_path("apt-get").is_some() {
-        let install = || {
-            let arguments = ["install", "--yes", "--no-install-recommends"];
-            let mut command = Command::new("apt-get");
-            workspace::run(
-                command
-                    .env("DEBIAN_FRONTEND", "noninteractive")
-                    .args(arguments)
-                    .args(bpf::RUSTC_PACKAGES),
-            )
-        };
-        if install().is_err() {
-            workspace::run(Command::new("apt-get").arg("update"))?;
-            install()?;
-        }
+    if bpf::find_rustc().is_err() {
+        install(bpf::RUSTC_PACKAGES.as_slice())?;
     }
     if bpf::find_linker().is_err() {
         let arguments = [

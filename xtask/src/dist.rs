@@ -1,4 +1,5 @@
 //! What is released: one static program with its pages, completions and what it takes to deploy it, as an archive and as a package.
+//! For a machine that cannot trace yet, what reads recordings: the program without what deploys it.
 
 use std::{
     env,
@@ -18,10 +19,10 @@ use sha2::{Digest as _, Sha256};
 use crate::workspace;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Files of the checkout that go along, and folders.
+/// Files of the checkout that go along, and folders; the last only where the agent can run.
 const FILES: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
-const FOLDERS: [&str; 3] = ["dashboards", "deploy", "docs"];
+const FOLDERS: [&str; 2] = ["dashboards", "docs"];
+const DEPLOY: &str = "deploy";
 /// Files of completions by the shell that they are for.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "bleedtrace.bash"),
@@ -29,21 +30,80 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "bleedtrace.fish"),
 ];
 
+/// What machines the program is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Machine {
+    /// Everything.
+    #[default]
+    #[value(name = "x86_64")]
+    X86,
+    /// What needs no kernel: recordings, reports, configurations.
+    #[value(name = "aarch64")]
+    Arm,
+}
+
+impl Machine {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "aarch64",
+        }
+    }
+
+    /// What has its programs run here: nothing, if this is one.
+    fn runner(self) -> Result<Option<PathBuf>> {
+        if self.name() == env::consts::ARCH {
+            return Ok(None);
+        }
+        let names = ["static", "binfmt"].map(|kind| format!("qemu-{}-{kind}", self.name()));
+        let found = names.iter().find_map(|name| workspace::in_path(name));
+        let found =
+            found.with_context(|| format!("no {} in PATH: the program prints its pages itself", names[0]))?;
+        Ok(Some(found))
+    }
+}
+
+/// A program and how it is run here.
+struct Built {
+    file: PathBuf,
+    runner: Option<PathBuf>,
+}
+
 /// Makes everything below `target/dist`, and says what there is.
-pub fn run() -> Result<()> {
-    let program = build()?;
-    is_static(&program)?;
-    let name = format!("bleedtrace-{VERSION}-x86_64-linux");
+pub fn run(machine: Machine) -> Result<()> {
+    let program = Built {
+        runner: machine.runner()?,
+        file: program(machine)?,
+    };
+    pack(machine, &program)
+}
+
+/// Packs a program of this machine that was built by [`program`].
+pub fn pack_built(file: &Path) -> Result<()> {
+    let program = Built {
+        file: file.to_owned(),
+        runner: None,
+    };
+    pack(Machine::X86, &program)
+}
+
+fn pack(machine: Machine, program: &Built) -> Result<()> {
+    let name = format!("bleedtrace-{VERSION}-{}-linux", machine.name());
     let place = workspace::target().join("dist");
     let folder = place.join(&name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    gather(&program, &folder)?;
+    gather(program, &folder)?;
+    let traces = machine == Machine::X86;
+    if traces {
+        copy_folder(DEPLOY, &folder)?;
+    }
     let mut made = vec![archive(&place, &name)?];
-    match workspace::in_path("dpkg-deb") {
-        Some(_) => made.push(package(&place, &folder)?),
-        None => println!("no .deb: there is no dpkg-deb"),
+    if workspace::in_path("dpkg-deb").is_none() {
+        println!("no .deb: there is no dpkg-deb");
+    } else if traces {
+        made.push(package(&place, &folder)?);
     }
     let mut sums = String::new();
     for file in &made {
@@ -58,14 +118,16 @@ pub fn run() -> Result<()> {
         let _ = writeln!(sums, "  {name}");
         println!("{} ({} KiB)", file.display(), bytes.len() / 1024);
     }
-    fs::write(place.join("SHA256SUMS"), sums).context("cannot write SHA256SUMS")?;
+    let list = format!("SHA256SUMS-{}", machine.name());
+    fs::write(place.join(&list), sums).with_context(|| format!("cannot write {list}"))?;
     Ok(())
 }
 
 /// Builds the program with the C library in it. The target is named so that build scripts stay as they are.
-fn build() -> Result<PathBuf> {
+pub fn program(machine: Machine) -> Result<PathBuf> {
     let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
     flags.push_str(" -C target-feature=+crt-static");
+    let target = format!("{}-unknown-linux-gnu", machine.name());
     let mut cargo = workspace::cargo_command();
     cargo
         .args([
@@ -75,11 +137,17 @@ fn build() -> Result<PathBuf> {
             "--package",
             "tracer-user",
             "--target",
-            TARGET,
+            &target,
         ])
         .env("RUSTFLAGS", flags.trim());
+    let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    if machine.name() != env::consts::ARCH && env::var_os(&linker).is_none() {
+        cargo.env(&linker, format!("{}-linux-gnu-gcc", machine.name()));
+    }
     workspace::run(&mut cargo)?;
-    Ok(workspace::target().join(TARGET).join("release/bleedtrace"))
+    let program = workspace::target().join(target).join("release/bleedtrace");
+    is_static(&program)?;
+    Ok(program)
 }
 
 /// Nobody has to load libraries for it.
@@ -98,19 +166,18 @@ fn is_static(program: &Path) -> Result<()> {
 }
 
 /// What stands in the archive.
-fn gather(program: &Path, folder: &Path) -> Result<()> {
+fn gather(program: &Built, folder: &Path) -> Result<()> {
     for part in ["man", "completions"] {
         fs::create_dir_all(folder.join(part))
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    fs::copy(program, folder.join("bleedtrace")).context("cannot copy the program")?;
+    fs::copy(&program.file, folder.join("bleedtrace")).context("cannot copy the program")?;
     for name in FILES {
         fs::copy(workspace::root().join(name), folder.join(name))
             .with_context(|| format!("cannot copy {name}"))?;
     }
     for name in FOLDERS {
-        let from = workspace::root().join(name);
-        workspace::run(Command::new("cp").arg("-R").arg(&from).arg(folder.join(name)))?;
+        copy_folder(name, folder)?;
     }
     fs::write(folder.join("man/bleedtrace.1"), said(program, &["man"])?)?;
     for command in commands(program)? {
@@ -126,8 +193,13 @@ fn gather(program: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+fn copy_folder(name: &str, into: &Path) -> Result<()> {
+    let from = workspace::root().join(name);
+    workspace::run(Command::new("cp").arg("-R").arg(from).arg(into.join(name)))
+}
+
 /// The program's commands, as its help lists them.
-fn commands(program: &Path) -> Result<Vec<String>> {
+fn commands(program: &Built) -> Result<Vec<String>> {
     let help = String::from_utf8(said(program, &["--help"])?).context("its help is no text")?;
     let listed = help
         .lines()
@@ -142,9 +214,13 @@ fn commands(program: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn said(program: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+fn said(program: &Built, arguments: &[&str]) -> Result<Vec<u8>> {
+    let mut command = Command::new(program.runner.as_ref().unwrap_or(&program.file));
+    if program.runner.is_some() {
+        command.arg(&program.file);
+    }
+    let output = command.args(arguments).output();
+    let output = output.with_context(|| format!("cannot run {}", program.file.display()))?;
     if !output.status.success() {
         bail!(
             "bleedtrace {arguments:?}: {}",

@@ -4,6 +4,7 @@ mod accuracy;
 mod apt;
 mod bench;
 mod bpf;
+mod dashboards;
 mod demo;
 mod deps;
 mod dist;
@@ -14,6 +15,7 @@ mod mirror;
 mod soak;
 mod support;
 mod test;
+mod wheels;
 mod workspace;
 
 use anyhow::Result;
@@ -41,6 +43,12 @@ enum Chore {
     Interpreters,
     /// Write docs/support.md, and the README's table, from what the tests noted when they last ran.
     Support,
+    /// Write the dashboards in the one way in which they are written.
+    Dashboards {
+        /// Instead, hold dashboards, rules, runbooks and links against the metrics that exist and against each other.
+        #[arg(long)]
+        check: bool,
+    },
     /// Trace a bundled proxy under the traffic of two tenants.
     Demo,
     /// Measure.
@@ -55,7 +63,11 @@ enum Chore {
         targets: Vec<String>,
     },
     /// Build what is released, below target/dist: a static program with its pages, completions and what it takes to deploy it.
-    Dist,
+    Dist {
+        /// What machines it is for.
+        #[arg(long, value_enum, default_value_t)]
+        machine: dist::Machine,
+    },
     /// The long runs; their results are added to docs/soak.md.
     Soak(Soak),
 }
@@ -117,6 +129,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         Chore::Support => support::write(),
+        Chore::Dashboards { check: true } => dashboards::check().map(|_| ()),
+        Chore::Dashboards { check: false } => dashboards::write(),
         Chore::Demo => demo::run(),
         Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
         Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
@@ -124,7 +138,7 @@ fn main() -> Result<()> {
         Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
         Chore::Bench(Bench::Record(Rounds { rounds })) => bench::record::run(rounds),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
-        Chore::Dist => dist::run(),
+        Chore::Dist { machine } => dist::run(machine),
         Chore::Soak(Soak {
             part,
             mix: Mix { requests, seed },

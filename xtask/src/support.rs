@@ -26,6 +26,11 @@ const NEVER_RUN: [&str; 4] = [
     "linked to musl",
 ];
 
+/// What processors it is for.
+const MACHINES: &str = "\nMachines: x86_64. For aarch64 the program is built; under emulation it replayed a recording to the same bytes, reported and checked configurations; \
+                        nothing was ever traced there, and it refuses to: where probes go and what they read of registers is worked out for \
+                        x86_64 alone.\n";
+
 /// An interpreter's row.
 #[derive(Default)]
 struct Row {
@@ -157,6 +162,7 @@ fn page(rows: &Rows) -> Result<String> {
         built(),
         suites.join(", ")
     )?;
+    text.push_str(MACHINES);
     Ok(text)
 }
 
@@ -262,6 +268,7 @@ mod tests {
             )),
             "{PAGE}: cargo xtask support"
         );
+        assert!(page.ends_with(MACHINES), "{PAGE}: cargo xtask support");
         let (first, last) = (SUPPORTED[0], SUPPORTED[SUPPORTED.len() - 1]);
         assert!(
             readme.contains(&format!("CPython 3.{first} to 3.{last}, with a GIL or without")),

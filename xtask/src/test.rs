@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,15 +13,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{WIDELY, results_file};
 
-use crate::{bpf, deps, fuzz, interpreters, workspace};
+use crate::{bpf, dashboards, deps, dist, fuzz, interpreters, workspace};
 
 /// Seconds of each fuzz target.
 const FUZZ_SECONDS: u32 = 10;
 
 /// Suites whose tests do not mind each other: two of them run at a time. Those of any other suite run alone.
-const SIDE_BY_SIDE: [&str; 10] = [
+const SIDE_BY_SIDE: [&str; 11] = [
     "accuracy",
     "checks",
+    "kubernetes",
     "loops",
     "must_hold",
     "packages",
@@ -162,6 +163,12 @@ pub fn run() -> Result<()> {
             "--nocapture",
         ]))
     });
+    table.add("dashboards", || {
+        dashboards::check().map(|passed| Tally {
+            passed,
+            ..Tally::default()
+        })
+    });
     table.add("build-ebpf --check", || {
         if let Err(error) = deps::bpf_toolchain() {
             eprintln!("the BPF toolchain could not be fetched: {error:#}");
@@ -181,7 +188,7 @@ pub fn run() -> Result<()> {
         })
     });
     let prometheus = deps::prometheus();
-    end_to_end(&mut table, prometheus.as_ref().ok(), false);
+    end_to_end(&mut table, &deps::tools(prometheus.as_ref().ok()), false);
     rules(&mut table, prometheus.as_ref());
     table.finish()
 }
@@ -189,15 +196,17 @@ pub fn run() -> Result<()> {
 /// Runs every test that traces on every interpreter.
 pub fn widely() -> Result<()> {
     let mut table = Table(Vec::new());
-    end_to_end(&mut table, deps::prometheus().as_ref().ok(), true);
+    end_to_end(&mut table, &deps::tools(deps::prometheus().as_ref().ok()), true);
     table.finish()
 }
 
 /// Runs the tests that trace, with the program as it is shipped.
-fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: bool) {
+fn end_to_end(table: &mut Table, tools: &[(&str, PathBuf)], widely: bool) {
     let mut program = None;
     table.add("release build", || {
-        program = Some(workspace::release()?);
+        let built = dist::program(dist::Machine::X86)?;
+        dist::pack_built(&built)?;
+        program = Some(built);
         // What ran before is of another program.
         if results_file().exists() {
             fs::remove_file(results_file())?;
@@ -220,11 +229,7 @@ fn end_to_end(table: &mut Table, prometheus: Option<&deps::Prometheus>, widely: 
         if widely {
             command.env(WIDELY, "1");
         }
-        if let Some(prometheus) = prometheus {
-            command
-                .env("BLEEDTRACE_PROMETHEUS", &prometheus.server)
-                .env("BLEEDTRACE_PROMTOOL", &prometheus.promtool);
-        }
+        command.envs(tools.iter().map(|(name, program)| (name, program)));
         libtest(&mut command)
     };
     let name = |suite: &str| format!("--test={suite}");
@@ -256,36 +261,24 @@ fn suites() -> Result<Vec<String>> {
     Ok(suites)
 }
 
-/// Has Prometheus's own tool look at the alert rules.
+/// Has Prometheus's own tool look at the rules.
 fn rules(table: &mut Table, prometheus: Result<&deps::Prometheus, &anyhow::Error>) {
-    for (name, action, file) in [
-        (
-            "promtool check rules",
-            "check",
-            "dashboards/prometheus/alerts.yml",
-        ),
-        (
-            "promtool test rules",
-            "test",
-            "dashboards/prometheus/alerts_test.yml",
-        ),
+    for (name, action, files) in [
+        ("promtool check rules", "check", &dashboards::RULES),
+        ("promtool test rules", "test", &dashboards::TESTS),
     ] {
         table.add(name, || match prometheus {
-            Ok(prometheus) => promtool(&prometheus.promtool, action, file).map(|()| Tally::of(&Ok(()))),
+            Ok(prometheus) => {
+                let mut promtool = Command::new(&prometheus.promtool);
+                promtool.current_dir(workspace::root().join(dashboards::RULES_FOLDER));
+                workspace::run(promtool.args([action, "rules"]).args(files)).map(|()| Tally::of(&Ok(())))
+            }
             Err(error) => Ok(Tally {
                 skipped: BTreeMap::from([(name.to_owned(), format!("{error:#}"))]),
                 ..Tally::default()
             }),
         });
     }
-}
-
-fn promtool(promtool: &Path, action: &str, file: &str) -> Result<()> {
-    workspace::run(
-        Command::new(promtool)
-            .current_dir(workspace::root())
-            .args([action, "rules", file]),
-    )
 }
 
 /// Runs tests; shows what they print and counts what they say.

@@ -42,15 +42,8 @@ pub enum ConfineError {
 ///
 /// `signals` keeps what it takes to end a command of another user, and to let it go on.
 pub fn confine(signals: bool) -> Result<(), ConfineError> {
-    let mut kept = TRACING;
-    if signals {
-        kept |= CapabilitySet::KILL;
-    }
     let held = held().map_err(ConfineError::Capabilities)?;
-    if !held.contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
-        // It stands in for the two.
-        kept |= CapabilitySet::SYS_ADMIN;
-    }
+    let kept = kept_of(held, signals);
     if held.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().difference(kept) {
             // The kernel may be older than some of them.
@@ -62,6 +55,30 @@ pub fn confine(signals: bool) -> Result<(), ConfineError> {
     patience::dismiss();
     set_no_new_privs(true).map_err(|error| ConfineError::NewPrivileges(error.into()))?;
     syscalls::forbid().map_err(ConfineError::Syscalls)
+}
+
+/// The names of what [`confine`] would leave this thread of its capabilities, where no command is traced.
+pub fn would_keep() -> io::Result<Vec<String>> {
+    let held = held()?;
+    let kept = held & kept_of(held, false);
+    Ok(kept.iter_names().map(|(name, _)| format!("CAP_{name}")).collect())
+}
+
+/// What tracing needs of these capabilities.
+fn kept_of(held: CapabilitySet, signals: bool) -> CapabilitySet {
+    let mut kept = TRACING;
+    if signals {
+        kept |= CapabilitySet::KILL;
+    }
+    if !held.contains(CapabilitySet::BPF | CapabilitySet::PERFMON) {
+        // It stands in for the two.
+        kept |= CapabilitySet::SYS_ADMIN;
+    }
+    if !held.contains(CapabilitySet::DAC_READ_SEARCH) {
+        // Who was given this one instead reads by it.
+        kept |= CapabilitySet::DAC_OVERRIDE;
+    }
+    kept
 }
 
 /// Gives up all capabilities of this thread: it is about to take in what others send.

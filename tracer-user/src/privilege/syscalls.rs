@@ -44,8 +44,6 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_swapoff,
     libc::SYS_acct,
     libc::SYS_quotactl,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
@@ -62,12 +60,22 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_personality,
 ];
 
+/// Reaching ports of devices, which only this architecture has.
+#[cfg(target_arch = "x86_64")]
+const PORTS: &[libc::c_long] = &[libc::SYS_iopl, libc::SYS_ioperm];
+#[cfg(not(target_arch = "x86_64"))]
+const PORTS: &[libc::c_long] = &[];
+
+fn forbidden() -> impl Iterator<Item = libc::c_long> {
+    FORBIDDEN.iter().chain(PORTS).copied()
+}
+
 /// The same calls by the numbers of the x32 ABI, which some kernels have besides (`arch/x86/entry/syscalls/syscall_64.tbl`): most are the
 /// usual ones with a bit, `execve`, `ptrace`, `kexec_load`, `process_vm_writev` and `execveat` have their own.
 fn of_x32() -> impl Iterator<Item = libc::c_long> {
     const X32: libc::c_long = 0x4000_0000;
     const OWN: [libc::c_long; 5] = [520, 521, 528, 540, 545];
-    let usual = FORBIDDEN.iter().copied().chain(OWN);
+    let usual = forbidden().chain(OWN);
     usual
         .filter(|_| cfg!(target_arch = "x86_64"))
         .map(|number| number | X32)
@@ -75,7 +83,7 @@ fn of_x32() -> impl Iterator<Item = libc::c_long> {
 
 /// Lets them fail with EPERM, in every thread of the process.
 pub(super) fn forbid() -> Result<(), String> {
-    let numbers = FORBIDDEN.iter().copied().chain(of_x32());
+    let numbers = forbidden().chain(of_x32());
     let rules: BTreeMap<i64, _> = numbers.map(|number| (number, Vec::new())).collect();
     let arch = std::env::consts::ARCH
         .try_into()

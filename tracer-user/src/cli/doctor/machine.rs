@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use super::{Check, link};
 use crate::{
     attach::{kernel::BTF, namespace},
+    privilege,
     target::process::Process,
 };
 
@@ -48,6 +49,7 @@ pub(super) fn checks() -> Vec<Check> {
         checks.push(lockdown(&state));
     }
     checks.extend(optional(effective));
+    checks.push(confined());
     let scope = read("/proc/sys/kernel/yama/ptrace_scope");
     checks.push(ptrace_scope(scope.as_deref()));
     checks.push(paranoid(read("/proc/sys/kernel/perf_event_paranoid").as_deref()));
@@ -147,6 +149,16 @@ fn optional(effective: u64) -> [Check; 2] {
             "how long probes run is not measured; nothing else needs it",
         ),
     ]
+}
+
+/// What of this would be left to a run that gives up the rest.
+fn confined() -> Check {
+    let found = match privilege::would_keep() {
+        Ok(names) if names.is_empty() => "keeps none of what is held".to_owned(),
+        Ok(names) => format!("keeps {}", names.join(", ")),
+        Err(error) => error.to_string(),
+    };
+    Check::required("with --confine", true, found, "")
 }
 
 /// Yama's setting; none where there is no Yama.

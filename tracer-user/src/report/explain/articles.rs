@@ -25,6 +25,21 @@ pub struct Article {
     pub not_reported: &'static str,
 }
 
+/// The page of docs/runbooks that says what to do at once.
+const fn runbook(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bleed => "IdentityBleed",
+        Kind::Squat => "SquattingBinds",
+        Kind::BlackHoleRead | Kind::BlackHoleReturn => "ContextBlackHole",
+        Kind::UnattributedTask => "TaskUnattributed",
+        Kind::MisattributedTask => "TaskMisattributed",
+        Kind::ForeignPoll => "ForeignTaskPoll",
+        Kind::OwnerRefused => "TaskOwnerRefused",
+        Kind::DriftBlindness => "DriftBlindness",
+        Kind::EmptyCheck => "PolicyCheckedNobody",
+    }
+}
+
 /// The article about a kind.
 pub const fn article(kind: Kind) -> &'static Article {
     match kind {
@@ -280,6 +295,11 @@ impl Article {
                 let _ = write!(out, "\n**{title}.** {text}\n");
             }
         }
+        let runbook = runbook(self.kind);
+        let _ = write!(
+            out,
+            "\n**At once.** [runbooks/{runbook}.md](runbooks/{runbook}.md)\n"
+        );
         out
     }
 }

@@ -63,9 +63,10 @@ pub enum FollowError {
 }
 
 impl FollowError {
-    /// What stands behind "the process cannot be traced".
+    /// What stands behind "the process cannot be traced". What to do about it comes first: it may be cut behind a path that a target chose.
     pub fn reason(&self) -> String {
         match self {
+            Self::Process(error) => format!("{} ({error})", error.hint()),
             Self::Arm { error, .. } => error.to_string(),
             Self::State { error, .. } => format!("its interpreter's state could not be read: {error}"),
             other => other.to_string(),
