@@ -430,7 +430,7 @@ pub(super) fn sure(finding: &ExportedFinding) -> String {
 }
 
 /// What was counted at all; zeros are for machines.
-pub(super) fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {
+fn counts<'a>(counts: impl IntoIterator<Item = (&'a &'static str, &'a u64)>) -> String {
     let counted = counts.into_iter().filter(|(_, count)| **count > 0);
     let counted: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
     if counted.is_empty() {
