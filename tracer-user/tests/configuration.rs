@@ -113,12 +113,25 @@ fn the_command_checks_shows_and_describes() {
     let (code, out, err) = bleedtrace(&["config", "check", "--config", path]);
     assert_eq!(code, Some(0), "{err}");
     assert!(out.starts_with(&format!("{path} can be used: ")), "{out}");
-    assert!(out.contains("on this machine it cannot: error: cannot read the key file"), "{out}");
+    assert!(
+        out.contains("on this machine it cannot: error: cannot read the key file"),
+        "{out}"
+    );
 
     let beyond = directory.path().join("beyond.toml");
     fs::write(&beyond, "[agent]\nlisten = \"0.0.0.0:9464\"\n").unwrap();
-    let (_, out, _) = bleedtrace(&["config", "check", "--listen", "0.0.0.0:9464", "--config", beyond.to_str().unwrap()]);
-    assert!(out.contains("0.0.0.0:9464: the agent serves there only with --listen-anywhere"), "{out}");
+    let (_, out, _) = bleedtrace(&[
+        "config",
+        "check",
+        "--listen",
+        "0.0.0.0:9464",
+        "--config",
+        beyond.to_str().unwrap(),
+    ]);
+    assert!(
+        out.contains("0.0.0.0:9464: the agent serves there only with --listen-anywhere"),
+        "{out}"
+    );
 
     let (code, out, _) = bleedtrace(&[
         "config",
