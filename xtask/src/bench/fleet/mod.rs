@@ -235,11 +235,13 @@ fn note(simulated: &Simulated, memory: u64, took: &[(&Asked, Took)]) -> Result<(
         recorded,
         ..
     } = simulated;
+    let loads = fs::read_to_string("/proc/loadavg")?;
+    let load = loads.split(' ').nth(1).context("no load")?;
     let mut body = format!(
         "{agents} agents with {services} services each, of which each runs on {spread}: {served} series of the agents, {recorded} recorded ones, a \
 sample a minute, in one Prometheus. What each agent serves is what a real one serves that follows the demo; one service in ten has findings. Rules and panels are asked for one after the other, {TURNS} \
 times each, panels over {} hours. Times are seconds of the quickest of these, what goes over the socket included; *processors* is what Prometheus took of processors in the quickest. It \
-took {} MB of memory at the end.\n\n\
+took {} MB of memory at the end. The machine's load was {load} in the last five minutes of it: what is beyond the number of its processors is others' work, which times have in them.\n\n\
 | what | queries | all of them | slowest | processors | which |\n|---|---|---|---|---|---|\n",
         SHOWN / 60,
         memory / 1_000_000,
