@@ -202,9 +202,9 @@ fn rules_that_help_nobody_are_found() {
     let alerts = "alerts.yml";
     misruled(
         alerts,
-        "bleedtrace_bleeds_total[5m]",
-        "bleedtrace_bleed_total[5m]",
-        "no metric bleedtrace_bleed_total",
+        "bleedtrace_events_lost_total[5m]",
+        "bleedtrace_event_lost_total[5m]",
+        "no metric bleedtrace_event_lost_total",
     );
     misruled(
         alerts,
@@ -259,6 +259,12 @@ fn rules_that_help_nobody_are_found() {
         "sum by (job, service, kind)",
         "sum by (service, kind)",
         "service:bleedtrace_findings:rate5m has no label job",
+    );
+    misruled(
+        "rules.yml",
+        "carried: foreign",
+        "carried: copied",
+        "service:bleedtrace_handoffs:rate5m is recorded twice",
     );
     misruled(
         "rules.yml",
