@@ -163,6 +163,26 @@ fn a_storm_of_short_lives_is_counted() {
 }
 
 #[test]
+fn the_journal_is_told_how_grave_a_line_is() {
+    // As systemd says what stderr is.
+    const JOURNAL: &str = r#"JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$0" "$@""#;
+    once("the_journal_is_told_how_grave_a_line_is", |setup| {
+        let mut agent = Agent::start_as(setup, MARKED, &["sh", "-c", JOURNAL], &[]);
+        agent.configure("[watch]\nidentiy = []\n");
+        agent.wait_to_say("the one before holds");
+        let (_, said) = agent.end();
+        for line in said.lines() {
+            let priority = if line.contains("cannot be used") {
+                "<4>"
+            } else {
+                "<6>"
+            };
+            assert!(line.starts_with(priority) || line.starts_with("hint: "), "{said}");
+        }
+    });
+}
+
+#[test]
 fn a_configuration_is_taken_over_whole_or_not_at_all() {
     once("a_configuration_is_taken_over_whole_or_not_at_all", |setup| {
         let mut agent = Agent::start(setup, MARKED);

@@ -119,6 +119,18 @@ fn no_flipped_bit_goes_unnoticed() {
 }
 
 #[test]
+fn what_stands_behind_the_end_is_noticed() {
+    let all = entries(40);
+    let bytes = written(&Header::default(), &all);
+    for more in [1, HEAD - 1, HEAD, 1000] {
+        let longer = [bytes.clone(), vec![b'x'; more]].concat();
+        let (some, ending) = read(&longer).unwrap();
+        assert!(matches!(ending, Ending::Damaged { .. }), "{more}: {ending:?}");
+        assert_eq!(some, all[..some.len()], "{more}");
+    }
+}
+
+#[test]
 fn frames_that_are_missing_repeated_or_too_many_are_noticed() {
     let all = entries(100);
     let bytes = written(&Header::default(), &all);
