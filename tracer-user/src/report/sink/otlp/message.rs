@@ -8,12 +8,16 @@ use serde_json::Value as Json;
 
 const NAME: &str = "bleedtrace";
 
-/// Who sends: the agent, not what it traces.
+/// Who sends: the agent, not what it traces. The machine tells agents apart.
 pub(super) fn resource() -> Resource {
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy();
     Resource {
         attributes: vec![
             text("service.name", NAME),
             text("service.version", env!("CARGO_PKG_VERSION")),
+            text("service.instance.id", &machine),
+            text("host.name", &machine),
         ],
         ..Resource::default()
     }

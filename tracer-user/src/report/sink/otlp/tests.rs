@@ -106,10 +106,21 @@ fn findings_become_log_records() {
     assert_eq!((&*path, &*kind), ("/v1/logs", "application/x-protobuf"));
     let request = ExportLogsServiceRequest::decode(&body[..]).unwrap();
     let of = &request.resource_logs[0];
-    let service = &of.resource.as_ref().unwrap().attributes[0];
+    let sender = &of.resource.as_ref().unwrap().attributes;
+    let sender: Vec<_> = sender
+        .iter()
+        .map(|attribute| (&*attribute.key, string(attribute.value.as_ref())))
+        .collect();
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
-        (&*service.key, string(service.value.as_ref())),
-        ("service.name", "bleedtrace")
+        sender,
+        [
+            ("service.name", "bleedtrace"),
+            ("service.version", version),
+            ("service.instance.id", machine.trim()),
+            ("host.name", machine.trim()),
+        ]
     );
     let [finding, summary] = &of.scope_logs[0].log_records[..] else {
         panic!("{of:?}")
