@@ -463,7 +463,8 @@ impl Metrics {
 
     /// Targets by state, as the tally counts them.
     pub fn targets(&self, states: &BTreeMap<TargetState, u64>) {
-        for (state, count) in states {
+        // What has ended first: a scrape that comes in between may count a process twice, but misses none.
+        for (state, count) in states.iter().rev() {
             self.targets.with_label_values(&[state.name()]).set(*count as i64);
         }
     }
