@@ -320,9 +320,9 @@ fn a_number_that_is_used_again_is_another_process() {
             });
         }
         wait_until("all have ended", PATIENCE, || {
-            (agent.sample(ATTACHED.0, &ATTACHED.1) == 0).then_some(())
+            let exited = agent.sample("bleedtrace_targets", &[("state", "exited")]);
+            (agent.sample(ATTACHED.0, &ATTACHED.1) == 0 && exited >= 5).then_some(())
         });
-        assert!(agent.sample("bleedtrace_targets", &[("state", "exited")]) >= 5);
         let agents_own = agent.program.children()[0].to_string();
         let told = Command::new("kill").args(["-s", "TERM", &agents_own]).status();
         assert!(told.is_ok_and(|status| status.success()));

@@ -40,12 +40,7 @@ impl Output {
         let (to, terminal): (Box<dyn Write>, bool) = match &args.file {
             Some(path) => {
                 // With --reveal there are identities in it. What is there already, a device for one, is written to as it is.
-                let opened = match private_file::create(path) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        File::options().write(true).truncate(true).open(path)
-                    }
-                    opened => opened,
-                };
+                let opened = private_file::create_or_open(path, File::options().write(true).truncate(true));
                 let file = opened.map_err(|error| {
                     Error::usage(
                         format!("failed to create output file {}: {error}", path.display()),

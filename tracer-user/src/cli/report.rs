@@ -243,10 +243,13 @@ impl Report {
         self.output
             .finish(&summary)
             .map_err(|error| output::write_error(&error))?;
-        reported?;
         if let Some(refusal) = refusal {
+            if let Err(error) = reported {
+                tracing::warn!(%error, "a report is missing");
+            }
             return Err(refusal);
         }
+        reported?;
         let fail_on = fail_on.map(|kinds| kinds.iter().copied().collect());
         Ok(exit_code(Ending::Summary(&summary), fail_on.as_ref()) as u8)
     }

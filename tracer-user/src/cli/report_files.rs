@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{self, Seek as _, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -163,12 +163,15 @@ impl ReportFiles {
         if let Some(collector) = self.collector.take() {
             let document = collector.finish(summary.clone(), self.recording.as_deref(), &self.baseline);
             for (path, form, file) in std::mem::take(&mut self.files) {
-                let written = write(file, form, &document).map_err(|error| {
-                    Error::usage(
-                        format!("failed to write the report {}: {error}", path.display()),
-                        "check the disk that it is on",
-                    )
-                });
+                let text = form.write(&document);
+                let written = text
+                    .and_then(|text| private_file::replace(file, &text))
+                    .map_err(|error| {
+                        Error::usage(
+                            format!("failed to write the report {}: {error}", path.display()),
+                            "check the disk that it is on",
+                        )
+                    });
                 result = result.and(written);
             }
             if let Some(form) = self.on_stdout {
@@ -188,7 +191,12 @@ impl ReportFiles {
         let written = self.baseline.written(faults);
         // A baseline is read by everybody who works on the program.
         written
-            .and_then(|text| std::fs::write(path, text))
+            .and_then(|text| {
+                private_file::replace(
+                    private_file::create_or_open_shared(path, File::options().write(true))?,
+                    &text,
+                )
+            })
             .map_err(|error| {
                 Error::usage(
                     format!("failed to write the baseline {}: {error}", path.display()),
@@ -200,11 +208,7 @@ impl ReportFiles {
 
 /// What is there already stays as it is until there is something to write.
 fn open(path: &Path) -> Result<File, Error> {
-    let opened = match private_file::create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::options().write(true).open(path),
-        opened => opened,
-    };
-    opened.map_err(|error| {
+    private_file::create_or_open(path, File::options().write(true)).map_err(|error| {
         Error::usage(
             format!(
                 "failed to create the report {}: {error}",
@@ -213,16 +217,6 @@ fn open(path: &Path) -> Result<File, Error> {
             "give a path that can be written",
         )
     })
-}
-
-fn write(mut file: File, form: Form, document: &Document) -> io::Result<()> {
-    let text = form.write(document)?;
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-        file.rewind()?;
-    }
-    file.write_all(text.as_bytes())?;
-    file.flush()
 }
 
 /// A reader that went away has seen enough.

@@ -233,13 +233,8 @@ fn wants(args: &TopArgs, config: &Config, privacy: &Privacy) -> Wants {
 /// Where a command writes that does not have the terminal.
 fn command_output(args: &TopArgs) -> Result<File, Error> {
     let opened = match &args.command_output {
-        Some(path) => match private_file::create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                OpenOptions::new().append(true).open(path)
-            }
-            opened => opened,
-        }
-        .map_err(|error| format!("failed to open {}: {error}", path.display())),
+        Some(path) => private_file::create_or_open(path, OpenOptions::new().append(true))
+            .map_err(|error| format!("failed to open {}: {error}", path.display())),
         None => OpenOptions::new()
             .write(true)
             .open("/dev/null")

@@ -63,7 +63,7 @@ pub(super) fn fold(line: &str, width: u16) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in line.split_inclusive(' ') {
-        if used > 0 && used + word.trim_end().width() > width {
+        if used > indent.len() && used + word.trim_end().width() > width {
             lines.push(indent.clone());
             used = indent.len();
         }
@@ -196,4 +196,15 @@ pub(super) fn trust(snapshot: &Snapshot) -> Vec<(Tone, String)> {
             .map(|line| (Tone::Dim, line.clone())),
     );
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_too_long_begins_where_its_line_does() {
+        let folded = fold("  (/a/path/that/is/long) end", 12);
+        assert_eq!(folded, ["  (/a/path/t", "  hat/is/lon", "  g) end"]);
+    }
 }
