@@ -11,5 +11,5 @@ pub mod programs;
 pub mod registry;
 pub mod run_time;
 pub mod selftest;
-mod shelf;
+pub mod shelf;
 pub mod sys;

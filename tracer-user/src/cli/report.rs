@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     attach::programs::ProgramTotals,
-    config::Config,
+    config::{Config, Tier},
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
@@ -333,18 +333,20 @@ impl Observer for Report {
                 }
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 self.metrics.came_across(Outcome::Attached);
-                for (probe, cost) in probes {
-                    self.metrics.probe(&service, probe, Some(cost));
+                for (probe, cost) in &probes {
+                    self.metrics.probe(&service, *probe, Some(*cost));
                 }
                 for probe in &missing {
                     self.metrics.probe(&service, *probe, None);
                 }
+                let reads = probes.keys().chain(&missing).any(|probe| probe.is_read());
                 let info = TargetInfo {
                     service,
                     pid,
                     runtime: Runtime::Cpython,
                     version,
                     container,
+                    tier: if reads { Tier::Full } else { Tier::Handoffs },
                 };
                 self.attached_any = true;
                 self.store.attached(id, &info, &missing, session::now());

@@ -60,6 +60,7 @@ fn told(facts: &[Fact], privacy: &Privacy) -> Vec<String> {
         runtime: Runtime::Cpython,
         version: "3.12".into(),
         container: Container::default(),
+        tier: crate::config::Tier::Full,
     };
     let told = facts.iter().map(|fact| match &fact.what {
         FactKind::Finding(finding) => {
