@@ -11,5 +11,5 @@ pub mod programs;
 pub mod registry;
 pub mod run_time;
 pub mod selftest;
-pub mod shelf;
+mod shelf;
 pub mod sys;

@@ -16,12 +16,13 @@ use tracer_common::{
     stats::Probe,
 };
 
+pub use super::shelf::Use;
 use super::{
     file_key::{FileKey, Keys},
     links::Links,
     numbers::Numbers,
     programs::{AttachError, Programs},
-    shelf::{ArmedFile, Idle, Shelf, Use},
+    shelf::{ArmedFile, Idle, Shelf},
     sys::Offset,
 };
 use crate::{
@@ -391,7 +392,7 @@ impl Registry {
             .points
             .iter()
             .filter(|point| point.probe.is_read())
-            .cloned()
+            .copied()
             .collect();
         let mut arming = Arming::new(Use::Reads(index));
         if let Err(error) = self.link(&mut arming, &file, &points, index) {

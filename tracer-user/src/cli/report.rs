@@ -340,6 +340,11 @@ impl Observer for Report {
                     self.metrics.probe(&service, *probe, None);
                 }
                 let reads = probes.keys().chain(&missing).any(|probe| probe.is_read());
+                if !reads {
+                    for probe in Probe::ALL.into_iter().filter(|probe| probe.is_read()) {
+                        self.metrics.no_probe(&service, probe);
+                    }
+                }
                 let info = TargetInfo {
                     service,
                     pid,

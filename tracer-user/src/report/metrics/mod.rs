@@ -480,6 +480,17 @@ impl Metrics {
         }
     }
 
+    /// A probe that a service does without, as it is configured.
+    pub fn no_probe(&self, service: &str, probe: Probe) {
+        let service = self.service(service);
+        for cost in Cost::ALL {
+            // There need not be any.
+            let _ = self
+                .probe_attached
+                .remove_label_values(&[&*service, probe.name(), cost.name()]);
+        }
+    }
+
     /// An event reached the engine.
     pub fn received(&self, what: &What) {
         self.received.with_label_values(&[event_name(what)]).inc();

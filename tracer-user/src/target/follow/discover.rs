@@ -16,7 +16,10 @@ use super::{
     FollowError, Followed, Follower, Identity, Notice, TIER_FLAGS, lives::let_go_on, target, tier_flags,
 };
 use crate::{
-    attach::{programs::AttachError, registry::ArmError, shelf::Use},
+    attach::{
+        programs::AttachError,
+        registry::{ArmError, Use},
+    },
     config::Tier,
     correlate::event::Event,
     source::names::NameSet,
