@@ -6,8 +6,10 @@ use std::io;
 
 /// What every recording begins with. No text file does, and a transfer that changes line ends shows.
 pub const MAGIC: [u8; 8] = *b"\x89BLEED\r\n";
-/// The version that is written, and read.
-pub const VERSION: u32 = 1;
+/// The version that is written.
+pub const VERSION: u32 = 2;
+/// The oldest version that is read, and all since.
+pub const OLDEST: u32 = 1;
 /// Bytes before the first frame.
 pub const START: usize = 16;
 /// Bytes before each frame's payload.
