@@ -87,13 +87,25 @@ impl Head {
         };
         (is_sealed(bytes) && head.len <= MAX_PAYLOAD).then_some(head)
     }
+}
 
-    /// The content of the frame; none if it is damaged.
-    pub fn unpack(&self, payload: &[u8]) -> Option<Vec<u8>> {
-        if crc32c::crc32c(payload) != self.checksum {
-            return None;
-        }
-        zstd::bulk::decompress(payload, MAX_RAW).ok()
+/// Unpacks frames one after the other, with what it takes kept in between.
+pub struct Unpacker {
+    zstd: zstd::bulk::Decompressor<'static>,
+}
+
+impl Unpacker {
+    /// Begins.
+    pub fn new() -> io::Result<Self> {
+        let zstd = zstd::bulk::Decompressor::new()?;
+        Ok(Self { zstd })
+    }
+
+    /// Writes the content of a frame over what is in `raw`; false if it is damaged.
+    pub fn unpack(&mut self, head: Head, payload: &[u8], raw: &mut Vec<u8>) -> bool {
+        raw.clear();
+        raw.reserve_exact(MAX_RAW);
+        crc32c::crc32c(payload) == head.checksum && self.zstd.decompress_to_buffer(payload, raw).is_ok()
     }
 }
 

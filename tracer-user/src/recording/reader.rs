@@ -4,7 +4,7 @@ use std::{collections::HashSet, io};
 
 use super::{
     entry::{Entry, Header},
-    frame::{HEAD, Head, OLDEST, START, VERSION, version},
+    frame::{HEAD, Head, OLDEST, START, Unpacker, VERSION, version},
     intern::Names,
     line::{Line, Stacks},
 };
@@ -73,6 +73,8 @@ pub struct Reader<R> {
     /// Where the frame begins that was read last, and the next.
     offset: u64,
     next_offset: u64,
+    unpacker: Unpacker,
+    payload: Vec<u8>,
     raw: Vec<u8>,
     at: usize,
     names: Names,
@@ -108,6 +110,8 @@ impl<R: io::Read> Reader<R> {
             number: 0,
             offset: 0,
             next_offset: START as u64,
+            unpacker: Unpacker::new()?,
+            payload: Vec::new(),
             raw: Vec::new(),
             at: 0,
             names: Names::default(),
@@ -236,14 +240,13 @@ impl<R: io::Read> Reader<R> {
         if head.number != self.number {
             return Ok(Frame::Damaged("a frame is missing"));
         }
-        let mut payload = vec![0; head.len];
-        if fill(&mut self.from, &mut payload)? < head.len {
+        self.payload.resize(head.len, 0);
+        if fill(&mut self.from, &mut self.payload)? < head.len {
             return Ok(Frame::Torn);
         }
-        let Some(raw) = head.unpack(&payload) else {
+        if !self.unpacker.unpack(head, &self.payload, &mut self.raw) {
             return Ok(Frame::Damaged("a frame is damaged"));
-        };
-        self.raw = raw;
+        }
         self.number = self.number.wrapping_add(1);
         self.next_offset += (HEAD + head.len) as u64;
         Ok(Frame::Read)
