@@ -445,14 +445,17 @@ impl Observer for Report {
         let Some(target) = self.targets.get(&fact.target) else {
             return;
         };
-        let name = |slot: &Slot| target.slots.get(slot).cloned().unwrap_or_else(|| "?".into());
         let slot = match &fact.what {
-            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => name(slot),
-            _ => "".into(),
+            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
+                target.slots.get(slot).map_or("?", |name| &**name)
+            }
+            _ => "",
         };
         let service = &target.info.service;
-        self.metrics.fold(fact, service, &slot);
-        self.reports.fact(service, &fact.what, |slot| name(&slot));
+        self.metrics.fold(fact, service, slot);
+        self.reports.fact(service, &fact.what, |slot| {
+            target.slots.get(&slot).cloned().unwrap_or_else(|| "?".into())
+        });
     }
 
     fn malformed(&mut self, records: u64) {
