@@ -1,19 +1,23 @@
 //! What stands beside the tracer on the same addresses: an empty program, and bpftrace.
 
 use std::{
+    fs,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::Program;
+use bleedtrace_tests::{Folder, Program};
 
 use super::{
     Bench,
     loops::{AGREEING, Loops},
 };
 use crate::{deps, workspace};
+
+/// The file that bpftrace prints to.
+const PRINTED: &str = "printed";
 
 /// How long bpftrace may take to arm its probe.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,7 +52,11 @@ impl Empty {
 }
 
 /// bpftrace, which prints what the first argument of each read points at.
-pub struct Bpftrace(Program);
+pub struct Bpftrace {
+    program: Program,
+    /// What it prints goes there: it need not be text.
+    folder: Folder,
+}
 
 impl Bpftrace {
     /// Why it cannot be run, if it cannot.
@@ -72,27 +80,38 @@ impl Bpftrace {
             "uprobe:{}:{READ} {{ @hits = count(); printf(\"%s\\n\", str(arg0)); }} interval:ms:100 {{ print(@hits); }}",
             file.display()
         );
-        let mut program =
-            Program::start(Command::new(bpftrace).args(["-p", &loops.pid().to_string(), "-e", &script]));
+        let folder = Folder::new("bench-bpftrace");
+        let pid = loops.pid().to_string();
+        let arguments = ["-p", &pid, "-o", &folder.file(PRINTED), "-e", &script];
+        let mut program = Program::start(Command::new(bpftrace).args(arguments));
         let begin = Instant::now();
         loop {
             ensure!(program.runs(), "bpftrace ended: {}", program.end().stderr);
             loops.time(AGREEING, 100)?;
-            // It says how often it was hit every now and then; at first that it attaches.
-            if program.line().starts_with("@hits: ") {
-                return Ok(Self(program));
+            // It says every now and then how often it was hit, as soon as it was.
+            if printed(&folder).contains("@hits: ") {
+                return Ok(Self { program, folder });
             }
             ensure!(begin.elapsed() < PATIENCE, "bpftrace is not hit");
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Disarms it; gives the number of events that it says it lost.
     pub fn stop(self) -> f64 {
-        self.0.signal("INT");
-        let ended = self.0.end();
-        let said = ended.stdout.lines().chain(ended.stderr.lines());
+        self.program.signal("INT");
+        let ended = self.program.end();
+        let printed = printed(&self.folder);
+        let said = printed
+            .lines()
+            .chain(ended.stdout.lines())
+            .chain(ended.stderr.lines());
         said.filter_map(|line| line.strip_prefix("Lost ")?.split(' ').next()?.parse::<f64>().ok())
             .sum()
     }
+}
+
+fn printed(folder: &Folder) -> String {
+    let printed = fs::read(folder.file(PRINTED)).unwrap_or_default();
+    String::from_utf8_lossy(&printed).into_owned()
 }

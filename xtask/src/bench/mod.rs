@@ -161,6 +161,7 @@ pub fn run(options: &Options) -> Result<()> {
         match group.measure(&bench) {
             Ok(section) => {
                 print(&section);
+                failed.extend(inexact(&section));
                 document::write(Sections::from([(group.name().to_owned(), section)]))?;
             }
             Err(error) => failed.push(format!("{}: {error:#}", group.name())),
@@ -224,6 +225,16 @@ fn named(groups: &[Group]) -> Vec<Group> {
     }
     let all = Group::value_variants().iter().copied();
     all.filter(|group| *group != Group::Fleet).collect()
+}
+
+/// What has to be exact, however fast the machine is, and is not.
+fn inexact(section: &Section) -> Vec<String> {
+    let exact = [goals::EXACT, goals::EXACT_OF_HANDOFFS, goals::UNCOUNTED];
+    let figures = section.figures.iter();
+    figures
+        .filter(|figure| exact.contains(&figure.name.as_str()) && figure.spread.high > 0.0)
+        .map(|figure| format!("{}, {}: {}", figure.of, figure.name, figure.spread))
+        .collect()
 }
 
 fn print(section: &Section) {
