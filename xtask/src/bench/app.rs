@@ -143,6 +143,9 @@ fn show(bench: &Bench, server: &mut Server, way: Way, batch: usize) -> Result<Sh
             &["--identity", "tenant", "--tier", "handoffs"],
         )?),
     };
+    if tracer.is_some() {
+        bench.calm();
+    }
     let warm = batch / 5;
     server.ask(warm)?;
     let of_both = |server: &Server| -> Result<(f64, f64)> {

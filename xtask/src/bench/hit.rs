@@ -1,6 +1,6 @@
 //! What a probe hit costs by what comes of it, next to what an empty program on the same addresses costs, and bpftrace.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use bleedtrace_tests::{Interpreter, is_main};
@@ -18,9 +18,6 @@ use super::{
 
 /// Calls of one measurement: fewer than the ring has room for, so that no record is lost.
 const CALLS: u32 = 10_000;
-
-/// How long the tracer measures run times at first.
-const FIRST_MEASURED: Duration = Duration::from_millis(700);
 
 /// What is called.
 const OPERATIONS: [&str; 5] = [OTHER, AGREEING, DISAGREEING, BIND, PUT_GET];
@@ -188,7 +185,7 @@ fn show(bench: &Bench, loops: &mut Loops, mode: Mode, calls: u32) -> Result<Show
         }
     }
     match mode {
-        Mode::Traced => thread::sleep(FIRST_MEASURED),
+        Mode::Traced => bench.calm(),
         Mode::Measured => empty = Some(Empty::measuring(bench)),
         _ => {}
     }

@@ -21,7 +21,7 @@ mod targets;
 mod tracer;
 mod wire;
 
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{env, path::PathBuf, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{Interpreter, SUPPORTED, Setup, interpreters, is_main, skip, untraceable};
@@ -29,6 +29,9 @@ use clap::{Args, ValueEnum};
 
 use self::{document::Sections, interleave::Rounds, section::Section};
 use crate::workspace;
+
+/// How long the tracer measures run times at first.
+const FIRST_MEASURED: Duration = Duration::from_millis(700);
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -289,6 +292,13 @@ impl Bench {
             least: if self.smoke { 1 } else { 3 },
             time: Duration::from_secs_f64(seconds),
             warm: !self.smoke,
+        }
+    }
+
+    /// Waits until the tracer does not measure run times any more, as it does at first, then half a second in every ten.
+    fn calm(&self) {
+        if !self.smoke {
+            thread::sleep(FIRST_MEASURED);
         }
     }
 

@@ -59,7 +59,7 @@ thread that writes take of a processor for an answer, *bytes* is what was writte
         server.ask(batch)?;
         let rounds = bench.rounds(Group::Record, interpreters.len());
         let turns = interleaved(&WAYS, rounds, |way| {
-            show(&setup, &mut server, way, &folder.file("recorded.bleed"), batch)
+            show(bench, &setup, &mut server, way, &folder.file("recorded.bleed"))
         })?;
         let mut add = |figure: &str, of: fn(&BTreeMap<Way, Measured>) -> f64| {
             section.add(figure, &name, turns.each(of));
@@ -83,13 +83,17 @@ thread that writes take of a processor for an answer, *bytes* is what was writte
     Ok(section)
 }
 
-fn show(setup: &Setup, server: &mut Server, way: Way, file: &str, batch: usize) -> Result<Measured> {
+fn show(bench: &Bench, setup: &Setup, server: &mut Server, way: Way, file: &str) -> Result<Measured> {
+    let batch = bench.scaled(BATCH, 80);
     let trace = match way {
         Way::Untraced => None,
         Way::Traced => Some(Trace::new(setup, "tenant")),
         Way::Recorded => Some(Trace::recording(setup, "tenant", file)),
     };
     let tracer = trace.map(|trace| trace.attach(server.pid()));
+    if tracer.is_some() {
+        bench.calm();
+    }
     server.ask(WARM)?;
     let taken = || {
         tracer

@@ -13,6 +13,7 @@ use super::{
     loops::{DISAGREEING, Loops},
     section::Section,
     spoken,
+    statistics::Spread,
     tracer::{Tracer, received},
 };
 
@@ -89,6 +90,7 @@ fn rate(loops: &mut Loops, calls: u32, pause: f64) -> Result<f64> {
 fn lossless(bench: &Bench, loops: &mut Loops, calls: u32) -> Result<f64> {
     for pause in PAUSES {
         let tracer = Tracer::attached(bench, &[loops.pid()], &["--identity", "tenant"])?;
+        bench.calm();
         let rate = rate(loops, calls, pause)?;
         if tracer.stop()?.lost == 0.0 {
             return Ok(rate);
@@ -108,11 +110,11 @@ fn beyond(bench: &Bench, loops: &mut Loops, name: &str, section: &mut Section) -
     let counted = tracer.stop()?;
     // What is told beside the reads, once, has no place in the difference.
     let uncounted = (f64::from(made) - counted.received - counted.lost).max(0.0);
-    section.add(goals::UNCOUNTED, name, super::statistics::Spread::of([uncounted]));
+    section.add(goals::UNCOUNTED, name, Spread::of([uncounted]));
     section.add(
         "beyond it: lost, share",
         name,
-        super::statistics::Spread::of([counted.lost / f64::from(made)]),
+        Spread::of([counted.lost / f64::from(made)]),
     );
     Ok(())
 }

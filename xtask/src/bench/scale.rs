@@ -132,6 +132,9 @@ fn show(bench: &Bench, interpreter: &Interpreter, loops: &mut Loops, way: Way, c
         Some(Tracer::attached(bench, &pids, &flags)?)
     };
     loops.threads(threads - 1)?;
+    if tracer.is_some() {
+        bench.calm();
+    }
     let shown = Shown {
         filtered: loops.middle(OTHER, calls)?,
         told: loops.middle(DISAGREEING, calls)?,
@@ -152,6 +155,7 @@ fn neighbour(bench: &Bench, interpreter: &Interpreter, rounds: Rounds, section: 
         let tracer = on
             .then(|| Tracer::attached(bench, &pids, &["--identity", "tenant"]))
             .transpose()?;
+        bench.calm();
         let nanos = measured.middle(AGREEING, calls)?;
         tracer.map(Tracer::stop).transpose()?;
         Ok(nanos)

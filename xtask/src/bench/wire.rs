@@ -120,7 +120,7 @@ fn add(
     neighbour.ask(WARM)?;
     let numbers: Vec<usize> = (0..WAYS.len()).collect();
     let turns = interleaved(&numbers, rounds, |way| {
-        show(setup, &mut server, neighbour.pid(), &WAYS[way], batch)
+        show(bench, setup, &mut server, neighbour.pid(), &WAYS[way])
     })?;
     let untraced = |of: fn(&Figures) -> f64| turns.each(move |turn| of(&turn[&0].0));
     section.add("untraced: answers/s", name, untraced(|figures| figures.answers));
@@ -149,12 +149,13 @@ fn add(
 }
 
 fn show(
+    bench: &Bench,
     setup: &Setup,
     server: &mut Server,
     neighbour: u32,
     way: &Way,
-    batch: usize,
 ) -> Result<(Figures, Probes)> {
+    let batch = bench.scaled(BATCH, 80);
     let traced = match way.traced {
         Traced::Nobody => None,
         Traced::Neighbour => Some(neighbour),
@@ -162,6 +163,9 @@ fn show(
     };
     let trace = |process| Trace::new(setup, "tenant").flags(way.options).attach(process);
     let tracer = traced.map(trace);
+    if tracer.is_some() {
+        bench.calm();
+    }
     server.ask(WARM)?;
     let before = tracer.as_ref().map(taken).transpose()?;
     let figures = server.ask(batch)?;
