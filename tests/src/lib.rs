@@ -28,7 +28,7 @@ mod usage;
 mod users;
 
 pub use agent::{Agent, MARK};
-pub use armed::is_armed;
+pub use armed::{Armed, is_armed};
 pub use browser::{Browser, Heard, axe, chromium};
 pub use certificate::Certificate;
 pub use disk::Disk;
@@ -46,7 +46,7 @@ pub use results::{Ran, results, results_file};
 pub use service::{BLEEDS, MARKED, bleed, bleeder, ready, serve};
 pub use setup::{
     Setup, WIDELY, fixture, is_main, line_of, on_every_interpreter, on_interpreters_that,
-    on_main_interpreters, once, skip, unsupported_interpreter,
+    on_main_interpreters, once, skip, unsupported_interpreter, untraceable,
 };
 pub use shrunk::shrunk;
 pub use steady::Steady;

@@ -253,13 +253,16 @@ fn tracer() -> Result<PathBuf, String> {
         "BLEEDTRACE_BIN={} is no file",
         program.display()
     );
+    untraceable().map_or(Ok(program), Err)
+}
+
+/// Why nothing can be traced on this machine, if it cannot.
+pub fn untraceable() -> Option<String> {
     if !is_root() {
-        return Err("needs root".to_owned());
+        return Some("needs root".to_owned());
     }
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return Err("the kernel has no BTF".to_owned());
-    }
-    Ok(program)
+    let has_types = Path::new("/sys/kernel/btf/vmlinux").exists();
+    (!has_types).then(|| "the kernel has no BTF".to_owned())
 }
 
 fn built() -> Option<PathBuf> {

@@ -21,13 +21,22 @@ impl Steady {
     /// The fixture that makes the requests.
     pub const FIXTURE: &str = "steady.py";
 
-    /// Events of one request, at least: two binds, nine reads, and three of a handoff.
-    pub const EVENTS: u64 = 14;
+    /// Reads of the work of a request, where it does not matter.
+    pub const READS: u64 = 8;
 
-    /// The fixture's arguments for so many processes that make so many events in a second, and in all.
-    pub fn arguments(processes: u64, events_per_second: u64, events: u64) -> [String; 3] {
-        let of_each = |events: u64| events.div_ceil(processes * Self::EVENTS);
-        [processes, of_each(events_per_second), of_each(events)].map(|number| number.to_string())
+    /// The fixture's arguments for so many processes that make so many events in a second, and in all, with so many reads in the
+    /// work of each request.
+    pub fn arguments(processes: u64, events_per_second: u64, events: u64, reads: u64) -> [String; 4] {
+        // Of one request, at least: two binds, the reads and one more, and three of a handoff.
+        let of_request = 2 + reads + 1 + 3;
+        let of_each = |events: u64| events.div_ceil(processes * of_request);
+        [processes, of_each(events_per_second), of_each(events), reads].map(|number| number.to_string())
+    }
+
+    /// Events that its reads, binds and handoffs are, at least.
+    pub fn events(&self) -> u64 {
+        let requests: u64 = self.hops.values().sum();
+        self.reads.values().sum::<u64>() + (2 + 3) * requests
     }
 
     /// What the fixture printed.

@@ -93,6 +93,16 @@ fn unpack(package: &str, into: &PathBuf) -> Result<()> {
     workspace::run(Command::new("dpkg").arg("-x").arg(file.path()).arg(into))
 }
 
+/// Makes sure that bpftrace is in PATH.
+pub fn bpftrace() -> Result<()> {
+    packaged("bpftrace")?;
+    ensure!(
+        workspace::in_path("bpftrace").is_some(),
+        "no bpftrace in PATH, and no apt-get to install it with"
+    );
+    Ok(())
+}
+
 /// Makes sure that a program is here that a package of its name has, where packages can be installed.
 fn packaged(program: &str) -> Result<()> {
     match workspace::in_path(program) {

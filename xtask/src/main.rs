@@ -51,9 +51,8 @@ enum Chore {
     },
     /// Trace a bundled proxy under the traffic of two tenants.
     Demo,
-    /// Measure.
-    #[command(subcommand)]
-    Bench(Bench),
+    /// Measure, and write docs/benchmarks.md and docs/benchmarks.json.
+    Bench(bench::Options),
     /// Feed what reads a target's bytes with inputs that nobody thought of.
     Fuzz {
         /// Seconds for each target.
@@ -70,29 +69,6 @@ enum Chore {
     },
     /// The long runs; their results are added to docs/soak.md.
     Soak(Soak),
-}
-
-#[derive(Subcommand)]
-enum Bench {
-    /// A random mix of requests with recorded ground truth: no false finding, and none missed.
-    Accuracy(Mix),
-    /// What a probe hit costs, next to an empty program on the same address; noted in docs/benchmarks.md.
-    Hit(Rounds),
-    /// Time until a live process is attached, and the tracer's memory; noted in docs/benchmarks.md.
-    Attach(Rounds),
-    /// Throughput of a server whose wire is read; noted in docs/benchmarks.md.
-    Wire(Rounds),
-    /// What recording takes, next to tracing; noted in docs/benchmarks.md.
-    Record(Rounds),
-    /// Every rule and every panel in a Prometheus that has a thousand agents; noted in docs/benchmarks.md.
-    Fleet(bench::fleet::Size),
-}
-
-#[derive(Args)]
-struct Rounds {
-    /// Times that everything is measured.
-    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
 }
 
 #[derive(Args)]
@@ -117,6 +93,9 @@ struct Soak {
     /// Events that are recorded and replayed.
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100_000..))]
     events: u64,
+    /// Events in a second that are made beside the agent.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    rate: u64,
 }
 
 fn main() -> Result<()> {
@@ -134,12 +113,7 @@ fn main() -> Result<()> {
         Chore::Dashboards { check: true } => dashboards::check().map(|_| ()),
         Chore::Dashboards { check: false } => dashboards::write(),
         Chore::Demo => demo::run(),
-        Chore::Bench(Bench::Accuracy(Mix { requests, seed })) => accuracy::bench(requests, seed),
-        Chore::Bench(Bench::Hit(Rounds { rounds })) => bench::hit::run(rounds),
-        Chore::Bench(Bench::Attach(Rounds { rounds })) => bench::attach::run(rounds),
-        Chore::Bench(Bench::Wire(Rounds { rounds })) => bench::wire::run(rounds),
-        Chore::Bench(Bench::Record(Rounds { rounds })) => bench::record::run(rounds),
-        Chore::Bench(Bench::Fleet(size)) => bench::fleet::run(&size),
+        Chore::Bench(options) => bench::run(&options),
         Chore::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).map(|_| ()),
         Chore::Dist { machine } => dist::run(machine),
         Chore::Soak(Soak {
@@ -147,6 +121,7 @@ fn main() -> Result<()> {
             mix: Mix { requests, seed },
             seconds,
             events,
-        }) => soak::run(part, requests, seed, seconds, events),
+            rate,
+        }) => soak::run(part, requests, seed, seconds, events, rate),
     }
 }

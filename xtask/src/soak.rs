@@ -22,7 +22,7 @@ pub enum Part {
     Traffic,
     /// Ten million events, recorded and replayed.
     Replay,
-    /// The agent beside several processes that make 50,000 events in a second, for half an hour unless told otherwise.
+    /// The agent beside several processes that make 200,000 events in a second, for half an hour, unless told otherwise.
     Agent,
     /// Every end-to-end test on every interpreter; `cargo xtask support` writes down what passed.
     Versions,
@@ -44,7 +44,14 @@ const MEMORY_KIB: u64 = 60_000_000 / 1024;
 const PROCESSES: u64 = 4;
 
 /// Runs one part, or all of them, and adds the results to `docs/soak.md`.
-pub fn run(part: Option<Part>, requests: u32, seed: u32, seconds: Option<u64>, events: u64) -> Result<()> {
+pub fn run(
+    part: Option<Part>,
+    requests: u32,
+    seed: u32,
+    seconds: Option<u64>,
+    events: u64,
+    rate: u64,
+) -> Result<()> {
     let wanted = |one| part.is_none_or(|part| part == one);
     let mut failed = Vec::new();
     if wanted(Part::Mix) {
@@ -60,7 +67,7 @@ pub fn run(part: Option<Part>, requests: u32, seed: u32, seconds: Option<u64>, e
         failed.extend(replay::run(events).err());
     }
     if wanted(Part::Agent) {
-        failed.extend(agent::run(seconds.unwrap_or(1800)).err());
+        failed.extend(agent::run(seconds.unwrap_or(1800), rate).err());
     }
     if wanted(Part::Versions) {
         failed.extend(test::widely().err());

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
@@ -235,6 +235,12 @@ fn end_to_end(table: &mut Table, tools: &[(&str, PathBuf)], widely: bool) {
     let name = |suite: &str| format!("--test={suite}");
     table.add("end to end, side by side", || {
         run("--test-threads=2", &SIDE_BY_SIDE.map(name))
+    });
+    table.add("bench --smoke", || {
+        let mut command = Command::new(env::current_exe()?);
+        let mut tally = libtest(command.args(["bench", "--smoke"]).env("BLEEDTRACE_BIN", &program))?;
+        tally.passed = u64::from(tally.failed == 0);
+        Ok(tally)
     });
     table.add("end to end, alone", || {
         let mut others = vec!["--lib".to_owned()];

@@ -55,6 +55,12 @@ pub fn release() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Builds the program as it is developed; gives its path.
+pub fn debug() -> Result<PathBuf> {
+    run(cargo_command().args(["build", "--locked", "--package", "tracer-user"]))?;
+    Ok(target().join("debug/bleedtrace"))
+}
+
 /// The cargo that runs this program, in the workspace.
 pub fn cargo_command() -> Command {
     let mut command = Command::new(cargo());

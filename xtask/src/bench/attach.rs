@@ -1,87 +1,139 @@
-//! How long it takes until a live process is traced, and how much memory the tracer takes under load.
+//! How long it takes until live processes are traced, and until nothing is left of that.
 
 use std::{
-    fs,
-    path::Path,
-    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::{Interpreter, SUPPORTED, fixture, installed};
+use bleedtrace_tests::{Armed, is_main};
 
 use super::{
-    child::{interrupt, wait_for},
-    notes,
-    statistics::Spread,
+    Bench, Group, goals,
+    interleave::interleaved,
+    section::Section,
+    spoken,
+    targets::Targets,
+    tracer::{Tracer, received},
 };
-use crate::workspace;
 
-/// How long the tracer's memory is watched.
-const LOADED: Duration = Duration::from_secs(15);
+/// Nothing takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Prints the figures and notes them.
-pub fn run(rounds: u32) -> Result<()> {
-    let bleedtrace = workspace::release()?;
-    let pythons = installed();
-    ensure!(
-        !pythons.is_empty(),
-        "no CPython of {SUPPORTED:?}: set BLEEDTRACE_PYTHONS"
-    );
-    let mut text = format!(
-        "From the start of `trace --pid` until it says that the process is attached ({rounds} times, after one that warms up; goal: \
-less than 150 ms), and the tracer's resident memory while it traces a process that hands over work as fast as it can, for {} s \
-(goal: less than 40 MB).\n\n| CPython | attached after, ms | memory at the end, MB | at most, MB |\n|---|---|---|---|\n",
-        LOADED.as_secs()
-    );
-    for Interpreter { minor, python, .. } in pythons {
-        let mut load = wait_for(Command::new(python).arg(fixture("load.py")), "ready")?;
-        let figures = figures(&bleedtrace, &load, rounds);
-        load.kill()?;
-        load.wait()?;
-        let (attached, (now, peak)) = figures?;
-        let row = format!("| 3.{minor} | {attached} | {now:.1} | {peak:.1} |\n");
-        print!("{row}");
-        text.push_str(&row);
-    }
-    notes::replace("Attaching", &text)
+/// What is traced, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Way {
+    many: bool,
+    signal: &'static str,
 }
 
-type Megabytes = f64;
+const WAYS: [Way; 4] = [
+    Way {
+        many: false,
+        signal: "INT",
+    },
+    Way {
+        many: false,
+        signal: "KILL",
+    },
+    Way {
+        many: true,
+        signal: "INT",
+    },
+    Way {
+        many: true,
+        signal: "KILL",
+    },
+];
 
-fn figures(bleedtrace: &Path, load: &Child, rounds: u32) -> Result<(Spread, (Megabytes, Megabytes))> {
-    let mut attached = Vec::new();
-    for round in 0..=rounds {
-        let start = Instant::now();
-        let mut tracer = trace(bleedtrace, load)?;
-        // The first round warms up.
-        if round > 0 {
-            attached.push(start.elapsed().as_secs_f64() * 1e3);
+/// Milliseconds.
+struct Shown {
+    first_event: f64,
+    disarmed: f64,
+    ended: f64,
+}
+
+/// Measures on every interpreter, and with many processes on what most is tested on.
+pub fn measure(bench: &Bench) -> Result<Section> {
+    let many = bench.scaled(100, 4);
+    let mut section = Section::new(
+        "Attaching",
+        format!(
+            "From the start of `trace --pid` until its metrics say that all processes are attached and that an event has come, which is asked for every 2 ms; one \
+process that hands over work a thousand times a second, or {many} that do so ten times a second each. Then from a signal to the tracer until no probe is left in any \
+of them."
+        ),
+    );
+    let interpreters = bench.interpreters(|_| true)?;
+    for interpreter in &interpreters {
+        let name = spoken(interpreter);
+        let one = Targets::start(interpreter, None, 1, 1, 0.001)?;
+        let all = if is_main(interpreter) {
+            Some(Targets::start(interpreter, None, many, 1, 0.1)?)
+        } else {
+            None
+        };
+        let ways = if all.is_some() { &WAYS[..] } else { &WAYS[..2] };
+        let rounds = bench.rounds(Group::Attach, interpreters.len());
+        let turns = interleaved(ways, rounds, |way| {
+            let targets = if way.many {
+                all.as_ref().unwrap_or(&one)
+            } else {
+                &one
+            };
+            show(bench, &targets.processes, way.signal)
+        })?;
+        let mut add = |figure: &str, way: Way, of: fn(&Shown) -> f64| {
+            section.add(figure, &name, turns.each(|turn| of(&turn[&way])));
+        };
+        let [one_interrupted, one_killed, many_interrupted, many_killed] = WAYS;
+        add(goals::FIRST_EVENT, one_interrupted, |shown| shown.first_event);
+        add("1 process: disarmed after SIGINT, ms", one_interrupted, |shown| {
+            shown.disarmed
+        });
+        add("1 process: ended after SIGINT, ms", one_interrupted, |shown| {
+            shown.ended
+        });
+        add("1 process: disarmed after SIGKILL, ms", one_killed, |shown| {
+            shown.disarmed
+        });
+        if all.is_some() {
+            add(goals::FIRST_EVENT_OF_MANY, many_interrupted, |shown| {
+                shown.first_event
+            });
+            add(goals::DETACH, many_interrupted, |shown| shown.disarmed);
+            add(goals::KILLED, many_killed, |shown| shown.disarmed);
         }
-        interrupt(&mut tracer)?;
+        for targets in all.into_iter().chain([one]) {
+            targets.stop();
+        }
     }
-    let mut tracer = trace(bleedtrace, load)?;
-    thread::sleep(LOADED);
-    let memory = memory(&tracer);
-    interrupt(&mut tracer)?;
-    Ok((Spread::of(attached), memory?))
+    Ok(section)
 }
 
-fn trace(bleedtrace: &Path, load: &Child) -> Result<Child> {
-    let mut command = Command::new(bleedtrace);
-    command.args(["trace", "--identity", "tenant", "--pid"]);
-    wait_for(command.arg(load.id().to_string()), "attached to")
-}
-
-/// Resident now, and at most so far.
-fn memory(process: &Child) -> Result<(Megabytes, Megabytes)> {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let field = |name: &str| -> Result<Megabytes> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next());
-        let kilobytes: f64 = kilobytes.with_context(|| format!("no {name}"))?.parse()?;
-        Ok(kilobytes / 1024.0)
-    };
-    Ok((field("VmRSS:")?, field("VmHWM:")?))
+fn show(bench: &Bench, processes: &[u32], signal: &str) -> Result<Shown> {
+    let millis = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+    let start = Instant::now();
+    let mut tracer = Tracer::start(bench, processes, &["--identity", "tenant"]);
+    tracer.wait_until("events come", |tracer, metrics| {
+        tracer.are_attached(metrics) && received(metrics) > 0.0
+    })?;
+    let first_event = millis(start);
+    let probes = processes
+        .iter()
+        .map(|process| Armed::find(*process).with_context(|| format!("no probe is in process {process}")));
+    let probes: Vec<Armed> = probes.collect::<Result<_>>()?;
+    let start = Instant::now();
+    tracer.signal(signal);
+    while probes.iter().any(Armed::is_armed) {
+        ensure!(start.elapsed() < PATIENCE, "probes are left after SIG{signal}");
+        thread::sleep(Duration::from_micros(500));
+    }
+    let disarmed = millis(start);
+    tracer.end();
+    Ok(Shown {
+        first_event,
+        disarmed,
+        ended: millis(start),
+    })
 }

@@ -1,43 +1,26 @@
-//! What a probe hit costs, next to what an empty program on the same addresses costs.
+//! What a probe hit costs by what comes of it, next to what an empty program on the same addresses costs, and bpftrace.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, ensure};
-use bleedtrace_tests::{Interpreter, SUPPORTED, installed};
+use anyhow::Result;
+use bleedtrace_tests::{Interpreter, is_main};
 
 use super::{
-    child::{interrupt, wait_for},
-    notes,
-    statistics::Spread,
+    Bench, Group,
+    armed::{Bpftrace, Empty},
+    goals,
+    interleave::interleaved,
+    loops::{AGREEING, BIND, DISAGREEING, Loops, OTHER, PUT_GET},
+    section::Section,
+    spoken,
+    tracer::{Counted, Tracer},
 };
-use crate::workspace;
 
-const LOOPS: &str = "xtask/src/bench/loops.py";
 /// Calls of one measurement: fewer than the ring has room for, so that no record is lost.
 const CALLS: u32 = 10_000;
 
-/// How long the tracer measures run times at first.
-const FIRST_MEASURED: Duration = Duration::from_millis(700);
-
-/// What is called, how many probes one call hits, and the highest ratio that is accepted.
-const OPERATIONS: [(&str, &str, Option<f64>); 4] = [
-    ("get_other", "`get` of a variable that is not watched", Some(1.3)),
-    (
-        "get_watched",
-        "`get` of a watched one: look-up, 8 frames, event",
-        Some(2.5),
-    ),
-    ("set_watched", "`set` of a watched one", None),
-    ("put_get", "`put` and `get` of a queue, three probes", None),
-];
+/// What is called.
+const OPERATIONS: [&str; 5] = [OTHER, AGREEING, DISAGREEING, BIND, PUT_GET];
 
 /// What is armed during a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,215 +33,172 @@ enum Mode {
     Traced,
     /// The tracer, while run times are measured at every hit.
     Measured,
+    /// bpftrace, on reads alone.
+    Bpftrace,
 }
 
-const MODES: [Mode; 4] = [Mode::Off, Mode::Empty, Mode::Traced, Mode::Measured];
-
-struct Programs {
-    bleedtrace: PathBuf,
-    empty: PathBuf,
+/// What one mode has shown in a round.
+struct Shown {
+    /// Nanoseconds of a call.
+    times: BTreeMap<&'static str, f64>,
+    counted: Counted,
 }
 
-/// Prints the ratios and notes them.
-pub fn run(rounds: u32) -> Result<()> {
-    let programs = Programs {
-        bleedtrace: workspace::release()?,
-        empty: empty_probes()?,
-    };
-    let pythons = installed();
-    ensure!(
-        !pythons.is_empty(),
-        "no CPython of {SUPPORTED:?}: set BLEEDTRACE_PYTHONS"
+type Turn = BTreeMap<Mode, Shown>;
+
+/// Measures on every interpreter; those that most is tested on beside bpftrace, too.
+pub fn measure(bench: &Bench) -> Result<Section> {
+    let calls = bench.scaled(CALLS, 1_000);
+    let mut section = Section::new(
+        "What a hit costs",
+        format!(
+            "What tracing adds to a call, divided by what an empty program on the same addresses adds to it; batches of {calls} calls, the middle of three. \
+A filtered read is one of another variable than the watched one; an agreeing one finds what the read before has found, \
+a disagreeing one another value of 64 bytes, under more than eight frames. *put and get* is an executor's item that goes into a queue \
+and out of it on one thread. bpftrace prints `str(arg0)` at each hit of the function that reads. *While measured*: the kernel measures run \
+times at every hit, which is the case half a second in every ten."
+        ),
     );
-    let mut text = format!(
-        "What tracing adds to a call, divided by what an empty program on the same addresses adds to it. {rounds} rounds of {CALLS} \
-calls each. The last column is the same while the kernel measures run times at every hit, which is the case half a second in every ten.\n"
-    );
-    for Interpreter { minor, python, .. } in pythons {
-        let table = table(&measure(&programs, python, rounds)?);
-        println!("\nCPython 3.{minor}\n{table}");
-        write!(text, "\nCPython 3.{minor}:\n\n{table}")?;
+    let without = Bpftrace::missing(bench);
+    if let Some(why) = &without {
+        section.miss(goals::AGAINST_BPFTRACE, why);
     }
-    notes::replace("What a hit costs", &text)
-}
-
-fn empty_probes() -> Result<PathBuf> {
-    workspace::run(workspace::cargo_command().args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "tracer-user",
-        "--example",
-        "empty_probes",
-    ]))?;
-    Ok(workspace::target().join("release/examples/empty_probes"))
-}
-
-/// Nanoseconds of a call by operation and mode, one for every round.
-type Times = BTreeMap<(&'static str, Mode), Vec<f64>>;
-
-fn measure(programs: &Programs, python: &Path, rounds: u32) -> Result<Times> {
-    let mut loops = Loops::start(python)?;
-    let files = loops.files()?;
-    let mut times = Times::new();
-    for round in 0..=rounds {
-        for mode in MODES {
-            let armed = Armed::start(programs, mode, loops.child.id(), &files)?;
-            for (operation, ..) in OPERATIONS {
-                let nanos = loops.time(operation)?;
-                // The first round warms up.
-                if round > 0 {
-                    times.entry((operation, mode)).or_default().push(nanos);
-                }
-            }
-            armed.stop()?;
+    let interpreters = bench.interpreters(|_| true)?;
+    for interpreter in &interpreters {
+        let mut modes = vec![Mode::Off, Mode::Empty, Mode::Traced];
+        if is_main(interpreter) {
+            modes.push(Mode::Measured);
+            // Without symbols it has nothing to go by.
+            modes.extend((without.is_none() && !interpreter.stripped).then_some(Mode::Bpftrace));
         }
+        add(
+            bench,
+            interpreter,
+            &modes,
+            interpreters.len(),
+            calls,
+            &mut section,
+        )?;
     }
-    Ok(times)
+    Ok(section)
 }
 
-fn table(times: &Times) -> String {
-    let mut table =
-        "| call | untraced, ns | empty adds, ns | tracing adds, ns | ratio | goal | ratio, measured |\n|---|---|---|---|---|---|---|\n"
-            .to_owned();
-    for (operation, label, goal) in OPERATIONS {
-        let of = |mode: Mode| &times[&(operation, mode)];
-        let added = |mode: Mode| -> Vec<f64> {
-            of(mode)
-                .iter()
-                .zip(of(Mode::Off))
-                .map(|(on, off)| on - off)
-                .collect()
-        };
-        let empty = added(Mode::Empty);
-        let ratio = |mode: Mode| {
-            Spread::of(
-                added(mode)
-                    .iter()
-                    .zip(&empty)
-                    .map(|(traced, empty)| traced / empty),
-            )
-        };
-        let goal = goal.map_or_else(String::new, |goal| format!("at most {goal}"));
-        let _ = writeln!(
-            table,
-            "| {label} | {} | {} | {} | {} | {goal} | {} |",
-            Spread::of(of(Mode::Off).iter().copied()),
-            Spread::of(empty.iter().copied()),
-            Spread::of(added(Mode::Traced)),
-            ratio(Mode::Traced),
-            ratio(Mode::Measured),
+fn add(
+    bench: &Bench,
+    interpreter: &Interpreter,
+    modes: &[Mode],
+    parts: usize,
+    calls: u32,
+    section: &mut Section,
+) -> Result<()> {
+    let mut loops = Loops::start(interpreter);
+    let turns = interleaved(modes, bench.rounds(Group::Hit, parts), |mode| {
+        show(bench, &mut loops, mode, calls)
+    })?;
+    let name = spoken(interpreter);
+    let time = |turn: &Turn, mode: Mode, operation: &str| turn[&mode].times[operation];
+    let added = |turn: &Turn, mode: Mode, operation: &str| {
+        time(turn, mode, operation) - time(turn, Mode::Off, operation)
+    };
+    let over = |mode: Mode, operation: &'static str| {
+        turns.each(move |turn| added(turn, mode, operation) / added(turn, Mode::Empty, operation))
+    };
+    section.add(goals::FILTERED, &name, over(Mode::Traced, OTHER));
+    section.add(goals::AGREEING, &name, over(Mode::Traced, AGREEING));
+    section.add(goals::DISAGREEING, &name, over(Mode::Traced, DISAGREEING));
+    section.add("bind, over an empty probe", &name, over(Mode::Traced, BIND));
+    section.add(
+        "put and get, over empty probes",
+        &name,
+        over(Mode::Traced, PUT_GET),
+    );
+    section.add(
+        goals::HANDOFF,
+        &name,
+        turns.each(|turn| {
+            let own = time(turn, Mode::Off, PUT_GET) + 2.0 * added(turn, Mode::Empty, OTHER);
+            added(turn, Mode::Traced, PUT_GET) / own
+        }),
+    );
+    section.add(
+        goals::LOST,
+        &name,
+        turns.each(|turn| turn[&Mode::Traced].counted.lost),
+    );
+    if modes.contains(&Mode::Bpftrace) {
+        section.add(
+            goals::AGAINST_BPFTRACE,
+            &name,
+            turns.each(|turn| {
+                added(turn, Mode::Traced, DISAGREEING) / added(turn, Mode::Bpftrace, DISAGREEING)
+            }),
+        );
+        section.add(
+            "events that bpftrace lost",
+            &name,
+            turns.each(|turn| turn[&Mode::Bpftrace].counted.lost),
         );
     }
-    table
-}
-
-/// The process whose calls are timed.
-struct Loops {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    queue: String,
-}
-
-impl Loops {
-    fn start(python: &Path) -> Result<Self> {
-        let mut child = Command::new(python)
-            .arg(workspace::root().join(LOOPS))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {}", python.display()))?;
-        let stdin = child.stdin.take().context("piped")?;
-        let mut loops = Self {
-            stdin,
-            stdout: BufReader::new(child.stdout.take().context("piped")?),
-            child,
-            queue: String::new(),
-        };
-        loops.queue = loops.line()?;
-        Ok(loops)
+    if modes.contains(&Mode::Measured) {
+        section.add(
+            "filtered read, while measured",
+            &name,
+            over(Mode::Measured, OTHER),
+        );
+        section.add(
+            "disagreeing read, while measured",
+            &name,
+            over(Mode::Measured, DISAGREEING),
+        );
     }
+    for (operation, called) in [
+        (AGREEING, "a read"),
+        (DISAGREEING, "a read in another context"),
+        (PUT_GET, "put and get"),
+    ] {
+        section.add(
+            &format!("{called}, untraced, ns"),
+            &name,
+            turns.each(|turn| time(turn, Mode::Off, operation)),
+        );
+    }
+    section.add(
+        "an empty probe adds to a read, ns",
+        &name,
+        turns.each(|turn| added(turn, Mode::Empty, OTHER)),
+    );
+    Ok(())
+}
 
-    /// Files that the process maps and that may carry what the tracer probes.
-    fn files(&self) -> Result<Vec<PathBuf>> {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id()))?;
-        let mut files: Vec<PathBuf> = maps
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(5))
-            .filter(|path| path.contains("/libpython") || *path == self.queue)
-            .map(PathBuf::from)
-            .collect();
-        if !files
-            .iter()
-            .any(|file| file.to_string_lossy().contains("/libpython"))
-        {
-            files.push(std::fs::read_link(format!("/proc/{}/exe", self.child.id()))?);
+fn show(bench: &Bench, loops: &mut Loops, mode: Mode, calls: u32) -> Result<Shown> {
+    let (mut tracer, mut empty, mut bpftrace) = (None, None, None);
+    match mode {
+        Mode::Off => {}
+        Mode::Empty => empty = Some(Empty::start(bench, loops)?),
+        Mode::Bpftrace => bpftrace = Some(Bpftrace::start(loops)?),
+        Mode::Traced | Mode::Measured => {
+            tracer = Some(Tracer::attached(
+                bench,
+                &[loops.pid()],
+                &["--identity", "tenant"],
+            )?);
         }
-        files.sort();
-        files.dedup();
-        Ok(files)
     }
-
-    fn time(&mut self, operation: &str) -> Result<f64> {
-        writeln!(self.stdin, "{operation} {CALLS}")?;
-        self.line()?.parse().context("the loops answer with a number")
+    match mode {
+        Mode::Traced => bench.calm(),
+        Mode::Measured => empty = Some(Empty::measuring(bench)),
+        _ => {}
     }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        ensure!(self.stdout.read_line(&mut line)? > 0, "the loops ended");
-        Ok(line.trim().to_owned())
+    let mut times = BTreeMap::new();
+    for operation in OPERATIONS {
+        times.insert(operation, loops.middle(operation, calls)?);
     }
-}
-
-impl Drop for Loops {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    if let Some(empty) = empty {
+        empty.stop();
     }
-}
-
-/// What a mode needs running beside the loops.
-struct Armed {
-    tracer: Option<Child>,
-    probes: Option<Child>,
-}
-
-impl Armed {
-    fn start(programs: &Programs, mode: Mode, pid: u32, files: &[PathBuf]) -> Result<Self> {
-        let helper = |arguments: &[&str]| -> Result<Child> {
-            let mut command = Command::new(&programs.empty);
-            command.args(arguments).args(files);
-            wait_for(command.stdin(Stdio::piped()), "armed")
-        };
-        let tracer = || -> Result<Child> {
-            let mut command = Command::new(&programs.bleedtrace);
-            command.args(["trace", "--identity", "tenant", "--pid"]);
-            wait_for(command.arg(pid.to_string()), "attached to")
-        };
-        let (tracer, probes) = match mode {
-            Mode::Off => (None, None),
-            Mode::Empty => (None, Some(helper(&[])?)),
-            Mode::Traced => (Some(tracer()?), None),
-            Mode::Measured => (Some(tracer()?), Some(helper(&["--nothing", "--run-times"])?)),
-        };
-        if mode == Mode::Traced {
-            thread::sleep(FIRST_MEASURED);
-        }
-        Ok(Self { tracer, probes })
+    let mut counted = tracer.map(Tracer::stop).transpose()?.unwrap_or_default();
+    if let Some(bpftrace) = bpftrace {
+        counted.lost = bpftrace.stop();
     }
-
-    fn stop(self) -> Result<()> {
-        if let Some(mut probes) = self.probes {
-            drop(probes.stdin.take());
-            probes.wait()?;
-        }
-        if let Some(mut tracer) = self.tracer {
-            interrupt(&mut tracer)?;
-        }
-        Ok(())
-    }
+    Ok(Shown { times, counted })
 }

@@ -1,19 +1,20 @@
 //! What recording takes: of the server that is recorded, of the machine, and of the disk.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
-use anyhow::{Context as _, Result};
-use bleedtrace_tests::{Folder, Setup, Trace, installed, is_main};
+use anyhow::Result;
+use bleedtrace_tests::{Folder, Setup, Trace, is_main};
 
 use super::{
-    notes,
-    server::{BATCH, CONNECTIONS, Figures, Server, WARM, one, processor},
-    statistics::Spread,
+    Bench, Group,
+    interleave::interleaved,
+    section::Section,
+    server::{BATCH, CONNECTIONS, Figures, Served, Server, WARM, one, processor},
+    spoken,
 };
-use crate::workspace;
 
 /// A way of watching the server.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Untraced,
     Traced,
@@ -32,59 +33,67 @@ struct Measured {
     bytes: f64,
 }
 
-/// Prints the figures and notes them.
-pub fn run(rounds: u32) -> Result<()> {
-    let bleedtrace = workspace::release()?;
-    let mut text = format!(
-        "A FastAPI service under uvicorn, asked {BATCH} times by {CONNECTIONS} connections for as much as it can answer: untraced, with \
-`trace --identity`, and with `record --identity`, {rounds} turns of the three. Ratios are to the batch of the same turn that was only traced; *tracer* is what that and the \
-thread that writes take of a processor for an answer, *bytes* is what was written for one.\n\n\
-| CPython | untraced, answers/s | traced, answers/s | recorded: answers | service's time | tracer, µs: traced | recorded | bytes |\n\
-|---|---|---|---|---|---|---|---|\n"
+/// Measures on what packages are pinned for.
+pub fn measure(bench: &Bench) -> Result<Section> {
+    let batch = bench.scaled(BATCH, 80);
+    let mut section = Section::new(
+        "What recording costs",
+        format!(
+            "A FastAPI service under uvicorn, asked {batch} times by {CONNECTIONS} connections for as much as it can answer: untraced, with \
+`trace --identity`, and with `record --identity`. Ratios are to the batch of the same round that was only traced; *tracer* is what that and the \
+thread that writes take of a processor for an answer, *bytes* is what was written for one."
+        ),
     );
-    for interpreter in installed().into_iter().filter(|interpreter| is_main(interpreter)) {
-        let setup = Setup::new(&bleedtrace, interpreter).with_requirements("loops");
-        let setup = setup.context("the packages of requirements/loops.txt cannot be had")?;
-        let turns = measure(&setup, rounds)?;
-        let of = |figure: fn(&[Measured; WAYS.len()]) -> f64| Spread::of(turns.iter().map(figure));
-        let row = format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
-            interpreter.name(),
-            of(|[untraced, ..]| untraced.server.answers),
-            of(|[_, traced, _]| traced.server.answers),
-            of(|[_, traced, recorded]| recorded.server.answers / traced.server.answers),
-            of(|[_, traced, recorded]| recorded.server.processor / traced.server.processor),
-            of(|[_, traced, _]| traced.tracer),
-            of(|[.., recorded]| recorded.tracer),
-            of(|[.., recorded]| recorded.bytes),
-        );
-        print!("{row}");
-        text.push_str(&row);
+    let interpreters = bench.interpreters(|one| is_main(one) && !one.free_threaded)?;
+    for interpreter in &interpreters {
+        let name = spoken(interpreter);
+        let Some(setup) = bench.setup(interpreter).with_requirements("loops") else {
+            section.miss(
+                &name,
+                "the packages of tests/requirements/loops.txt cannot be had",
+            );
+            continue;
+        };
+        let folder = Folder::new("bench-record");
+        let mut server = Server::start(&setup.interpreter.python, Served::FastApi("asyncio"), one)?;
+        server.ask(batch)?;
+        let rounds = bench.rounds(Group::Record, interpreters.len());
+        let turns = interleaved(&WAYS, rounds, |way| {
+            show(bench, &setup, &mut server, way, &folder.file("recorded.bleed"))
+        })?;
+        let mut add = |figure: &str, of: fn(&BTreeMap<Way, Measured>) -> f64| {
+            section.add(figure, &name, turns.each(of));
+        };
+        add("untraced: answers/s", |turn| turn[&Way::Untraced].server.answers);
+        add("traced: answers/s", |turn| turn[&Way::Traced].server.answers);
+        add("recorded: answers", |turn| {
+            turn[&Way::Recorded].server.answers / turn[&Way::Traced].server.answers
+        });
+        add("recorded: service's time", |turn| {
+            turn[&Way::Recorded].server.processor / turn[&Way::Traced].server.processor
+        });
+        add("traced: tracer, µs of an answer", |turn| {
+            turn[&Way::Traced].tracer
+        });
+        add("recorded: tracer, µs of an answer", |turn| {
+            turn[&Way::Recorded].tracer
+        });
+        add("recorded: bytes of an answer", |turn| turn[&Way::Recorded].bytes);
     }
-    notes::replace("What recording costs", &text)
+    Ok(section)
 }
 
-fn measure(setup: &Setup, rounds: u32) -> Result<Vec<[Measured; WAYS.len()]>> {
-    let folder = Folder::new("bench-record");
-    let mut server = Server::start(&setup.interpreter.python, "asyncio", one)?;
-    server.ask(BATCH)?;
-    let turn = |round: u32| {
-        let mut turn = [Measured::default(); WAYS.len()];
-        for (measured, way) in turn.iter_mut().zip(WAYS) {
-            *measured = batch(setup, &mut server, way, &folder.file(&round.to_string()))?;
-        }
-        Ok(turn)
-    };
-    (0..rounds).map(turn).collect()
-}
-
-fn batch(setup: &Setup, server: &mut Server, way: Way, file: &str) -> Result<Measured> {
+fn show(bench: &Bench, setup: &Setup, server: &mut Server, way: Way, file: &str) -> Result<Measured> {
+    let batch = bench.scaled(BATCH, 80);
     let trace = match way {
         Way::Untraced => None,
         Way::Traced => Some(Trace::new(setup, "tenant")),
         Way::Recorded => Some(Trace::recording(setup, "tenant", file)),
     };
     let tracer = trace.map(|trace| trace.attach(server.pid()));
+    if tracer.is_some() {
+        bench.calm();
+    }
     server.ask(WARM)?;
     let taken = || {
         tracer
@@ -92,10 +101,10 @@ fn batch(setup: &Setup, server: &mut Server, way: Way, file: &str) -> Result<Mea
             .map_or(Ok(0.0), |tracer| processor(tracer.program.pid()))
     };
     let before = taken()?;
-    let figures = server.ask(BATCH)?;
+    let figures = server.ask(batch)?;
     let mut measured = Measured {
         server: figures,
-        tracer: (taken()? - before) * 1e6 / BATCH as f64,
+        tracer: (taken()? - before) * 1e6 / batch as f64,
         bytes: 0.0,
     };
     if let Some(tracer) = tracer {
@@ -103,7 +112,7 @@ fn batch(setup: &Setup, server: &mut Server, way: Way, file: &str) -> Result<Mea
         tracer.end();
     }
     if way == Way::Recorded {
-        measured.bytes = fs::metadata(file)?.len() as f64 / (WARM + BATCH) as f64;
+        measured.bytes = fs::metadata(file)?.len() as f64 / (WARM + batch) as f64;
         fs::remove_file(file)?;
     }
     Ok(measured)

@@ -1,11 +1,13 @@
-"""A service for the benchmark of the wire: FastAPI under uvicorn on a port of its own, which it prints.
+"""A service for benchmarks: FastAPI under uvicorn on a port of its own, which it prints.
 
 `served.py asyncio|uvloop PORT`, the port of the service that it asks itself.
 """
 
+import asyncio
 import socket
 import sys
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 
 import httpx
 import uvicorn
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 tenant = ContextVar("tenant", default=None)
 app = FastAPI()
 upstream = httpx.AsyncClient()
+pool = ThreadPoolExecutor(4)
 
 
 class Order(BaseModel):
@@ -39,6 +42,19 @@ async def orders(first: int = 0) -> Page:
     answer = await upstream.get(f"http://127.0.0.1:{sys.argv[2]}/orders?first={first}")
     answer.raise_for_status()
     return Page(owner=tenant.get(), orders=answer.json())
+
+
+def read(times):
+    for _ in range(times - 1):
+        tenant.get()
+    return tenant.get()
+
+
+@app.get("/work")
+async def work():
+    """Ten reads, and one handoff."""
+    read(5)
+    return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, read, 5)
 
 
 async def identified(scope, receive, send):

@@ -6,14 +6,16 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::workspace;
 
 const SERVED: &str = "xtask/src/bench/served.py";
+const SERVED_MCP: &str = "xtask/src/bench/served_mcp.py";
 const UPSTREAM: &str = "xtask/src/bench/upstream.py";
 /// Requests in a row that are measured.
 pub const BATCH: usize = 500;
@@ -25,11 +27,22 @@ pub const CONNECTIONS: usize = 8;
 /// The text of a request, by the number of the connection.
 pub type Request = fn(usize) -> String;
 
+/// What runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// FastAPI under uvicorn, on this event loop.
+    FastApi(&'static str),
+    /// A server of MCP's SDK, under uvicorn.
+    Mcp,
+}
+
 /// Of one batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     /// Answers in a second.
     pub answers: f64,
+    /// Seconds until all but one in a hundred were answered.
+    pub tail: f64,
     /// Microseconds of processor time that the server took for an answer.
     pub processor: f64,
 }
@@ -61,18 +74,24 @@ impl Drop for Service {
     }
 }
 
-/// A FastAPI service under uvicorn, and who asks it.
+/// A service, and who asks it.
 pub struct Server {
     service: Service,
     connections: Vec<Connection>,
-    _upstream: Service,
+    _upstream: Option<Service>,
 }
 
 impl Server {
     /// Starts it, and what it asks itself.
-    pub fn start(python: &Path, event_loop: &str, request: Request) -> Result<Self> {
-        let upstream = Service::start(python, UPSTREAM, &[])?;
-        let service = Service::start(python, SERVED, &[event_loop, &upstream.port.to_string()])?;
+    pub fn start(python: &Path, served: Served, request: Request) -> Result<Self> {
+        let (service, upstream) = match served {
+            Served::FastApi(event_loop) => {
+                let upstream = Service::start(python, UPSTREAM, &[])?;
+                let arguments = [event_loop, &upstream.port.to_string()];
+                (Service::start(python, SERVED, &arguments)?, Some(upstream))
+            }
+            Served::Mcp => (Service::start(python, SERVED_MCP, &[])?, None),
+        };
         let connections = (0..CONNECTIONS).map(|number| Connection::open(service.port, request(number)));
         Ok(Self {
             connections: connections.collect::<Result<_>>()?,
@@ -86,22 +105,33 @@ impl Server {
         self.service.child.id()
     }
 
-    /// Asks so many times.
+    /// Asks so many times, or a few more: as often on every connection.
     pub fn ask(&mut self, times: usize) -> Result<Figures> {
         let (start, before) = (Instant::now(), processor(self.pid())?);
-        for connection in &mut self.connections {
-            connection.ask()?;
-        }
-        for number in 0..times {
-            let connection = &mut self.connections[number % CONNECTIONS];
-            connection.answer()?;
-            if number + CONNECTIONS < times {
-                connection.ask()?;
+        let each = times.div_ceil(CONNECTIONS);
+        let mut waited = thread::scope(|scope| {
+            let asking: Vec<_> = self
+                .connections
+                .iter_mut()
+                .map(|connection| scope.spawn(move || connection.answers(each)))
+                .collect();
+            let mut waited = Vec::new();
+            for asking in asking {
+                waited.extend(
+                    asking
+                        .join()
+                        .map_err(|_| anyhow!("who asks the service gave up"))??,
+                );
             }
-        }
-        let answers = times as f64;
+            anyhow::Ok(waited)
+        })?;
+        let took = start.elapsed().as_secs_f64();
+        waited.sort_by(f64::total_cmp);
+        let answers = waited.len() as f64;
+        let tail = waited.get(waited.len() * 99 / 100);
         Ok(Figures {
-            answers: answers / start.elapsed().as_secs_f64(),
+            answers: answers / took,
+            tail: *tail.context("it was asked")?,
             processor: (processor(self.pid())? - before) / answers * 1e6,
         })
     }
@@ -136,9 +166,16 @@ impl Connection {
         })
     }
 
-    fn ask(&mut self) -> Result<()> {
-        self.stream.write_all(self.request.as_bytes())?;
-        Ok(())
+    /// Asks for the next answer as soon as there is one; gives the seconds that each of them took.
+    fn answers(&mut self, times: usize) -> Result<Vec<f64>> {
+        let mut waited = Vec::with_capacity(times);
+        for _ in 0..times {
+            let start = Instant::now();
+            self.stream.write_all(self.request.as_bytes())?;
+            self.answer()?;
+            waited.push(start.elapsed().as_secs_f64());
+        }
+        Ok(waited)
     }
 
     fn answer(&mut self) -> Result<()> {
@@ -170,10 +207,25 @@ pub fn forwarded(number: usize) -> String {
     format!("{head}\r\n")
 }
 
+/// Asks for some work, with ten reads and a handoff.
+pub fn work(number: usize) -> String {
+    format!("{}\r\n", head("GET /work", number))
+}
+
+/// Calls a tool that does the same.
+pub fn tool(number: usize) -> String {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"work","arguments":{}}}"#;
+    let head = head("POST /mcp", number);
+    let length = body.len();
+    format!(
+        "{head}MCP-Protocol-Version: 2025-06-18\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 fn head(line: &str, number: usize) -> String {
     format!(
-        "{line} HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
-Accept: application/json\r\nUser-Agent: bench\r\n"
+        "{line} HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX-Tenant: tenant {number}\r\nAuthorization: Bearer token-{number}\r\n\
+Accept: application/json, text/event-stream\r\nUser-Agent: bench\r\n"
     )
 }
 

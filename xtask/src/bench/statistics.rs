@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The middle of some measurements, and the quarter below and above.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// As many are below as above.
     pub median: f64,
@@ -11,30 +13,45 @@ pub struct Spread {
     pub low: f64,
     /// A quarter is above.
     pub high: f64,
+    /// Measurements.
+    pub of: usize,
 }
 
 impl Spread {
-    /// Of at least one measurement.
-    pub fn of(measurements: impl IntoIterator<Item = f64>) -> Self {
+    /// Of some measurements; none of none.
+    pub fn of(measurements: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = measurements.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).round() as usize];
-        Self {
-            median: at(0.5),
-            low: at(0.25),
-            high: at(0.75),
-        }
+        let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize);
+        Some(Self {
+            median: *at(0.5)?,
+            low: *at(0.25)?,
+            high: *at(0.75)?,
+            of: sorted.len(),
+        })
+    }
+
+    /// Whether every part of it is a number.
+    pub fn is_finite(&self) -> bool {
+        [self.median, self.low, self.high]
+            .iter()
+            .all(|part| part.is_finite())
     }
 }
 
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = if self.median.abs() < 10.0 { 2 } else { 0 };
-        write!(
-            out,
-            "{:.digits$} ({:.digits$} to {:.digits$})",
-            self.median, self.low, self.high
-        )
+        let digits = match self.median.abs().max(self.high.abs()) {
+            size if size < 0.1 => 3,
+            size if size < 10.0 => 2,
+            size if size < 100.0 => 1,
+            _ => 0,
+        };
+        write!(out, "{:.digits$}", self.median)?;
+        if self.of > 1 {
+            write!(out, " ({:.digits$} to {:.digits$})", self.low, self.high)?;
+        }
+        Ok(())
     }
 }
 
@@ -44,9 +61,13 @@ mod tests {
 
     #[test]
     fn the_middle_and_its_quarters() {
-        let spread = Spread::of([5.0, 1.0, 4.0, 2.0, 3.0]);
+        let spread = Spread::of([5.0, 1.0, 4.0, 2.0, 3.0]).expect("some");
         assert_eq!((spread.low, spread.median, spread.high), (2.0, 3.0, 4.0));
         assert_eq!(spread.to_string(), "3.00 (2.00 to 4.00)");
-        assert_eq!(Spread::of([120.4]).to_string(), "120 (120 to 120)");
+        assert_eq!(
+            Spread::of([120.4]).map(|one| one.to_string()).as_deref(),
+            Some("120")
+        );
+        assert_eq!(Spread::of([]), None);
     }
 }

@@ -1,17 +1,15 @@
 //! What reading the wire costs a server: its throughput and its processor time, traced and untraced.
 
 use anyhow::{Context as _, Result};
-use bleedtrace_tests::{Running, Setup, Trace, installed, is_main};
+use bleedtrace_tests::{Running, Setup, Trace, is_main};
 
 use super::{
-    notes,
-    server::{BATCH, CONNECTIONS, Figures, Request, Server, WARM, forwarded, one, processor},
-    statistics::Spread,
+    Bench, Group,
+    interleave::{Rounds, interleaved},
+    section::Section,
+    server::{BATCH, CONNECTIONS, Figures, Request, Served, Server, WARM, forwarded, one, processor},
+    spoken,
 };
-use crate::workspace;
-
-/// Turns of each way in a round: the machine's speed may change from one second to the next.
-const TURNS: u32 = 3;
 
 /// What the server is asked for: the least that such a service does, and what another service has to be asked for.
 const ASKED: [(&str, Request); 2] = [("one order", one), ("a gateway", forwarded)];
@@ -68,98 +66,120 @@ struct Probes {
     tracer: f64,
 }
 
-/// A batch each way.
-type Turn = [(Figures, Probes); WAYS.len()];
-
-/// Prints the figures and notes them.
-pub fn run(rounds: u32) -> Result<()> {
-    let bleedtrace = workspace::release()?;
-    let turns = rounds * TURNS;
-    let mut text = format!(
-        "A FastAPI service under uvicorn, asked {BATCH} times by {CONNECTIONS} connections for as much as it can answer: untraced, while \
+/// Measures on what packages are pinned for.
+pub fn measure(bench: &Bench) -> Result<Section> {
+    let batch = bench.scaled(BATCH, 80);
+    let mut section = Section::new(
+        "What reading the wire costs a server",
+        format!(
+            "A FastAPI service under uvicorn, asked {batch} times by {CONNECTIONS} connections for as much as it can answer: untraced, while \
 `trace --wire` watches another process of the same interpreter (*a neighbour*: every probe is hit, and passed over at once, so that \
-nothing that is traced can cost less), with `trace --identity` (*traced*), with `--wire --tasks=false`, and with `--wire`, {turns} turns of the \
-five; a ratio is to the untraced batch of the same turn. *One order* is the least that such a service does: it takes one in, and \
-says a few words of it; a *gateway* asks another service, with httpx, and checks what that answers. *Answers* are those in a second (goal with the wire: at \
-least 0.95), *time* is the service's own processor time for one, with what probes take. Then, for an answer: how often probes are \
+nothing that is traced can cost less), with `trace --identity` (*traced*), with `--wire --tasks=false` (*wire*), and with `--wire` (*wire and tasks*); a ratio is \
+to the untraced batch of the same round. *One order* is the least that such a service does: it takes one in, and \
+says a few words of it; a *gateway* asks another service, with httpx, and checks what that answers. *Answers* are those in a second (with the wire they \
+are to be at least 0.95), *time* is the service's own processor time for one, with what probes take. Then, for an answer: how often probes are \
 hit, and what the tracer takes elsewhere. The service, the tracer and who asks share two processors; where \
-a machine's own host takes turns away from it, answers tell less than times, and times less than hits.\n\n\
-| CPython, loop, asked for | untraced, answers/s | µs an answer | way | answers | time | hits | tracer, µs |\n\
-|---|---|---|---|---|---|---|---|\n"
+a machine's own host takes turns away from it, answers tell less than times, and times less than hits."
+        ),
     );
-    for interpreter in installed().into_iter().filter(|interpreter| is_main(interpreter)) {
-        let setup = Setup::new(&bleedtrace, interpreter).with_requirements("loops");
-        let setup = setup.context("the packages of requirements/loops.txt cannot be had")?;
-        for event_loop in ["asyncio", "uvloop"] {
+    let interpreters = bench.interpreters(|one| is_main(one) && !one.free_threaded)?;
+    let loops: &[&str] = bench.scaled(&["asyncio", "uvloop"], &["asyncio"]);
+    for interpreter in &interpreters {
+        let Some(setup) = bench.setup(interpreter).with_requirements("loops") else {
+            section.miss(
+                &spoken(interpreter),
+                "the packages of tests/requirements/loops.txt cannot be had",
+            );
+            continue;
+        };
+        for event_loop in loops {
             for (what, request) in ASKED {
-                let name = format!("3.{}, {event_loop}, {what}", interpreter.minor);
-                let rows = rows(&name, &measure(&setup, event_loop, request, turns)?);
-                print!("{rows}");
-                text.push_str(&rows);
+                let name = format!("{}, {event_loop}, {what}", spoken(interpreter));
+                let rounds = bench.rounds(Group::Wire, interpreters.len() * loops.len() * ASKED.len());
+                add(bench, &setup, event_loop, request, rounds, &name, &mut section)?;
             }
         }
     }
-    notes::replace("What reading the wire costs a server", &text)
+    Ok(section)
 }
 
-/// A line for each way of tracing.
-fn rows(name: &str, turns: &[Turn]) -> String {
-    let untraced = |of: fn(&Figures) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[0].0)));
-    let answers = |figures: &Figures| figures.answers;
-    let processor = |figures: &Figures| figures.processor;
-    let line = |way: usize| {
-        let ratio =
-            |of: fn(&Figures) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[way].0) / of(&turn[0].0)));
-        let probes = |of: fn(&Probes) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[way].1))).median;
-        format!(
-            "| {name} | {} | {} | {} | {} | {} | {:.1} | {:.0} |\n",
-            untraced(answers),
-            untraced(processor),
-            WAYS[way].name,
-            ratio(answers),
-            ratio(processor),
-            probes(|probes| probes.hits),
-            probes(|probes| probes.tracer)
-        )
-    };
-    (1..WAYS.len()).map(line).collect()
-}
-
-fn measure(setup: &Setup, event_loop: &str, request: Request, turns: u32) -> Result<Vec<Turn>> {
-    let start = || Server::start(&setup.interpreter.python, event_loop, request);
+fn add(
+    bench: &Bench,
+    setup: &Setup,
+    event_loop: &'static str,
+    request: Request,
+    rounds: Rounds,
+    name: &str,
+    section: &mut Section,
+) -> Result<()> {
+    let batch = bench.scaled(BATCH, 80);
+    let start = || Server::start(&setup.interpreter.python, Served::FastApi(event_loop), request);
     let (mut server, mut neighbour) = (start()?, start()?);
-    server.ask(BATCH)?;
+    server.ask(batch)?;
     // What it loads only when it is asked is there now, too.
     neighbour.ask(WARM)?;
-    (0..turns)
-        .map(|_| turn(setup, &mut server, neighbour.pid()))
-        .collect()
+    let numbers: Vec<usize> = (0..WAYS.len()).collect();
+    let turns = interleaved(&numbers, rounds, |way| {
+        show(bench, setup, &mut server, neighbour.pid(), &WAYS[way])
+    })?;
+    let untraced = |of: fn(&Figures) -> f64| turns.each(move |turn| of(&turn[&0].0));
+    section.add("untraced: answers/s", name, untraced(|figures| figures.answers));
+    section.add(
+        "untraced: time of an answer, µs",
+        name,
+        untraced(|figures| figures.processor),
+    );
+    for (number, Way { name: way, .. }) in WAYS.iter().enumerate().skip(1) {
+        let ratio = |of: fn(&Figures) -> f64| turns.each(move |turn| of(&turn[&number].0) / of(&turn[&0].0));
+        let probes = |of: fn(&Probes) -> f64| turns.each(move |turn| of(&turn[&number].1));
+        section.add(&format!("{way}: answers"), name, ratio(|figures| figures.answers));
+        section.add(&format!("{way}: time"), name, ratio(|figures| figures.processor));
+        section.add(
+            &format!("{way}: hits of an answer"),
+            name,
+            probes(|probes| probes.hits),
+        );
+        section.add(
+            &format!("{way}: tracer, µs of an answer"),
+            name,
+            probes(|probes| probes.tracer),
+        );
+    }
+    Ok(())
 }
 
-fn turn(setup: &Setup, server: &mut Server, neighbour: u32) -> Result<Turn> {
-    let mut turn = Turn::default();
-    for ((figures, probes), way) in turn.iter_mut().zip(WAYS) {
-        let traced = match way.traced {
-            Traced::Nobody => None,
-            Traced::Neighbour => Some(neighbour),
-            Traced::Server => Some(server.pid()),
-        };
-        let trace = |process| Trace::new(setup, "tenant").flags(way.options).attach(process);
-        let tracer = traced.map(trace);
-        server.ask(WARM)?;
-        let before = tracer.as_ref().map(taken).transpose()?;
-        *figures = server.ask(BATCH)?;
-        let after = tracer.as_ref().map(taken).transpose()?;
-        if let Some(tracer) = tracer {
-            tracer.program.signal("INT");
-            let hits = tracer.end().summary["overhead"]["probe_hits"].as_f64();
-            *probes = Probes {
-                hits: hits.context("the tracer counts")? / (WARM + BATCH) as f64,
-                tracer: (after.unwrap_or_default() - before.unwrap_or_default()) * 1e6 / BATCH as f64,
-            };
-        }
+fn show(
+    bench: &Bench,
+    setup: &Setup,
+    server: &mut Server,
+    neighbour: u32,
+    way: &Way,
+) -> Result<(Figures, Probes)> {
+    let batch = bench.scaled(BATCH, 80);
+    let traced = match way.traced {
+        Traced::Nobody => None,
+        Traced::Neighbour => Some(neighbour),
+        Traced::Server => Some(server.pid()),
+    };
+    let trace = |process| Trace::new(setup, "tenant").flags(way.options).attach(process);
+    let tracer = traced.map(trace);
+    if tracer.is_some() {
+        bench.calm();
     }
-    Ok(turn)
+    server.ask(WARM)?;
+    let before = tracer.as_ref().map(taken).transpose()?;
+    let figures = server.ask(batch)?;
+    let after = tracer.as_ref().map(taken).transpose()?;
+    let mut probes = Probes::default();
+    if let Some(tracer) = tracer {
+        tracer.program.signal("INT");
+        let hits = tracer.end().summary["overhead"]["probe_hits"].as_f64();
+        probes = Probes {
+            hits: hits.context("the tracer counts")? / (WARM + batch) as f64,
+            tracer: (after.unwrap_or_default() - before.unwrap_or_default()) * 1e6 / batch as f64,
+        };
+    }
+    Ok((figures, probes))
 }
 
 /// Seconds of processor time that a tracer took so far.

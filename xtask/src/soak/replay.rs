@@ -32,7 +32,7 @@ pub fn run(events: u64) -> Result<()> {
     let path = file.to_str().context("the target directory has a name")?;
     let patience = Duration::from_secs(120 + 4 * events / RATE);
 
-    let arguments = Steady::arguments(PROCESSES, RATE, events);
+    let arguments = Steady::arguments(PROCESSES, RATE, events, Steady::READS);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut live = Trace::recording(&setup, "tenant", path).start(&setup, Steady::FIXTURE, &arguments);
     live.program.wait_for("ready");

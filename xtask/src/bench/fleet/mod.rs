@@ -5,7 +5,6 @@ mod server;
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -21,7 +20,10 @@ use self::{
     nodes::{Exposition, Fleet},
     server::{DATA, Server},
 };
-use super::notes;
+use super::{
+    Bench,
+    section::{Section, Table},
+};
 use crate::{
     dashboards::{self, Asked},
     deps::{self, Prometheus},
@@ -75,8 +77,9 @@ struct Simulated {
     end: u64,
 }
 
-/// Prints how long everything took, and notes it; fails when something took longer than anybody waits.
-pub fn run(size: &Size) -> Result<()> {
+/// Asks for everything; fails when something took longer than anybody waits.
+pub fn measure(bench: &Bench) -> Result<Section> {
+    let size = bench.fleet.as_ref().context("a fleet is never small")?;
     let prometheus = deps::prometheus()?;
     let rules = dashboards::asked_by_rules()?;
     let panels = dashboards::asked_by_panels()?;
@@ -95,16 +98,16 @@ pub fn run(size: &Size) -> Result<()> {
     server.settle();
     let asked = rules.iter().chain(&panels);
     let took = asked
-        .map(|asked| Ok((asked, measure(&server, asked, simulated.end)?)))
+        .map(|asked| Ok((asked, ask(&server, asked, simulated.end)?)))
         .collect::<Result<Vec<_>>>()?;
-    note(&simulated, server.memory()?, &took)?;
+    let section = section(&simulated, server.memory()?, &took)?;
     let slow: Vec<_> = took
         .iter()
         .filter(|(_, took)| took.time > BOUND)
         .map(|(asked, took)| format!("{}: {:.2} s", asked.place, took.time.as_secs_f64()))
         .collect();
     ensure!(slow.is_empty(), "longer than {BOUND:?}:\n{}", slow.join("\n"));
-    Ok(())
+    Ok(section)
 }
 
 /// Makes blocks of what agents have served for a while, and of what dashboards show for longer.
@@ -167,7 +170,7 @@ struct Took {
     series: usize,
 }
 
-fn measure(server: &Server, asked: &Asked, end: u64) -> Result<Took> {
+fn ask(server: &Server, asked: &Asked, end: u64) -> Result<Took> {
     let range = SHOWN * SCRAPE;
     let query = asked
         .expression
@@ -226,7 +229,7 @@ fn block(promtool: &Path, text: &Path, folder: &Path) -> Result<()> {
     fs::remove_file(text).context("the text is ours")
 }
 
-fn note(simulated: &Simulated, memory: u64, took: &[(&Asked, Took)]) -> Result<()> {
+fn section(simulated: &Simulated, memory: u64, took: &[(&Asked, Took)]) -> Result<Section> {
     let Simulated {
         agents,
         services,
@@ -237,15 +240,20 @@ fn note(simulated: &Simulated, memory: u64, took: &[(&Asked, Took)]) -> Result<(
     } = simulated;
     let loads = fs::read_to_string("/proc/loadavg")?;
     let load = loads.split(' ').nth(1).context("no load")?;
-    let mut body = format!(
+    let text = format!(
         "{agents} agents with {services} services each, of which each runs on {spread}: {served} series of the agents, {recorded} recorded ones, a \
 sample a minute, in one Prometheus. What each agent serves is what a real one serves that follows the demo; one service in ten has findings. Rules and panels are asked for one after the other, {TURNS} \
 times each, panels over {} hours. Times are seconds of the quickest of these, what goes over the socket included; *processors* is what Prometheus took of processors in the quickest. It \
-took {} MB of memory at the end. The machine's load was {load} in the last five minutes of it: what is beyond the number of its processors is others' work, which times have in them.\n\n\
-| what | queries | all of them | slowest | processors | which |\n|---|---|---|---|---|---|\n",
+took {} MB of memory at the end. The machine's load was {load} in the last five minutes of it: what is beyond the number of its processors is others' work, which times have in them.",
         SHOWN / 60,
         memory / 1_000_000,
     );
+    let mut table = Table {
+        columns: ["what", "queries", "all of them", "slowest", "processors", "which"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: Vec::new(),
+    };
     let mut groups: Vec<&str> = took.iter().map(|(asked, _)| &*asked.group).collect();
     groups.dedup();
     for group in groups {
@@ -254,16 +262,16 @@ took {} MB of memory at the end. The machine's load was {load} in the last five 
         let (asked, slowest) = slowest.context("no group is empty")?;
         let all: Duration = of.clone().map(|(_, took)| took.time).sum();
         let processors = of.clone().map(|(_, took)| took.processors).max();
-        let _ = writeln!(
-            body,
-            "| {group} | {} | {:.1} | {:.2} | at most {:.2} | {} ({} series) |",
-            of.count(),
-            all.as_secs_f64(),
-            slowest.time.as_secs_f64(),
-            processors.unwrap_or_default().as_secs_f64(),
-            asked.place,
-            slowest.series,
-        );
+        table.rows.push(vec![
+            group.to_owned(),
+            of.count().to_string(),
+            format!("{:.1}", all.as_secs_f64()),
+            format!("{:.2}", slowest.time.as_secs_f64()),
+            format!("at most {:.2}", processors.unwrap_or_default().as_secs_f64()),
+            format!("{} ({} series)", asked.place, slowest.series),
+        ]);
     }
-    notes::replace("Dashboards and rules of a fleet", &body)
+    let mut section = Section::new("Dashboards and rules of a fleet", text);
+    section.tables.push(table);
+    Ok(section)
 }

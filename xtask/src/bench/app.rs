@@ -1,0 +1,165 @@
+//! What tracing costs servers that are asked for as much as they can answer.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use bleedtrace_tests::is_main;
+
+use super::{
+    Bench, Group, goals,
+    interleave::interleaved,
+    section::Section,
+    server::{CONNECTIONS, Figures, Request, Served, Server, processor, tool, work},
+    spoken,
+    statistics::Spread,
+    tracer::{Counted, Tracer},
+};
+
+/// Requests in a row that are measured.
+const BATCH: usize = 1000;
+
+/// A server, what it needs, and what it is asked for.
+const SERVERS: [(&str, &str, Served, Request); 2] = [
+    ("FastAPI", "loops", Served::FastApi("asyncio"), work),
+    ("MCP SDK", "mcp-2.3.0", Served::Mcp, tool),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Off,
+    /// The same once more: how much two batches differ in which nothing does.
+    OffAgain,
+    Full,
+    Handoffs,
+}
+
+/// Of one batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    server: Figures,
+    /// Seconds of a processor that the tracer took over those that the server took.
+    share: f64,
+    /// Events of a request.
+    events: f64,
+    counted: Counted,
+}
+
+/// Measures both servers on what most is tested on.
+pub fn measure(bench: &Bench) -> Result<Section> {
+    let batch = bench.scaled(BATCH, 80);
+    let mut section = Section::new(
+        "What tracing costs a server",
+        format!(
+            "Servers under uvicorn, asked {batch} times in a row by {CONNECTIONS} connections, each for the next answer as soon as it has one: ten reads of the \
+watched variable and one handoff a request, traced and not, in turn. *Untraced again* is what the same figures are when nothing differs. The server, the tracer and \
+who asks share the processors."
+        ),
+    );
+    let mut ways = vec![Way::Off, Way::OffAgain, Way::Full];
+    if bench.has_tiers()? {
+        ways.push(Way::Handoffs);
+    } else {
+        section.miss(goals::THROUGHPUT_OF_HANDOFFS, "the program has no such tier");
+    }
+    let interpreters = bench.interpreters(is_main)?;
+    for interpreter in &interpreters {
+        for (what, packages, served, request) in SERVERS {
+            let name = format!("{} {what}", spoken(interpreter));
+            let Some(setup) = bench.setup(interpreter).with_requirements(packages) else {
+                section.miss(
+                    &name,
+                    &format!("the packages of tests/requirements/{packages}.txt cannot be had"),
+                );
+                continue;
+            };
+            let mut server = Server::start(&setup.interpreter.python, served, request)?;
+            server.ask(batch)?;
+            let rounds = bench.rounds(Group::App, interpreters.len() * SERVERS.len());
+            let turns = interleaved(&ways, rounds, |way| show(bench, &mut server, way, batch))?;
+            let over = |way: Way, figure: fn(&Figures) -> f64| {
+                turns.each(move |turn: &BTreeMap<Way, Shown>| {
+                    figure(&turn[&way].server) / figure(&turn[&Way::Off].server)
+                })
+            };
+            let answers = |figures: &Figures| figures.answers;
+            let tail = |figures: &Figures| figures.tail;
+            let taken = |figures: &Figures| figures.processor;
+            let mut add = |figure: &str, spread: Option<Spread>| section.add(figure, &name, spread);
+            add(goals::THROUGHPUT, over(Way::Full, answers));
+            add(goals::TAIL, over(Way::Full, tail));
+            add(
+                "full tier: server's processor time, on/off",
+                over(Way::Full, taken),
+            );
+            add(goals::SHARE, turns.each(|turn| turn[&Way::Full].share));
+            if ways.contains(&Way::Handoffs) {
+                add(goals::THROUGHPUT_OF_HANDOFFS, over(Way::Handoffs, answers));
+                add("handoffs tier: p99 latency, on/off", over(Way::Handoffs, tail));
+                add(
+                    "handoffs tier: server's processor time, on/off",
+                    over(Way::Handoffs, taken),
+                );
+            }
+            add("untraced again: throughput", over(Way::OffAgain, answers));
+            add("untraced again: p99 latency", over(Way::OffAgain, tail));
+            add(
+                "untraced again: server's processor time",
+                over(Way::OffAgain, taken),
+            );
+            add(
+                "untraced: answers in a second",
+                turns.each(|turn| turn[&Way::Off].server.answers),
+            );
+            add(
+                "untraced: p99 latency, ms",
+                turns.each(|turn| turn[&Way::Off].server.tail * 1e3),
+            );
+            add(
+                "full tier: events of a request",
+                turns.each(|turn| turn[&Way::Full].events),
+            );
+            add(
+                "full tier: events lost",
+                turns.each(|turn| turn[&Way::Full].counted.lost),
+            );
+            let none = turns.sum(|turn| turn[&Way::Full].counted.received) == 0.0;
+            ensure!(!none, "{name}: nothing was traced");
+        }
+    }
+    Ok(section)
+}
+
+fn show(bench: &Bench, server: &mut Server, way: Way, batch: usize) -> Result<Shown> {
+    let tracer = match way {
+        Way::Off | Way::OffAgain => None,
+        Way::Full => Some(Tracer::attached(
+            bench,
+            &[server.pid()],
+            &["--identity", "tenant"],
+        )?),
+        Way::Handoffs => Some(Tracer::attached(
+            bench,
+            &[server.pid()],
+            &["--identity", "tenant", "--tier", "handoffs"],
+        )?),
+    };
+    if tracer.is_some() {
+        bench.calm();
+    }
+    let warm = batch / 5;
+    server.ask(warm)?;
+    let of_both = |server: &Server| -> Result<(f64, f64)> {
+        let tracer = tracer.as_ref().map(|tracer| processor(tracer.pid()));
+        Ok((tracer.transpose()?.unwrap_or_default(), processor(server.pid())?))
+    };
+    let before = of_both(server)?;
+    let figures = server.ask(batch)?;
+    let after = of_both(server)?;
+    let counted = tracer.map(Tracer::stop).transpose()?.unwrap_or_default();
+    Ok(Shown {
+        server: figures,
+        share: (after.0 - before.0) / (after.1 - before.1),
+        events: counted.received / (warm + batch) as f64,
+        counted,
+    })
+}
