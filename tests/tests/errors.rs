@@ -204,6 +204,15 @@ fn doctor_says_whether_a_process_will_do() {
                 "{found}"
             );
         }
+        for row in rows
+            .iter()
+            .filter(|row| row["found"].as_str().is_some_and(|f| f.ends_with("(stepped)")))
+        {
+            let of_a_return = row["check"] == "queue_got";
+            let why = row["costs"].as_str().expect("a reason");
+            assert!(why.contains("single-steps"), "{row}");
+            assert_eq!(why.starts_with("a return"), of_a_return, "{row}");
+        }
     });
 }
 

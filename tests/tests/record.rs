@@ -184,7 +184,7 @@ fn a_full_disk_ends_the_recording_and_not_the_trace() {
     let test = "a_full_disk_ends_the_recording_and_not_the_trace";
     once(test, |setup| {
         let folder = Folder::new(test);
-        let Some(_disk) = Disk::mount(folder.path(), "8k") else {
+        let Some(_disk) = Disk::mount(folder.path(), "64k") else {
             return skip(test, "no tmpfs can be mounted");
         };
         let file = folder.file("recording");

@@ -178,6 +178,8 @@ pub mod target_flag {
     pub const WIRE: u32 = 1 << 1;
     /// Follow its asyncio tasks.
     pub const TASKS: u32 = 1 << 2;
+    /// Pass over what it reads: its files are armed for the reads of another process.
+    pub const NO_READS: u32 = 1 << 3;
 }
 
 /// Key of the names map.

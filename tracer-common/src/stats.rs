@@ -113,6 +113,11 @@ impl Probe {
         }
     }
 
+    /// Whether it sees what is read, which is wanted or not.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::ContextGet | Self::ContextLookup)
+    }
+
     /// Whether it reads the wire, which is wanted or not.
     pub const fn is_wire(self) -> bool {
         matches!(

@@ -26,7 +26,7 @@ use crate::{
 /// `PyContextVar_Get(var, default, out)`.
 #[uprobe]
 pub fn context_get(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::ContextGet) else {
+    let Some(mut hit) = Hit::new(&ctx, Probe::ContextGet).filter(vars::wants_reads) else {
         return 0;
     };
     let (Some(var), Some(default)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else {

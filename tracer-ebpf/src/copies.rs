@@ -25,7 +25,7 @@ use crate::{
 /// `Context.get(var, ...)`, `items()`, `values()`, and the `mp_subscript` of contexts.
 #[uprobe]
 pub fn context_lookup(ctx: ProbeContext) -> u32 {
-    let Some(mut hit) = Hit::new(&ctx, Probe::ContextLookup) else {
+    let Some(mut hit) = Hit::new(&ctx, Probe::ContextLookup).filter(vars::wants_reads) else {
         return 0;
     };
     let Some(object) = ctx.arg::<u64>(0) else { return 0 };

@@ -2,7 +2,7 @@
 
 use tracer_common::{
     MAX_SLOTS,
-    config::{LOOKING, VarKey},
+    config::{LOOKING, VarKey, target_flag},
     record::{NO_SLOT, SLOT_EVENT_VALUES, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST},
     stats::Probe,
 };
@@ -112,6 +112,16 @@ pub fn want_request(hit: &Hit, wanted: &mut [Wanted; MAX_SLOTS]) {
     if slot < MAX_SLOTS as u32 {
         wanted[VALUE_REQUEST] = Wanted::held(slot);
     }
+}
+
+/// Whether a process's reads are watched; if not, that is counted.
+#[inline(always)]
+pub fn wants_reads(hit: &Hit) -> bool {
+    let wanted = hit.target().flags & target_flag::NO_READS == 0;
+    if !wanted {
+        pass_over(hit.probe);
+    }
+    wanted
 }
 
 /// Counts a hit on a variable that is not watched.

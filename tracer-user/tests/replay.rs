@@ -20,9 +20,10 @@ fn replay(file: &std::path::Path, format: &str) -> std::process::Output {
 }
 
 #[test]
-fn version_1_is_judged_as_ever() {
-    for format in ["json", "text"] {
-        let output = replay(&recording("version-1.bleed"), format);
+fn every_version_is_judged_as_ever() {
+    // They tell the same.
+    for (version, format) in [(1, "json"), (1, "text"), (2, "json"), (2, "text")] {
+        let output = replay(&recording(&format!("version-{version}.bleed")), format);
         let said = String::from_utf8(output.stdout).expect("text");
         let file = recording(&format!("version-1.{format}"));
         if std::env::var_os("BLEEDTRACE_WRITE_RECORDING").is_some() {
@@ -39,7 +40,7 @@ fn what_cannot_be_replayed_is_refused_with_a_hint() {
     let folder = tempfile::tempdir().expect("a folder");
     let golden = fs::read(recording("version-1.bleed")).expect("it is there");
     let mut newer = golden.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let checksum = crc32c::crc32c(&newer[..12]).to_le_bytes();
     newer[12..16].copy_from_slice(&checksum);
     for (name, bytes, expected) in [
@@ -48,7 +49,7 @@ fn what_cannot_be_replayed_is_refused_with_a_hint() {
         (
             "newer",
             &newer,
-            "it has format version 2, and this bleedtrace reads version 1\nhint: replay it with",
+            "it has format version 3, and this bleedtrace reads versions 1 to 2\nhint: replay it with",
         ),
         (
             "start",

@@ -16,6 +16,7 @@ use tracer_common::{
     stats::Probe,
 };
 
+pub use super::shelf::Use;
 use super::{
     file_key::{FileKey, Keys},
     links::Links,
@@ -101,8 +102,12 @@ pub struct Armed {
     pub core: Arc<Core>,
     /// Its probes, each with the cost of its dearest point.
     pub probes: BTreeMap<Probe, Cost>,
+    /// Those that see what is read, where that is watched.
+    pub reads: BTreeMap<Probe, Cost>,
     /// What of the wire passes through it.
     pub wire: BTreeSet<Part>,
+    /// Its file.
+    file: Arc<File>,
 }
 
 /// Why a file could not be armed.
@@ -210,19 +215,29 @@ impl Registry {
         self.shelf.probes(which)
     }
 
-    /// Undoes what is armed in files for which nobody has had any use in all of this time. `used` are the images that processes run
-    /// from, or will.
-    pub fn disarm_idle(&mut self, used: &BTreeSet<u32>, patience: Duration) {
+    /// Undoes what is armed in files for which nobody has had any use in all of this time. `used` is what processes have use for, or
+    /// will.
+    pub fn disarm_idle(&mut self, used: &BTreeSet<Use>, patience: Duration) {
         let now = Instant::now();
-        let Idle { images, files } = self.shelf.take_idle(used, patience, now);
-        if images.is_empty() {
+        let Idle { uses, files } = self.shelf.take_idle(used, patience, now);
+        if uses.is_empty() {
             return;
         }
-        tracing::info!(
-            files = files.len(),
-            "files are let go that nobody runs from any more"
-        );
-        self.images.retain(|index, _| !images.contains(index));
+        tracing::info!(files = files.len(), "what nobody has any use for is let go");
+        let mut images = Vec::new();
+        for of in uses {
+            match of {
+                Use::Image(index) => {
+                    self.images.remove(&index);
+                    images.push(index);
+                }
+                Use::Reads(index) => {
+                    if let Some(armed) = self.images.get_mut(&index) {
+                        armed.reads.clear();
+                    }
+                }
+            }
+        }
         self.starts.clear();
         let gone: BTreeSet<u32> = files.iter().map(|(number, _)| *number).collect();
         self.files
@@ -308,7 +323,7 @@ impl Registry {
             }
         };
         let index = self.image_numbers.take(Instant::now()).ok_or(ArmError::Full)?;
-        let mut arming = Arming::new(index);
+        let mut arming = Arming::new(Use::Image(index));
         let armed = self.arm_image(&mut arming, index, core, (file, &bytes, owner));
         match armed {
             Ok(armed) => {
@@ -334,7 +349,7 @@ impl Registry {
     ) -> Result<Armed, ArmError> {
         self.programs.set_image(index, core.image)?;
         let mut points = core.points.clone();
-        points.retain(|point| self.wants.mints || !point.probe.is_mint());
+        points.retain(|point| (self.wants.mints || !point.probe.is_mint()) && !point.probe.is_read());
         if self.wants.mints {
             // What is missing without it, `doctor` says.
             points.extend(coroutine::point(file, bytes, core.layout));
@@ -358,8 +373,37 @@ impl Registry {
             index,
             core: Arc::new(core),
             probes,
+            reads: BTreeMap::new(),
             wire: self.link_wire(arming, file, bytes)?,
+            file: Arc::new(file.try_clone().map_err(|error| ArmError::Read {
+                name: "the interpreter".to_owned(),
+                error,
+            })?),
         })
+    }
+
+    /// Arms what sees reads in an image's file. True when it was not armed before.
+    pub fn arm_reads(&mut self, index: u32) -> Result<bool, ArmError> {
+        let Some(armed) = self.images.get(&index).filter(|armed| armed.reads.is_empty()) else {
+            return Ok(false);
+        };
+        let (core, file) = (Arc::clone(&armed.core), Arc::clone(&armed.file));
+        let points: Vec<_> = core
+            .points
+            .iter()
+            .filter(|point| point.probe.is_read())
+            .copied()
+            .collect();
+        let mut arming = Arming::new(Use::Reads(index));
+        if let Err(error) = self.link(&mut arming, &file, &points, index) {
+            self.give_up(arming);
+            return Err(error);
+        }
+        if let Some(armed) = self.images.get_mut(&index) {
+            armed.reads = arming.file.probes.clone();
+        }
+        self.shelve(arming);
+        Ok(true)
     }
 
     /// Arms a `_queue` extension module for an image. False when the file is none.
@@ -463,7 +507,7 @@ impl Registry {
             None => {}
         }
         let bytes = self.read(file, name)?;
-        let mut arming = Arming::new(image);
+        let mut arming = Arming::new(Use::Image(image));
         match self.link_wire(&mut arming, file, &bytes) {
             Ok(parts) => {
                 self.put(keys, Known::Wire(parts.clone()), arming);
@@ -525,7 +569,7 @@ impl Registry {
         image: u32,
         how: impl FnOnce(&mut Self, &mut Arming) -> Result<(), ArmError>,
     ) -> Result<(), ArmError> {
-        let mut arming = Arming::new(image);
+        let mut arming = Arming::new(Use::Image(image));
         match how(self, &mut arming) {
             Ok(()) => {
                 self.put(keys, known, arming);
@@ -548,6 +592,10 @@ impl Registry {
                 point: arming.first,
             },
         );
+        self.shelve(arming);
+    }
+
+    fn shelve(&mut self, arming: Arming) {
         self.shelf.put(self.ever_armed, arming.file, Instant::now());
         self.ever_armed += 1;
     }
@@ -560,7 +608,7 @@ impl Registry {
 
     fn serve(&mut self, armed: Option<u32>, image: u32) {
         if let Some(number) = armed {
-            self.shelf.serve(number, image, Instant::now());
+            self.shelf.serve(number, Use::Image(image), Instant::now());
         }
     }
 
@@ -658,11 +706,11 @@ struct Arming {
 }
 
 impl Arming {
-    /// For this image.
-    fn new(image: u32) -> Self {
+    /// For this.
+    fn new(of: Use) -> Self {
         Self {
             file: ArmedFile {
-                serves: BTreeSet::from([image]),
+                serves: BTreeSet::from([of]),
                 ..ArmedFile::default()
             },
             first: None,

@@ -13,6 +13,15 @@ use tracer_common::stats::Probe;
 
 use crate::elf::Cost;
 
+/// What a file's points are armed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Use {
+    /// For processes that run from this interpreter image.
+    Image(u32),
+    /// For those of them of which it is watched what they read.
+    Reads(u32),
+}
+
 /// A file with points that are armed.
 #[derive(Debug, Default)]
 pub struct ArmedFile {
@@ -22,41 +31,41 @@ pub struct ArmedFile {
     pub points: Vec<u32>,
     /// Its probes, each with the cost of its dearest point.
     pub probes: BTreeMap<Probe, Cost>,
-    /// The interpreter images that it is armed for.
-    pub serves: BTreeSet<u32>,
+    /// What it is armed for.
+    pub serves: BTreeSet<Use>,
 }
 
 /// All that is armed.
 #[derive(Debug, Default)]
 pub struct Shelf {
     files: HashMap<u32, ArmedFile>,
-    /// When somebody last had use for an image.
-    used: HashMap<u32, Instant>,
+    /// When somebody last had use for it.
+    used: HashMap<Use, Instant>,
 }
 
 /// What nobody has had any use for.
 #[derive(Debug, Default)]
 pub struct Idle {
-    /// Interpreter images.
-    pub images: BTreeSet<u32>,
-    /// Files that serve no other image, by number.
+    /// What it was armed for.
+    pub uses: BTreeSet<Use>,
+    /// Files that serve nothing else, by number.
     pub files: Vec<(u32, ArmedFile)>,
 }
 
 impl Shelf {
     /// A file was armed.
     pub fn put(&mut self, number: u32, file: ArmedFile, now: Instant) {
-        for image in &file.serves {
-            self.used.insert(*image, now);
+        for of in &file.serves {
+            self.used.insert(*of, now);
         }
         self.files.insert(number, file);
     }
 
-    /// A file that is armed serves this image, too, which is of use to somebody now.
-    pub fn serve(&mut self, number: u32, image: u32, now: Instant) {
+    /// A file that is armed serves this, too, which is of use to somebody now.
+    pub fn serve(&mut self, number: u32, of: Use, now: Instant) {
         if let Some(file) = self.files.get_mut(&number) {
-            file.serves.insert(image);
-            self.used.insert(image, now);
+            file.serves.insert(of);
+            self.used.insert(of, now);
         }
     }
 
@@ -76,25 +85,25 @@ impl Shelf {
         all
     }
 
-    /// Takes out what nobody has had any use for in all of this time. `used` are the images that processes run from.
-    pub fn take_idle(&mut self, used: &BTreeSet<u32>, patience: Duration, now: Instant) -> Idle {
-        for image in used {
-            self.used.insert(*image, now);
+    /// Takes out what nobody has had any use for in all of this time. `used` is what processes have use for.
+    pub fn take_idle(&mut self, used: &BTreeSet<Use>, patience: Duration, now: Instant) -> Idle {
+        for of in used {
+            self.used.insert(*of, now);
         }
         let idle = self
             .used
             .extract_if(|_, last| now.saturating_duration_since(*last) >= patience);
-        let images: BTreeSet<u32> = idle.map(|(image, _)| image).collect();
-        if images.is_empty() {
+        let uses: BTreeSet<Use> = idle.map(|(of, _)| of).collect();
+        if uses.is_empty() {
             return Idle::default();
         }
         let files = self.files.extract_if(|_, file| {
-            file.serves.retain(|image| !images.contains(image));
+            file.serves.retain(|of| !uses.contains(of));
             file.serves.is_empty()
         });
         Idle {
             files: files.collect(),
-            images,
+            uses,
         }
     }
 
@@ -114,16 +123,34 @@ mod tests {
 
     fn serving(images: &[u32]) -> ArmedFile {
         ArmedFile {
-            serves: images.iter().copied().collect(),
+            serves: images.iter().copied().map(Use::Image).collect(),
             ..ArmedFile::default()
         }
     }
 
-    fn idle(shelf: &mut Shelf, used: &[u32], now: Instant) -> (Vec<u32>, Vec<u32>) {
-        let idle = shelf.take_idle(&used.iter().copied().collect(), PATIENCE, now);
+    fn idle(shelf: &mut Shelf, used: &[u32], now: Instant) -> (Vec<Use>, Vec<u32>) {
+        let used = used.iter().copied().map(Use::Image).collect();
+        let idle = shelf.take_idle(&used, PATIENCE, now);
         let mut files: Vec<u32> = idle.files.iter().map(|(number, _)| *number).collect();
         files.sort_unstable();
-        (idle.images.into_iter().collect(), files)
+        (idle.uses.into_iter().collect(), files)
+    }
+
+    #[test]
+    fn reads_that_nobody_wants_go_while_their_image_stays() {
+        let start = Instant::now();
+        let mut shelf = Shelf::default();
+        shelf.put(1, serving(&[0]), start);
+        let reads = ArmedFile {
+            serves: BTreeSet::from([Use::Reads(0)]),
+            ..ArmedFile::default()
+        };
+        shelf.put(2, reads, start);
+        assert_eq!(
+            idle(&mut shelf, &[0], start + PATIENCE),
+            (vec![Use::Reads(0)], vec![2])
+        );
+        assert_eq!(shelf.len(), 1);
     }
 
     #[test]
@@ -134,11 +161,17 @@ mod tests {
         shelf.put(2, serving(&[1]), start);
         // A module of both.
         shelf.put(3, serving(&[0]), start);
-        shelf.serve(3, 1, start);
+        shelf.serve(3, Use::Image(1), start);
         assert_eq!(idle(&mut shelf, &[], start + PATIENCE / 2), (vec![], vec![]));
-        assert_eq!(idle(&mut shelf, &[1], start + PATIENCE), (vec![0], vec![1]));
+        assert_eq!(
+            idle(&mut shelf, &[1], start + PATIENCE),
+            (vec![Use::Image(0)], vec![1])
+        );
         assert_eq!(idle(&mut shelf, &[], start + PATIENCE * 3 / 2), (vec![], vec![]));
-        assert_eq!(idle(&mut shelf, &[], start + PATIENCE * 2), (vec![1], vec![2, 3]));
+        assert_eq!(
+            idle(&mut shelf, &[], start + PATIENCE * 2),
+            (vec![Use::Image(1)], vec![2, 3])
+        );
         assert_eq!(shelf.len(), 0);
     }
 
@@ -147,11 +180,11 @@ mod tests {
         let start = Instant::now();
         let mut shelf = Shelf::default();
         shelf.put(1, serving(&[0]), start);
-        shelf.serve(1, 0, start + PATIENCE / 2);
+        shelf.serve(1, Use::Image(0), start + PATIENCE / 2);
         assert_eq!(idle(&mut shelf, &[], start + PATIENCE), (vec![], vec![]));
         assert_eq!(
             idle(&mut shelf, &[], start + PATIENCE * 3 / 2),
-            (vec![0], vec![1])
+            (vec![Use::Image(0)], vec![1])
         );
     }
 

@@ -14,7 +14,7 @@ use super::{
     session::Wants,
 };
 use crate::{
-    config::{Config, Empty, FileConfig, Overrides, VarSelector, Watch, duration},
+    config::{Config, Empty, FileConfig, Overrides, Tier, VarSelector, Watch, duration},
     correlate::finding::Kind,
 };
 
@@ -145,12 +145,9 @@ pub struct TraceArgs {
     /// Exit with 1 only for these kinds of finding; the verdict stays what it is.
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind::parse, env = "BLEEDTRACE_FAIL_ON")]
     pub fail_on: Option<Vec<Kind>>,
-    /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
-    pub wire: Option<bool>,
-    /// Follow asyncio tasks: which of them serve other requests than the one that created them. Comes with --wire.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
-    pub tasks: Option<bool>,
+    /// How much is watched.
+    #[command(flatten)]
+    pub tier: TierArgs,
     /// The flight recorder.
     #[command(flatten)]
     pub flight: FlightArgs,
@@ -229,12 +226,9 @@ pub struct HopsArgs {
     /// Variables to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// Read what the processes receive and send: how the tasks of MCP come about, and who asks for them.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
-    pub wire: Option<bool>,
-    /// Follow asyncio tasks. Comes with --wire.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
-    pub tasks: Option<bool>,
+    /// What is watched besides variables.
+    #[command(flatten)]
+    pub wire: WireArgs,
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -249,12 +243,9 @@ pub struct TopArgs {
     /// Variables to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
-    pub wire: Option<bool>,
-    /// Follow asyncio tasks. Comes with --wire.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
-    pub tasks: Option<bool>,
+    /// How much is watched.
+    #[command(flatten)]
+    pub tier: TierArgs,
     /// Print one snapshot and end: after --duration (5s unless given), or when the command has ended.
     #[arg(long)]
     pub once: bool,
@@ -284,6 +275,38 @@ pub struct DiscoverArgs {
     /// Where the output goes.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// Arguments that say what is watched besides variables.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WireArgs {
+    /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
+    pub wire: Option<bool>,
+    /// Follow asyncio tasks: which of them serve other requests than the one that created them. Comes with --wire.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
+    pub tasks: Option<bool>,
+}
+
+/// Arguments that say how much is watched.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TierArgs {
+    /// What is watched besides variables.
+    #[command(flatten)]
+    pub wire: WireArgs,
+    /// With `handoffs` no reads are watched, which cost most where identities are read most.
+    #[arg(long, value_name = "TIER", value_enum, env = "BLEEDTRACE_TIER")]
+    pub tier: Option<Tier>,
+}
+
+impl TierArgs {
+    /// For commands that are about what is read.
+    pub const fn full(wire: WireArgs) -> Self {
+        Self {
+            wire,
+            tier: Some(Tier::Full),
+        }
+    }
 }
 
 /// Arguments that say what is watched.
@@ -319,19 +342,13 @@ pub struct WatchArgs {
 }
 
 impl WatchArgs {
-    /// The configuration that these, the environment and the file amount to. `wire` says whether what processes receive and send is
-    /// read, `tasks` whether their asyncio tasks are followed, if that is said.
-    pub fn resolve(&self, wire: Option<bool>, tasks: Option<bool>) -> Result<Config, Error> {
-        self.resolve_with(wire, tasks, &DaemonArgs::default())
+    /// The configuration that these, the environment and the file amount to.
+    pub fn resolve(&self, tier: &TierArgs) -> Result<Config, Error> {
+        self.resolve_with(tier, &DaemonArgs::default())
     }
 
     /// The same, with the agent's own settings.
-    fn resolve_with(
-        &self,
-        wire: Option<bool>,
-        tasks: Option<bool>,
-        daemon: &DaemonArgs,
-    ) -> Result<Config, Error> {
+    fn resolve_with(&self, tier: &TierArgs, daemon: &DaemonArgs) -> Result<Config, Error> {
         let file = match &self.config {
             Some(path) => FileConfig::read(path)?,
             None => FileConfig::default(),
@@ -344,8 +361,9 @@ impl WatchArgs {
                 empties: self.empty.clone(),
                 mint: self.mint.clone(),
                 policy: self.policy.clone(),
-                wire,
-                tasks,
+                wire: tier.wire.wire,
+                tasks: tier.wire.tasks,
+                tier: tier.tier,
                 defaults: false,
             },
             reveal: self.reveal,
@@ -445,12 +463,9 @@ pub struct ConfigSource {
     /// The agent's own settings.
     #[command(flatten)]
     pub daemon: DaemonArgs,
-    /// Read what the processes receive and send.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
-    pub wire: Option<bool>,
-    /// Follow asyncio tasks. Comes with --wire.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
-    pub tasks: Option<bool>,
+    /// How much is watched.
+    #[command(flatten)]
+    pub tier: TierArgs,
 }
 
 /// Settings of the agent.
@@ -470,7 +485,7 @@ pub struct DaemonArgs {
 impl ConfigSource {
     /// The configuration that these, the environment and the file amount to.
     pub fn resolve(&self) -> Result<Config, Error> {
-        self.watch.resolve_with(self.wire, self.tasks, &self.daemon)
+        self.watch.resolve_with(&self.tier, &self.daemon)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use self::look::Looker;
 use super::{
-    args::{Color, DiscoverArgs, WatchArgs},
+    args::{Color, DiscoverArgs, TierArgs, WatchArgs},
     error::{Error, exit},
     output::Output,
     requirements::check_machine,
@@ -22,7 +22,7 @@ pub fn run(args: &DiscoverArgs, color: Color) -> Result<u8, Error> {
         config: args.config.clone(),
         ..WatchArgs::default()
     };
-    let config = watch.resolve(Some(false), Some(false))?;
+    let config = watch.resolve(&TierArgs::default())?;
     let output = Output::open(&args.output, false, color)?;
     let machine = check_machine().err();
     let mut looker = Looker::new(config, machine.as_ref().map(|error| error.message().to_owned()));

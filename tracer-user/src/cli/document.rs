@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{Color, TargetArgs, TraceArgs, WatchArgs},
+    args::{Color, TargetArgs, TierArgs, TraceArgs, WatchArgs},
     error::Error,
     kind,
     output::Output,
@@ -54,12 +54,9 @@ pub struct ReportArgs {
     /// Variables to watch.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// Read what the processes receive and send: requests of MCP, and whose tasks they mint and poll.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_WIRE")]
-    pub wire: Option<bool>,
-    /// Follow asyncio tasks. Comes with --wire.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "BLEEDTRACE_TASKS")]
-    pub tasks: Option<bool>,
+    /// How much is watched.
+    #[command(flatten)]
+    pub tier: TierArgs,
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -97,8 +94,7 @@ pub fn run(args: ReportArgs, color: Color) -> Result<u8, Error> {
     let trace = TraceArgs {
         watch: args.watch,
         fail_on: args.fail_on,
-        wire: args.wire,
-        tasks: args.tasks,
+        tier: args.tier,
         target: args.target,
         ..TraceArgs::default()
     };

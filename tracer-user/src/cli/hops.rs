@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    args::{Color, HopsArgs},
+    args::{Color, HopsArgs, TierArgs},
     error::{Error, exit},
     output::Output,
     requirements::{check_machine, privacy},
@@ -31,7 +31,7 @@ use crate::{
 /// Runs the command.
 pub fn run(args: &HopsArgs, color: Color) -> Result<u8, Error> {
     args.target.check("hops")?;
-    let config = args.watch.resolve(args.wire, args.tasks)?;
+    let config = args.watch.resolve(&TierArgs::full(args.wire.clone()))?;
     check_machine()?;
     let output = Output::open(&args.output, !args.target.command.is_empty(), color)?;
     let privacy = privacy(&config)?;

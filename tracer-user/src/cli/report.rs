@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     attach::programs::ProgramTotals,
-    config::Config,
+    config::{Config, Tier},
     correlate::{
         event::{Event, Slot, TargetId, What},
         fact::{Fact, FactKind},
@@ -333,11 +333,17 @@ impl Observer for Report {
                 }
                 self.metrics.attach_service(&service, Runtime::Cpython);
                 self.metrics.came_across(Outcome::Attached);
-                for (probe, cost) in probes {
-                    self.metrics.probe(&service, probe, Some(cost));
+                for (probe, cost) in &probes {
+                    self.metrics.probe(&service, *probe, Some(*cost));
                 }
                 for probe in &missing {
                     self.metrics.probe(&service, *probe, None);
+                }
+                let reads = probes.keys().chain(&missing).any(|probe| probe.is_read());
+                if !reads {
+                    for probe in Probe::ALL.into_iter().filter(|probe| probe.is_read()) {
+                        self.metrics.no_probe(&service, probe);
+                    }
                 }
                 let info = TargetInfo {
                     service,
@@ -345,6 +351,7 @@ impl Observer for Report {
                     runtime: Runtime::Cpython,
                     version,
                     container,
+                    tier: if reads { Tier::Full } else { Tier::Handoffs },
                 };
                 self.attached_any = true;
                 self.store.attached(id, &info, &missing, session::now());
@@ -438,14 +445,17 @@ impl Observer for Report {
         let Some(target) = self.targets.get(&fact.target) else {
             return;
         };
-        let name = |slot: &Slot| target.slots.get(slot).cloned().unwrap_or_else(|| "?".into());
         let slot = match &fact.what {
-            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => name(slot),
-            _ => "".into(),
+            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
+                target.slots.get(slot).map_or("?", |name| &**name)
+            }
+            _ => "",
         };
         let service = &target.info.service;
-        self.metrics.fold(fact, service, &slot);
-        self.reports.fact(service, &fact.what, |slot| name(&slot));
+        self.metrics.fold(fact, service, slot);
+        self.reports.fact(service, &fact.what, |slot| {
+            target.slots.get(&slot).cloned().unwrap_or_else(|| "?".into())
+        });
     }
 
     fn malformed(&mut self, records: u64) {

@@ -59,7 +59,7 @@ pub fn run(args: &TopArgs, color: Color) -> Result<u8, Error> {
             "--once prints one snapshot; `bleedtrace trace` prints findings as they happen",
         ));
     }
-    let config = args.watch.resolve(args.wire, args.tasks)?;
+    let config = args.watch.resolve(&args.tier)?;
     check_machine()?;
     let privacy = privacy(&config)?;
     if args.once {

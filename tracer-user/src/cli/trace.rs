@@ -37,7 +37,7 @@ pub fn watch(
     recorder: Recorder,
     mut reports: ReportFiles,
 ) -> Result<u8, Error> {
-    let config = args.watch.resolve(args.wire, args.tasks)?;
+    let config = args.watch.resolve(&args.tier)?;
     check_machine()?;
     let output = output()?;
     let privacy = privacy(&config)?;

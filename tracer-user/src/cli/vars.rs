@@ -10,7 +10,7 @@ use serde::Serialize;
 use tracer_common::config::{UseKey, Uses};
 
 use super::{
-    args::{Color, VarsArgs, WatchArgs},
+    args::{Color, TierArgs, VarsArgs, WatchArgs, WireArgs},
     error::{Error, exit},
     output::Output,
     requirements::check_machine,
@@ -30,7 +30,10 @@ pub fn run(args: &VarsArgs, color: Color) -> Result<u8, Error> {
         config: args.config.clone(),
         ..WatchArgs::default()
     };
-    let mut config = watch.resolve(Some(false), Some(false))?;
+    let mut config = watch.resolve(&TierArgs::full(WireArgs {
+        wire: Some(false),
+        tasks: Some(false),
+    }))?;
     // No variable is followed: all of them are counted.
     config.watch = Watch::default();
     for service in &mut config.services {

@@ -30,14 +30,6 @@ pub enum ConfigError {
         /// Every key that may stand there.
         known: Vec<&'static str>,
     },
-    /// A key that means something elsewhere, but is not acted on yet.
-    #[error("`{key}` in {table} is not supported yet")]
-    NotSupportedYet {
-        /// The key.
-        key: String,
-        /// Where it stands.
-        table: String,
-    },
     /// A value of the wrong type.
     #[error("`{key}` in {table} is {found}, not {wanted}")]
     WrongType {
@@ -56,6 +48,12 @@ pub enum ConfigError {
     /// A pattern that no function can match.
     #[error("an empty pattern names no function that {0}")]
     EmptyPattern(&'static str),
+    /// A tier that is none.
+    #[error("`{0}` is no tier")]
+    BadTier(String),
+    /// Something is judged by what is read, where reads are not watched.
+    #[error("`{0}` is judged by what is read, and tier \"handoffs\" watches no reads")]
+    NeedsReads(&'static str),
     /// A header without a name.
     #[error("an empty name is no header of HTTP")]
     EmptyHeader,
@@ -115,12 +113,13 @@ impl ConfigError {
                 ..
             } => format!("did you mean `{nearest}`?"),
             Self::UnknownKey { known, .. } => format!("known here: {}", known.join(", ")),
-            Self::NotSupportedYet { key, .. } => format!("remove `{key}`: this version does not act on it"),
             Self::WrongType { key, wanted, .. } => format!("give `{key}` {wanted}"),
             Self::BadVariable(_) => "write NAME, or module:NAME where two variables share a name".into(),
             Self::EmptyHeader => "give the name of a header, like X-Tenant-Key".into(),
             Self::EmptyPattern(_) => "give a glob like TaskStore.create*".into(),
             Self::BadAddress(_) => "write ADDRESS:PORT, like 127.0.0.1:9464".into(),
+            Self::BadTier(_) => "write \"full\" or \"handoffs\"".into(),
+            Self::NeedsReads(key) => format!("leave `{key}` away, or give tier = \"full\""),
             Self::BadTime(_) => "leave it away for a minute".into(),
             Self::NoServices => {
                 "add a [[service]], or leave only_services away to trace every cpython".into()

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, path::PathBuf,
 use toml::{Table, Value};
 
 use super::{
-    AllowRule, ConfigError, Empty, Match, ServiceRule, VarSelector, Watch, duration,
+    AllowRule, ConfigError, Empty, Match, ServiceRule, Tier, VarSelector, Watch, duration,
     keys::{self, Key},
     nearest::nearest,
 };
@@ -154,8 +154,14 @@ fn watch(keys: &mut Keys) -> Result<Watch, ConfigError> {
         policy: keys.texts("policy")?,
         wire: keys.boolean("wire")?,
         tasks: keys.boolean("tasks")?,
+        tier: keys.text("tier")?.map(|name| tier(&name)).transpose()?,
         defaults: false,
     })
+}
+
+fn tier(name: &str) -> Result<Tier, ConfigError> {
+    let named = Tier::ALL.into_iter().find(|tier| tier.name() == name);
+    named.ok_or_else(|| ConfigError::BadTier(name.to_owned()))
 }
 
 /// `["a", "b"]` for every variable, or `{ variable = ["a"], "*" = ["b"] }`.
@@ -221,13 +227,6 @@ impl Keys {
     fn new(place: &'static str, table: Table, known: &'static [Key]) -> Result<Self, ConfigError> {
         let names = || known.iter().map(|known| known.name);
         for key in table.keys() {
-            let watches = names().any(|name| name == "identity");
-            if watches && keys::NOT_YET.contains(&key.as_str()) {
-                return Err(ConfigError::NotSupportedYet {
-                    key: key.clone(),
-                    table: place.to_owned(),
-                });
-            }
             if !names().any(|name| name == key) {
                 return Err(ConfigError::UnknownKey {
                     key: key.clone(),

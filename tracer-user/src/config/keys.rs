@@ -19,6 +19,8 @@ pub enum Shape {
     Globs,
     /// The name of a kind of finding.
     Kind,
+    /// The name of a tier.
+    Tier,
     /// A table.
     Table(&'static [Key]),
     /// A list of tables.
@@ -55,9 +57,6 @@ impl Key {
         }
     }
 }
-
-/// Keys that mean something in a later version.
-pub const NOT_YET: [&str; 1] = ["tier"];
 
 /// `[agent]`.
 pub const AGENT: [Key; 3] = [
@@ -123,9 +122,16 @@ const READ_WIRE: Key = Key::new(
     "Read what the processes receive and send.",
 );
 const TASKS: Key = Key::new("tasks", Shape::Boolean, "Follow asyncio tasks; comes with wire.");
+const TIER: Key = Key::new(
+    "tier",
+    Shape::Tier,
+    "How much is watched: \"full\", or \"handoffs\", which has no probe on reads.",
+);
 
 /// `[watch]`.
-pub const WATCH: [Key; 8] = [IDENTITY, REQUEST, DIGEST, EMPTY, MINT, POLICY, READ_WIRE, TASKS];
+pub const WATCH: [Key; 9] = [
+    IDENTITY, REQUEST, DIGEST, EMPTY, MINT, POLICY, READ_WIRE, TASKS, TIER,
+];
 
 /// `match` of `[[service]]`.
 pub const MATCH: [Key; 5] = [
@@ -145,7 +151,7 @@ pub const MATCH: [Key; 5] = [
 ];
 
 /// `[[service]]`.
-pub const SERVICE: [Key; 10] = [
+pub const SERVICE: [Key; 11] = [
     Key::new(
         "match",
         Shape::Table(&MATCH),
@@ -165,6 +171,7 @@ pub const SERVICE: [Key; 10] = [
     POLICY,
     READ_WIRE,
     TASKS,
+    TIER,
 ];
 
 /// `[[allow]]`.

@@ -41,6 +41,29 @@ pub const DEFAULT_IDENTITY: [&str; 9] = [
 /// Names that are watched when nothing is configured: which request it is.
 pub const DEFAULT_REQUEST: [&str; 3] = ["request_id", "correlation_id", "request_ctx"];
 
+/// How much of a process is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tier {
+    /// Handoffs, binds and reads.
+    #[default]
+    Full,
+    /// Handoffs and binds: no probe on reads, which cost most where identities are read most.
+    Handoffs,
+}
+
+impl Tier {
+    /// Every tier.
+    pub const ALL: [Self; 2] = [Self::Full, Self::Handoffs];
+
+    /// As it is written in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Handoffs => "handoffs",
+        }
+    }
+}
+
 /// What is watched in a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
@@ -60,6 +83,8 @@ pub struct Watch {
     pub wire: Option<bool>,
     /// Follow their asyncio tasks, if that is said; else where the wire is read.
     pub tasks: Option<bool>,
+    /// How much is watched, if that is said.
+    pub tier: Option<Tier>,
     /// Nothing was configured: the well-known names are watched.
     pub defaults: bool,
 }
@@ -92,6 +117,28 @@ impl Watch {
         self.variables().next().is_some()
     }
 
+    /// The key of something that is judged by what is read.
+    fn needs_reads(&self) -> Option<&'static str> {
+        let keys = [
+            ("wire", self.wire == Some(true)),
+            ("tasks", self.tasks == Some(true)),
+            ("policy", !self.policy.is_empty()),
+            ("mint", !self.mint.is_empty()),
+        ];
+        keys.into_iter().find_map(|(key, wanted)| wanted.then_some(key))
+    }
+
+    /// The same but for what is judged by what is read.
+    fn without_reads(self) -> Self {
+        Self {
+            mint: Vec::new(),
+            policy: Vec::new(),
+            wire: None,
+            tasks: None,
+            ..self
+        }
+    }
+
     /// Lists that `over` sets replace these.
     fn overridden(mut self, over: &Self) -> Self {
         let replace = |mine: &mut Vec<VarSelector>, theirs: &Vec<VarSelector>| {
@@ -113,6 +160,7 @@ impl Watch {
         }
         self.wire = over.wire.or(self.wire);
         self.tasks = over.tasks.or(self.tasks);
+        self.tier = over.tier.or(self.tier);
         self
     }
 
@@ -125,8 +173,14 @@ impl Watch {
                 policy: self.policy,
                 wire: self.wire,
                 tasks: self.tasks,
+                tier: self.tier,
                 ..Self::well_known()
             };
+        }
+        if self.tier == Some(Tier::Handoffs)
+            && let Some(key) = self.needs_reads()
+        {
+            return Err(ConfigError::NeedsReads(key));
         }
         for (patterns, purpose) in [(&self.mint, "mints"), (&self.policy, "checks a policy")] {
             if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
@@ -284,6 +338,13 @@ impl Config {
                     ..rule.watch
                 }
             };
+            // What a rule says itself has to go together; what it would inherit and cannot have, it does without.
+            let reads = base.tier.or(file.watch.tier) != Some(Tier::Handoffs);
+            let inherited = if reads {
+                file.watch.clone()
+            } else {
+                file.watch.clone().without_reads()
+            };
             let base = Watch {
                 empties: if base.empties.is_empty() {
                     file.watch.empties.clone()
@@ -291,17 +352,18 @@ impl Config {
                     base.empties
                 },
                 mint: if base.mint.is_empty() {
-                    file.watch.mint.clone()
+                    inherited.mint
                 } else {
                     base.mint
                 },
                 policy: if base.policy.is_empty() {
-                    file.watch.policy.clone()
+                    inherited.policy
                 } else {
                     base.policy
                 },
-                wire: base.wire.or(file.watch.wire),
-                tasks: base.tasks.or(file.watch.tasks),
+                wire: base.wire.or(inherited.wire),
+                tasks: base.tasks.or(inherited.tasks),
+                tier: base.tier.or(inherited.tier),
                 ..base
             };
             services.push(ServiceRule {

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{FILE, Key, Shape};
+use super::{
+    Tier,
+    keys::{FILE, Key, Shape},
+};
 use crate::correlate::finding::Kind;
 
 /// The schema of a configuration file.
@@ -47,6 +50,7 @@ fn shape(shape: Shape) -> Value {
         Shape::Kind => {
             json!({"type": "string", "enum": Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>()})
         }
+        Shape::Tier => json!({"type": "string", "enum": Tier::ALL.map(Tier::name)}),
         Shape::Table(keys) => table(keys),
         Shape::Tables(keys) => json!({"type": "array", "items": table(keys)}),
     }

@@ -114,6 +114,7 @@ fn watch(watch: &Watch) -> Table {
     for (key, value) in [("wire", watch.wire), ("tasks", watch.tasks)] {
         table.extend(value.map(|value| (key.to_owned(), value.into())));
     }
+    table.extend(watch.tier.map(|tier| ("tier".to_owned(), tier.name().into())));
     table
 }
 

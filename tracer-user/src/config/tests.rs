@@ -8,6 +8,11 @@ fn refused(text: &str) -> (String, String) {
     (error.to_string(), error.hint())
 }
 
+fn resolved(text: &str) -> Config {
+    let file = FileConfig::parse(text).expect("a configuration");
+    Config::resolve(file, &Overrides::default()).expect("one that can be used")
+}
+
 fn names(list: &[VarSelector]) -> Vec<&str> {
     list.iter().map(|v| v.name.as_str()).collect()
 }
@@ -96,16 +101,45 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
-fn a_key_of_a_later_version_is_refused() {
-    for (text, key) in [
-        ("[watch]\ntier = \"full\"", "tier"),
-        ("[[service]]\nmatch = {}\ntier = \"full\"", "tier"),
+fn what_is_judged_by_reads_does_not_go_with_a_tier_without_them() {
+    let (error, hint) = refused("[watch]\ntier = \"some\"");
+    assert_eq!(
+        (&*error, &*hint),
+        ("`some` is no tier", "write \"full\" or \"handoffs\"")
+    );
+    for (key, value) in [
+        ("wire", "true"),
+        ("tasks", "true"),
+        ("policy", "[\"p\"]"),
+        ("mint", "[\"m\"]"),
     ] {
-        let (error, _) = refused(text);
-        assert!(
-            error.contains(&format!("`{key}`")) && error.ends_with("is not supported yet"),
-            "{error}"
+        let together = format!("{key} = {value}\ntier = \"handoffs\"");
+        let tables = [
+            format!("[watch]\n{together}"),
+            format!("[[service]]\nmatch = {{}}\n{together}"),
+            format!("[watch]\ntier = \"handoffs\"\n[[service]]\nmatch = {{}}\n{key} = {value}"),
+        ];
+        for text in tables {
+            let (error, hint) = refused(&text);
+            assert!(
+                error.starts_with(&format!("`{key}` is judged by what is read")),
+                "{error}"
+            );
+            assert!(hint.contains(&format!("leave `{key}` away")), "{hint}");
+        }
+        let inherited = format!("[watch]\n{key} = {value}\n[[service]]\nmatch = {{}}\ntier = \"handoffs\"");
+        let config = resolved(&inherited);
+        let rule = &config.services[0].watch;
+        assert_eq!(rule.tier, Some(Tier::Handoffs));
+        assert_eq!(
+            (rule.wire, rule.tasks, rule.policy.len() + rule.mint.len()),
+            (None, None, 0),
+            "{key}"
         );
+        let full = format!(
+            "[watch]\ntier = \"handoffs\"\n[[service]]\nmatch = {{}}\ntier = \"full\"\n{key} = {value}"
+        );
+        assert_eq!(resolved(&full).services[0].watch.tier, Some(Tier::Full));
     }
 }
 

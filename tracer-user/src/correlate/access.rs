@@ -217,6 +217,7 @@ impl Target {
             if let (Some(id), Some(mint)) = (&request, minted_under(here.stack)) {
                 self.task_was_minted(me, id, (now, &mint, None), out);
             }
+            let judged = Arc::new(judged);
             let minting = (here.scope, request.as_ref().map(RequestId::keys));
             self.mintings.read(scene!(self, out), out, now, minting, &judged);
             match (request, &mut me.undecided) {
@@ -538,7 +539,7 @@ impl Target {
                 .as_ref()?;
             let later =
                 of.exact == id.exact && read.seq > since && self.requests.decisive(Some(read)).is_some();
-            later.then(|| (*carrier, read.clone()))
+            later.then(|| (*carrier, Arc::clone(read)))
         });
         Before {
             undecided: others.max_by_key(|(_, read)| read.seq),
@@ -576,8 +577,8 @@ impl Target {
         let read = self.last_read(me, scope, request).read;
         let own = read.and_then(|read| {
             let own = match read.result {
-                ReadResult::Own => read.found,
-                _ => read.expected,
+                ReadResult::Own => read.found.clone(),
+                _ => read.expected.clone(),
             };
             Some((read.slot, own?))
         });

@@ -1,5 +1,7 @@
 //! What is remembered about a carrier.
 
+use std::sync::Arc;
+
 use super::{
     event::{Carrier, QueueKey, Scope, Site, Slot, Work},
     fact::FactKind,
@@ -125,7 +127,7 @@ pub(super) struct Undecided {
     /// What to say once it is not.
     pub(super) held_back: Vec<FactKind>,
     /// The last identity that it read.
-    pub(super) last_read: Option<(RequestId, IdentityRead)>,
+    pub(super) last_read: Option<(RequestId, Arc<IdentityRead>)>,
 }
 
 /// A pool's worker that was inside its dequeue when the agent attached.

@@ -154,7 +154,7 @@ pub enum Named {
 }
 
 /// All that a function is configured to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Names {
     mint: bool,
     policy: bool,
@@ -181,7 +181,7 @@ impl Names {
 }
 
 /// One frame of a stack.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Frame {
     /// Where it stands.
     pub site: Site,
@@ -196,7 +196,7 @@ pub struct Frame {
 }
 
 /// A Python stack, innermost frame first, as deep as it travelled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Stack {
     /// The frames.
     pub frames: Vec<Frame>,

@@ -21,7 +21,7 @@ impl Target {
         if let Some(mut former) = self.carriers.remove(&now.carrier) {
             self.end(&mut former, now.carrier, out);
         }
-        let mut me = CarrierState::new(false, false);
+        let mut me = Box::new(CarrierState::new(false, false));
         match self.carriers.get_mut(&parent).and_then(|p| p.starting.take()) {
             Some((Work::ContextThread, _)) => me.runs_contexts = true,
             Some((Work::Thread { pool: true }, submitted)) => {

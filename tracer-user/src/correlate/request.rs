@@ -1,6 +1,6 @@
 //! Requests, and the last identity that was read on behalf of each (rules 9 and 12).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     event::Slot,
@@ -19,7 +19,7 @@ const ENDED: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RequestKey {
     /// The content of its request slot.
-    Content(Vec<u8>),
+    Content(Arc<[u8]>),
     /// An object that says who it is for: its address, and which of the objects that were there.
     Object(u64, u64),
     /// The scope that it runs in, and which of the scopes that were at its address.
@@ -63,7 +63,7 @@ impl RequestKey {
         if !whole {
             key.extend_from_slice(&value.object.to_le_bytes());
         }
-        Self::Content(key)
+        Self::Content(Arc::from(key))
     }
 }
 
@@ -157,7 +157,7 @@ struct Owner {
 
 #[derive(Debug)]
 pub(super) struct Requests {
-    last_reads: Table<RequestKey, IdentityRead>,
+    last_reads: Table<RequestKey, Arc<IdentityRead>>,
     /// The number of the request in each scope.
     births: Table<ScopeKey, u64>,
     /// Some were dropped: a request may go by two numbers.
@@ -261,7 +261,7 @@ impl Requests {
     }
 
     /// An identity was read on behalf of a request.
-    pub(super) fn read(&mut self, id: &RequestId, read: &IdentityRead) {
+    pub(super) fn read(&mut self, id: &RequestId, read: &Arc<IdentityRead>) {
         if self.births_forgotten
             && let RequestKey::Scope(scope, born) = &id.exact
             && self.births.get(scope) != Some(born)
@@ -270,14 +270,14 @@ impl Requests {
         }
         for key in id.object.iter().chain([&id.exact]).chain(&id.tasks) {
             // What is dropped may have been the last read of a request that an older one is still known of.
-            if let Some((_, dropped)) = self.last_reads.insert(key.clone(), read.clone()) {
+            if let Some((_, dropped)) = self.last_reads.insert(key.clone(), Arc::clone(read)) {
                 self.unplaced = self.unplaced.max(dropped.seq);
             }
         }
     }
 
     /// The last identity read of a request, also by what it created with a copy of its context.
-    pub(super) fn last(&self, id: &RequestId) -> Option<&IdentityRead> {
+    pub(super) fn last(&self, id: &RequestId) -> Option<&Arc<IdentityRead>> {
         let exact = self.last_reads.get(&id.exact);
         if !matches!(id.exact, RequestKey::Scope(..)) {
             return exact;
@@ -314,7 +314,7 @@ impl Requests {
     }
 
     /// The read that decides for a request, unless a later one may be its own.
-    pub(super) fn decisive<'a>(&self, read: Option<&'a IdentityRead>) -> Option<&'a IdentityRead> {
+    pub(super) fn decisive<'a>(&self, read: Option<&'a Arc<IdentityRead>>) -> Option<&'a Arc<IdentityRead>> {
         read.filter(|read| read.seq > self.unplaced)
     }
 

@@ -42,7 +42,7 @@ const DECISION: u64 = 1_000_000_000;
 pub(super) struct Target {
     pub(super) from_start: bool,
     pub(super) slots: Slots,
-    pub(super) carriers: Table<Carrier, CarrierState>,
+    pub(super) carriers: Table<Carrier, Box<CarrierState>>,
     pub(super) submits: Table<ItemKey, Submitted>,
     /// Batches that nobody took yet.
     pub(super) batches: Table<ItemKey, Submitted>,
@@ -268,7 +268,7 @@ impl Target {
     }
 
     /// Puts a carrier back as the newest.
-    pub(super) fn keep(&mut self, carrier: Carrier, me: CarrierState, out: &mut Out<'_>) {
+    pub(super) fn keep(&mut self, carrier: Carrier, me: Box<CarrierState>, out: &mut Out<'_>) {
         if let Some((carrier, mut dropped)) = self.carriers.insert(carrier, me) {
             self.forgetful = true;
             self.squat_gauge(&mut dropped, false, out);
@@ -285,9 +285,9 @@ impl Target {
     }
 
     /// A carrier that nobody announced.
-    fn stranger(&mut self, now: Now) -> CarrierState {
+    fn stranger(&mut self, now: Now) -> Box<CarrierState> {
         let unsure = self.forgetful || self.lost_something();
-        let mut me = CarrierState::new(!self.from_start && !unsure, unsure);
+        let mut me = Box::new(CarrierState::new(!self.from_start && !unsure, unsure));
         if unsure && now.carrier != self.first_thread {
             me.item = Some(Item::unseen(self.next_item(), now.time, None));
         }

@@ -36,7 +36,7 @@ struct Minting {
     /// What was seen of it first, as a mint.
     first_seen: Option<Draw>,
     /// The last identity read under it.
-    under: Option<IdentityRead>,
+    under: Option<Arc<IdentityRead>>,
     draws: Vec<Draw>,
     /// The last draw was of a piece of an id.
     in_pieces: bool,
@@ -54,9 +54,9 @@ pub(super) struct Draw {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before {
     /// Its last identity read.
-    pub(super) read: Option<IdentityRead>,
+    pub(super) read: Option<Arc<IdentityRead>>,
     /// A later one on a thread that may yet turn out to be no part of the request.
-    pub(super) undecided: Option<(Carrier, IdentityRead)>,
+    pub(super) undecided: Option<(Carrier, Arc<IdentityRead>)>,
     /// The request, if it is known.
     pub(super) request: Option<Keys>,
 }
@@ -283,7 +283,7 @@ impl Mintings {
         out: &mut Out<'_>,
         now: Now,
         (scope, request): (Scope, Option<Keys>),
-        read: &IdentityRead,
+        read: &Arc<IdentityRead>,
     ) {
         let stack = Arc::clone(&read.read.stack);
         let asked_by = request.clone();
@@ -293,7 +293,7 @@ impl Mintings {
                 site,
                 before: Before::default(),
             });
-            minting.under = Some(read.clone());
+            minting.under = Some(Arc::clone(read));
         } else {
             self.called.read((scope, asked_by.as_ref()), read.result);
         }
@@ -387,8 +387,7 @@ impl Mintings {
         if event.before.undecided.is_some() && self.waiting.len() < PENDING {
             self.waiting.push(event);
         } else {
-            let read = event.before.read.clone();
-            self.conclude(scene, out, &event, read.as_ref());
+            self.conclude(scene, out, &event, event.before.read.as_deref());
         }
     }
 
@@ -402,14 +401,14 @@ impl Mintings {
             before.undecided.take_if(|(of, _)| *of == carrier);
         }
         for event in self.settled(|c| c == carrier) {
-            self.conclude(scene, out, &event, event.before.read.as_ref());
+            self.conclude(scene, out, &event, event.before.read.as_deref());
         }
     }
 
     /// Judges the mints that waited for a thread that is decided by now, as part of its request.
     pub(super) fn decided(&mut self, scene: Scene<'_>, out: &mut Out<'_>, decided: impl Fn(Carrier) -> bool) {
         for event in self.settled(decided) {
-            let read = event.before.undecided.as_ref().map(|(_, read)| read);
+            let read = event.before.undecided.as_ref().map(|(_, read)| &**read);
             self.conclude(scene, out, &event, read);
         }
     }
@@ -466,10 +465,10 @@ impl Minting {
 
 impl Draw {
     /// The mint, decided by a read under the minting function first.
-    pub(super) fn event(self, under: Option<&IdentityRead>, request: Option<Keys>) -> MintEvent {
+    pub(super) fn event(self, under: Option<&Arc<IdentityRead>>, request: Option<Keys>) -> MintEvent {
         let before = match under {
             Some(read) => Before {
-                read: Some(read.clone()),
+                read: Some(Arc::clone(read)),
                 undecided: None,
                 request,
             },

@@ -176,7 +176,7 @@ impl Target {
                 TaskFact::Minted(_) if known => {}
                 TaskFact::Minted(attribution) => {
                     out.say(FactKind::Mint(attribution));
-                    let read = before.read.as_ref();
+                    let read = before.read.as_deref();
                     Life::new(scene!(self, out), read, None, attribution).minted(out);
                 }
                 TaskFact::Polled { outcome, life, .. } => {
@@ -231,7 +231,7 @@ impl Target {
         }
         self.keep(now.carrier, me, out);
         // A thread that may or may not be part of the request has read later: nobody can say yet.
-        let read = before.read.as_ref().filter(|_| before.undecided.is_none());
+        let read = before.read.as_deref().filter(|_| before.undecided.is_none());
         let life = minted.then(|| Life::new(scene!(self, out), read, None, Attribution::Unknown));
         let told = Told {
             life: life.map(Box::new),

@@ -111,12 +111,6 @@ pub enum Entry {
     End(Option<u8>),
 }
 
-/// The same as [`Entry::Event`], of an event that is kept by somebody else.
-#[derive(Serialize)]
-pub(super) enum Borrowed<'a> {
-    Event(&'a Event),
-}
-
 /// A process that is traced.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Attached {

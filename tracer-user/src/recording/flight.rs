@@ -71,15 +71,12 @@ pub struct Excerpt {
 
 impl Flight {
     /// A past in which nothing has happened yet.
-    pub const fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             limits,
             frames: VecDeque::new(),
             bytes: 0,
-            now: Buffer {
-                raw: Vec::new(),
-                entries: 0,
-            },
+            now: Buffer::default(),
             begun: None,
             last: 0,
             standing: BTreeMap::new(),

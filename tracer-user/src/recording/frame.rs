@@ -6,8 +6,10 @@ use std::io;
 
 /// What every recording begins with. No text file does, and a transfer that changes line ends shows.
 pub const MAGIC: [u8; 8] = *b"\x89BLEED\r\n";
-/// The version that is written, and read.
-pub const VERSION: u32 = 1;
+/// The version that is written.
+pub const VERSION: u32 = 2;
+/// The oldest version that is read, and all since.
+pub const OLDEST: u32 = 1;
 /// Bytes before the first frame.
 pub const START: usize = 16;
 /// Bytes before each frame's payload.
@@ -85,13 +87,25 @@ impl Head {
         };
         (is_sealed(bytes) && head.len <= MAX_PAYLOAD).then_some(head)
     }
+}
 
-    /// The content of the frame; none if it is damaged.
-    pub fn unpack(&self, payload: &[u8]) -> Option<Vec<u8>> {
-        if crc32c::crc32c(payload) != self.checksum {
-            return None;
-        }
-        zstd::bulk::decompress(payload, MAX_RAW).ok()
+/// Unpacks frames one after the other, with what it takes kept in between.
+pub struct Unpacker {
+    zstd: zstd::bulk::Decompressor<'static>,
+}
+
+impl Unpacker {
+    /// Begins.
+    pub fn new() -> io::Result<Self> {
+        let zstd = zstd::bulk::Decompressor::new()?;
+        Ok(Self { zstd })
+    }
+
+    /// Writes the content of a frame over what is in `raw`; false if it is damaged.
+    pub fn unpack(&mut self, head: Head, payload: &[u8], raw: &mut Vec<u8>) -> bool {
+        raw.clear();
+        raw.reserve_exact(MAX_RAW);
+        crc32c::crc32c(payload) == head.checksum && self.zstd.decompress_to_buffer(payload, raw).is_ok()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use crate::correlate::event::Event;
+use crate::correlate::event::{Event, Stack};
 
 /// Names that are remembered.
 const REMEMBERED: usize = 16_384;
@@ -14,16 +14,21 @@ impl Names {
     /// Makes an event share its names with those before it.
     pub(super) fn share(&mut self, event: &mut Event) {
         if let Some(stack) = event.what.stack_mut().and_then(Arc::get_mut) {
-            for frame in &mut stack.frames {
-                self.one(&mut frame.site.function);
-                self.one(&mut frame.site.file);
-            }
+            self.share_of_stack(stack);
         }
         event.what.each_value(&mut |value| {
             if let Some(name) = &mut value.type_name {
                 self.one(name);
             }
         });
+    }
+
+    /// The same of a stack.
+    pub(super) fn share_of_stack(&mut self, stack: &mut Stack) {
+        for frame in &mut stack.frames {
+            self.one(&mut frame.site.function);
+            self.one(&mut frame.site.file);
+        }
     }
 
     fn one(&mut self, name: &mut Arc<str>) {

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod flight;
 pub mod frame;
 mod intern;
+mod line;
 pub mod reader;
 pub mod seal;
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::{collections::HashSet, io};
 
 use super::{
     entry::{Entry, Header},
-    frame::{HEAD, Head, START, VERSION, version},
+    frame::{HEAD, Head, OLDEST, START, Unpacker, VERSION, version},
     intern::Names,
+    line::{Line, Stacks},
 };
 use crate::correlate::event::{Event, TargetId, What};
 
@@ -24,7 +25,7 @@ pub enum OpenError {
     #[error("it is no recording")]
     Other,
     /// It was written by another version.
-    #[error("it has format version {0}, and this bleedtrace reads version {VERSION}")]
+    #[error("it has format version {0}, and this bleedtrace reads versions {OLDEST} to {VERSION}")]
     Version(u32),
     /// It ends, or is damaged, before anything was told.
     #[error("nothing can be read behind its first {START} bytes")]
@@ -66,14 +67,18 @@ pub enum Ending {
 /// Reads the entries of a recording.
 pub struct Reader<R> {
     from: R,
+    version: u32,
     /// The frame that is read next.
     number: u32,
     /// Where the frame begins that was read last, and the next.
     offset: u64,
     next_offset: u64,
+    unpacker: Unpacker,
+    payload: Vec<u8>,
     raw: Vec<u8>,
     at: usize,
     names: Names,
+    stacks: Stacks,
     targets: HashSet<TargetId>,
     kept: usize,
     ending: Option<Ending>,
@@ -94,19 +99,23 @@ impl<R: io::Read> Reader<R> {
         if fill(&mut from, &mut start)? < START {
             return Err(OpenError::Other);
         }
-        match version(&start) {
+        let version = match version(&start) {
             None => return Err(OpenError::Other),
-            Some(VERSION) => {}
+            Some(version @ OLDEST..=VERSION) => version,
             Some(other) => return Err(OpenError::Version(other)),
-        }
+        };
         let mut reader = Self {
             from,
+            version,
             number: 0,
             offset: 0,
             next_offset: START as u64,
+            unpacker: Unpacker::new()?,
+            payload: Vec::new(),
             raw: Vec::new(),
             at: 0,
             names: Names::default(),
+            stacks: Stacks::default(),
             targets: HashSet::new(),
             kept: 0,
             ending: None,
@@ -124,20 +133,40 @@ impl<R: io::Read> Reader<R> {
         if self.ending.is_some() {
             return Ok(None);
         }
-        while self.at == self.raw.len() {
-            match self.frame()? {
-                Frame::Read => self.at = 0,
-                Frame::End | Frame::Torn => return Ok(self.end(Ending::Cut)),
-                Frame::Damaged(what) => return Ok(self.damaged(what)),
+        let (mut entry, len) = loop {
+            while self.at == self.raw.len() {
+                match self.frame()? {
+                    Frame::Read => {
+                        self.at = 0;
+                        self.stacks.clear();
+                    }
+                    Frame::End | Frame::Torn => return Ok(self.end(Ending::Cut)),
+                    Frame::Damaged(what) => return Ok(self.damaged(what)),
+                }
             }
-        }
-        let rest = &self.raw[self.at..];
-        let Ok((mut entry, left)) = postcard::take_from_bytes::<Entry>(rest) else {
-            return Ok(self.damaged("an entry makes no sense"));
+            let Some((line, len)) = self.line() else {
+                return Ok(self.damaged("an entry makes no sense"));
+            };
+            self.at += len;
+            let known = match line {
+                Line::Entry(entry) => break (entry, len),
+                Line::Stack(mut stack) => {
+                    self.names.share_of_stack(&mut stack);
+                    self.stacks.add(stack)
+                }
+                Line::Event(None, event) => break (Entry::Event(event), len),
+                Line::Event(Some(number), mut event) => {
+                    if self.stacks.put(number, &mut event) {
+                        break (Entry::Event(event), len);
+                    }
+                    false
+                }
+            };
+            if !known {
+                return Ok(self.damaged("an event stands on no stack"));
+            }
         };
-        let len = rest.len() - left.len();
-        let left = left.is_empty();
-        self.at += len;
+        let left = self.at == self.raw.len();
         match &mut entry {
             Entry::Event(event) => self.look(event, len),
             Entry::Attached(attached) => {
@@ -158,6 +187,19 @@ impl<R: io::Read> Reader<R> {
             return Ok(self.damaged("it tells of more processes or names than there can be"));
         }
         Ok(Some(entry))
+    }
+
+    /// What stands next in the frame, and how many bytes it takes.
+    fn line(&self) -> Option<(Line, usize)> {
+        let rest = &self.raw[self.at..];
+        let (line, left) = match self.version {
+            1 => {
+                let (entry, left) = postcard::take_from_bytes::<Entry>(rest).ok()?;
+                (Line::Entry(entry), left)
+            }
+            _ => postcard::take_from_bytes(rest).ok()?,
+        };
+        Some((line, rest.len() - left.len()))
     }
 
     fn look(&mut self, event: &mut Event, len: usize) {
@@ -198,14 +240,13 @@ impl<R: io::Read> Reader<R> {
         if head.number != self.number {
             return Ok(Frame::Damaged("a frame is missing"));
         }
-        let mut payload = vec![0; head.len];
-        if fill(&mut self.from, &mut payload)? < head.len {
+        self.payload.resize(head.len, 0);
+        if fill(&mut self.from, &mut self.payload)? < head.len {
             return Ok(Frame::Torn);
         }
-        let Some(raw) = head.unpack(&payload) else {
+        if !self.unpacker.unpack(head, &self.payload, &mut self.raw) {
             return Ok(Frame::Damaged("a frame is damaged"));
-        };
-        self.raw = raw;
+        }
         self.number = self.number.wrapping_add(1);
         self.next_offset += (HEAD + head.len) as u64;
         Ok(Frame::Read)

@@ -3,25 +3,32 @@
 use std::{fs::File, io::Cursor, sync::Arc};
 
 use super::{
-    entry::{Borrowed, Entry, Header},
+    entry::{Entry, Header},
     flight::{Flight, Limits},
     frame::{HEAD, MAX_PAYLOAD, MAX_RAW, Packed, START, VERSION, start},
+    line::Line,
     reader::{Ending, OpenError, Reader},
-    writer::{Writer, packed},
+    writer::{Buffer, Writer, packed},
 };
-use crate::correlate::event::{Carrier, Event, Role, Slot, TargetId, What};
+use crate::correlate::{
+    event::{Carrier, Event, Frame, Names, Role, Scope, Site, Slot, Stack, TargetId, What},
+    value::Found,
+};
 
 /// Entries as the bytes of a file, some in each frame.
 pub(crate) fn written(header: &Header, entries: &[Entry]) -> Vec<u8> {
-    let frames: Vec<Vec<u8>> = entries
-        .chunks(32)
-        .map(|some| {
-            some.iter()
-                .flat_map(|entry| postcard::to_stdvec(entry).unwrap())
-                .collect()
-        })
-        .collect();
+    let frames: Vec<Vec<u8>> = entries.chunks(32).map(raw).collect();
     framed(header, &frames)
+}
+
+/// Entries as the content of one frame.
+pub(crate) fn raw(entries: &[Entry]) -> Vec<u8> {
+    let mut buffer = Buffer::default();
+    for entry in entries {
+        buffer.push(entry).unwrap();
+    }
+    assert_eq!(buffer.entries, entries.len() as u64);
+    buffer.raw
 }
 
 /// Any content as the bytes of a file.
@@ -73,13 +80,66 @@ fn what_was_written_is_read() {
     assert_eq!(read(&bytes).unwrap(), (entries(100), Ending::Whole));
 }
 
+fn unbind(time: u64, function: &str) -> Entry {
+    let site = Site {
+        function: function.into(),
+        file: "/srv/app.py".into(),
+        line: 7,
+    };
+    let frame = Frame {
+        site,
+        named: Names::default(),
+        activation: 1,
+        offset: 2,
+        machinery: false,
+    };
+    let what = What::Unbind {
+        slot: Slot(0),
+        scope: Scope(3),
+        entered: false,
+        restored: Found::Unset,
+        stack: Arc::new(Stack { frames: vec![frame] }),
+    };
+    Entry::Event(Box::new(event(time, 1, what)))
+}
+
 #[test]
-fn an_event_is_written_alike_whoever_keeps_it() {
-    let event = event(5, 1, What::End);
-    assert_eq!(
-        postcard::to_stdvec(&Borrowed::Event(&event)).unwrap(),
-        postcard::to_stdvec(&Entry::Event(Box::new(event))).unwrap()
-    );
+fn a_stack_is_told_once_in_a_frame_and_shared_by_its_events() {
+    let all: Vec<_> = (0..64)
+        .map(|time| unbind(time, if time % 2 == 0 { "even" } else { "odd" }))
+        .chain([Entry::End(None)])
+        .collect();
+    let told = |text: &[u8]| raw(&all).windows(text.len()).filter(|at| *at == text).count();
+    assert_eq!((told(b"even"), told(b"odd")), (1, 1));
+    let (entries, ending) = read(&written(&Header::default(), &all)).unwrap();
+    assert_eq!((&entries, ending), (&all, Ending::Whole));
+    let stack = |at: usize| match &entries[at] {
+        Entry::Event(event) => match &event.what {
+            What::Unbind { stack, .. } => stack,
+            what => panic!("{what:?}"),
+        },
+        entry => panic!("{entry:?}"),
+    };
+    assert!(Arc::ptr_eq(stack(0), stack(2)) && !Arc::ptr_eq(stack(0), stack(1)));
+    assert!(!Arc::ptr_eq(stack(0), stack(32)), "each frame tells its own");
+}
+
+#[test]
+fn an_event_on_a_stack_that_was_not_told_is_damage() {
+    let frame = raw(&[unbind(0, "f")]);
+    let whole = framed(&Header::default(), std::slice::from_ref(&frame));
+    assert_eq!(read(&whole).unwrap().0.len(), 1);
+    let event = postcard::take_from_bytes::<Line>(&frame).unwrap().1.to_vec();
+    for frames in [vec![event.clone()], vec![frame, event]] {
+        let before = frames.len() - 1;
+        let (entries, ending) = read(&framed(&Header::default(), &frames)).unwrap();
+        assert_eq!(entries.len(), before);
+        let what = "an event stands on no stack";
+        assert!(
+            matches!(ending, Ending::Damaged { what: why, .. } if why == what),
+            "{ending:?}"
+        );
+    }
 }
 
 #[test]
@@ -177,7 +237,7 @@ fn other_files_and_versions_are_refused_by_name() {
     assert!(matches!(error, OpenError::Version(version) if version == VERSION + 1));
     assert_eq!(
         error.to_string(),
-        "it has format version 2, and this bleedtrace reads version 1"
+        "it has format version 3, and this bleedtrace reads versions 1 to 2"
     );
 }
 

@@ -8,11 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
-
 use super::{
-    entry::{Borrowed, Entry, Header},
+    entry::{Entry, Header},
     frame::{MAX_RAW, Packed, start},
+    line::{Numbers, Told},
 };
 use crate::{correlate::event::Event, privilege};
 
@@ -34,28 +33,47 @@ pub(super) struct Buffer {
     pub(super) raw: Vec<u8>,
     /// How many.
     pub(super) entries: u64,
+    /// The stacks that are told among them.
+    stacks: Numbers,
 }
 
 impl Buffer {
     /// Adds an entry, or nothing if it cannot be written.
-    pub(super) fn push(&mut self, entry: &impl Serialize) -> Result<(), String> {
+    pub(super) fn push(&mut self, entry: &Entry) -> Result<(), String> {
+        match entry {
+            Entry::Event(event) => self.event(event),
+            entry => self.line(&Told::Entry(entry)).inspect(|()| self.entries += 1),
+        }
+    }
+
+    fn line(&mut self, line: &Told<'_>) -> Result<(), String> {
         let len = self.raw.len();
-        let pushed = postcard::to_io(entry, &mut self.raw).map(|_| ());
+        let pushed = postcard::to_io(line, &mut self.raw).map(|_| ());
         let pushed = pushed.map_err(|error| format!("an entry cannot be written: {error}"));
         let pushed = match pushed {
             Ok(()) if self.raw.len() > MAX_RAW => Err("an entry is too long".to_owned()),
             pushed => pushed,
         };
-        match pushed {
-            Ok(()) => self.entries += 1,
-            Err(_) => self.raw.truncate(len),
+        if pushed.is_err() {
+            self.raw.truncate(len);
         }
         pushed
     }
 
-    /// Adds an event.
+    /// Adds an event, and the stack that it stands on if that was not told yet.
     pub(super) fn event(&mut self, event: &Event) -> Result<(), String> {
-        self.push(&Borrowed::Event(event))
+        let mut bare = event.clone();
+        let pushed = match bare.what.stack_mut().map(std::mem::take) {
+            None => self.line(&Told::Event(None, event)),
+            Some(stack) => {
+                let (number, new) = self.stacks.of(&stack);
+                if new {
+                    self.line(&Told::Stack(&stack))?;
+                }
+                self.line(&Told::Event(Some(number), &bare))
+            }
+        };
+        pushed.inspect(|()| self.entries += 1)
     }
 
     pub(super) const fn is_full(&self) -> bool {

@@ -10,10 +10,13 @@ use super::{
     life::Life,
     privacy::{Privacy, Rendered, clean},
 };
-use crate::correlate::{
-    event,
-    finding::{Finding, Kind, Source, names},
-    ledger,
+use crate::{
+    config::Tier,
+    correlate::{
+        event,
+        finding::{Finding, Kind, Source, names},
+        ledger,
+    },
 };
 
 /// What executes a target.
@@ -38,6 +41,8 @@ pub struct TargetInfo {
     pub version: Arc<str>,
     /// Where it runs, as far as its control group says that.
     pub container: Container,
+    /// How much of it is watched.
+    pub tier: Tier,
 }
 
 /// The container that a process runs in.

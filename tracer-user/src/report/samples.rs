@@ -25,6 +25,7 @@ pub const CLOCK: Clock = Clock {
 pub fn target() -> TargetInfo {
     TargetInfo {
         container: Container::default(),
+        tier: crate::config::Tier::Full,
         service: "proxy".into(),
         pid: 4242,
         runtime: Runtime::Cpython,

@@ -30,6 +30,8 @@ pub enum ReasonCode {
     NoWatchedVariable,
     /// No handoff was paired where a watched variable was seen.
     NoHandoff,
+    /// Reads are not watched in a process that uses a watched variable.
+    ReadsNotWatched,
     /// Handoffs were paired, but of a variable that was read there it could never be told whose it is.
     Unjudged,
     /// What targets receive and send is read, and no message was seen.
@@ -104,6 +106,9 @@ pub struct TargetLine {
     pub pid: u32,
     /// What executes it, with its version.
     pub runtime: Option<String>,
+    /// How much of it is watched, if that is not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<&'static str>,
     /// How it stands.
     pub state: TargetState,
     /// Why it is not traced.

@@ -12,13 +12,16 @@ use super::{
     privacy::clean,
     summary::{AtAttach, Events, Overhead, Reason, ReasonCode, Summary, TargetLine, TargetState, Verdict},
 };
-use crate::correlate::{
-    event::{Primitive, Slot, TargetId},
-    fact::{Attribution, Fact, FactKind, Heard, Place, ReadResult, Table},
-    finding::Kind,
-    ledger::PollOutcome,
+use crate::{
+    config::Tier,
+    correlate::{
+        event::{Primitive, Slot, TargetId},
+        fact::{Attribution, Carried, Fact, FactKind, Heard, Place, ReadResult, Table},
+        finding::Kind,
+        ledger::PollOutcome,
+    },
+    wire::reason::Reason as Unparsed,
 };
-use crate::wire::reason::Reason as Unparsed;
 
 /// Variables that are named when none of the watched ones was seen.
 const LISTED: usize = 12;
@@ -73,6 +76,8 @@ struct Target {
     /// Slots of which a read said whose they are.
     told: BTreeSet<Slot>,
     handoffs: u64,
+    /// Handoffs that a thread took that carried somebody else's identity.
+    foreign: u64,
     findings: u64,
     gaps: u64,
     lost: u64,
@@ -106,6 +111,7 @@ impl Tally {
                     unjudged: BTreeSet::new(),
                     told: BTreeSet::new(),
                     handoffs: 0,
+                    foreign: 0,
                     findings: 0,
                     gaps: 0,
                     lost: 0,
@@ -174,6 +180,7 @@ impl Tally {
             service: clean(service),
             pid,
             runtime: None,
+            tier: None,
             state,
             reason: Some(clean(reason)),
             slots: 0,
@@ -276,10 +283,11 @@ impl Tally {
                 }
             }
             FactKind::Bind(_, place) => *self.binds.entry(*place).or_default() += 1,
-            FactKind::Handoff(primitive, _) => {
+            FactKind::Handoff(primitive, carried) => {
                 *self.hops.entry(*primitive).or_default() += 1;
                 if let Some(target) = target {
                     target.handoffs += 1;
+                    target.foreign += u64::from(matches!(carried, Carried::Foreign | Carried::Inherited));
                 }
             }
             FactKind::Data => *self.hops.entry(Primitive::Unknown).or_default() += 1,
@@ -389,12 +397,15 @@ impl Tally {
                 "watched variables were used, but no work was seen to go from one thread to another"
                     .to_owned(),
             );
-        } else if unreadable == 0 && !watched().any(Target::covered) {
+        } else if unreadable == 0 && !watched().any(Target::covered) && watched().any(Target::is_full) {
             because(
                 ReasonCode::Unjudged,
                 "work went from one thread to another, but whose a watched variable was there could not be told"
                     .to_owned(),
             );
+        }
+        if let Some(message) = self.unwatched_reads() {
+            because(ReasonCode::ReadsNotWatched, message);
         }
         if self.wire && !self.heard && !self.targets.is_empty() {
             because(
@@ -457,6 +468,26 @@ impl Tally {
         reasons
     }
 
+    /// Of which processes it is not known what they read, and what they risk.
+    fn unwatched_reads(&self) -> Option<String> {
+        let watched = || {
+            let all = self.targets.values().filter(|target| !target.slots.is_empty());
+            all.filter(|target| !target.is_full())
+        };
+        let processes = watched().count();
+        let handoffs: u64 = watched().map(|target| target.handoffs).sum();
+        let foreign: u64 = watched().map(|target| target.foreign).sum();
+        let whose = match processes {
+            0 => return None,
+            1 => "a process".to_owned(),
+            _ => format!("{processes} processes"),
+        };
+        Some(format!(
+            "what {whose} read was not watched (tier handoffs), so that bleeds and black holes are not seen there; of {handoffs} handoffs \
+             {foreign} were taken by a thread that carried somebody else's identity"
+        ))
+    }
+
     fn no_variable(&self) -> String {
         if self.seen.is_empty() {
             "no watched variable was seen, nor any other context variable".to_owned()
@@ -493,6 +524,10 @@ impl Target {
         self.handoffs > 0 && !self.judged.is_empty() && self.unjudged.iter().all(told)
     }
 
+    fn is_full(&self) -> bool {
+        self.info.tier == Tier::Full
+    }
+
     const fn state(&self) -> TargetState {
         if self.exited {
             TargetState::Exited
@@ -510,6 +545,7 @@ impl Target {
                 self.info.runtime.name(),
                 clean(&self.info.version)
             )),
+            tier: (!self.is_full()).then(|| self.info.tier.name()),
             state: self.state(),
             reason: None,
             slots: self.slots.len() as u64,

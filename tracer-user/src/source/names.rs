@@ -13,7 +13,7 @@ use tracer_common::{
 use wildmatch::WildMatch;
 
 use crate::{
-    config::{Watch, selector::VarSelector},
+    config::{Tier, Watch, selector::VarSelector},
     correlate::{
         event::{Named, Names, Role, Site},
         settings::EmptyValue,
@@ -62,6 +62,8 @@ pub struct NameSet {
     pub wire: bool,
     /// Their asyncio tasks are followed.
     pub tasks: bool,
+    /// How much of them is watched.
+    pub tier: Tier,
     functions: Vec<Functions>,
     /// Whether some process is watched by it.
     used: AtomicBool,
@@ -148,6 +150,7 @@ impl NameSet {
             defaults: watch.defaults,
             wire: watch.wire.unwrap_or(false),
             tasks: watch.tasks.or(watch.wire).unwrap_or(false),
+            tier: watch.tier.unwrap_or_default(),
             functions,
             used: AtomicBool::new(false),
         }

@@ -31,8 +31,11 @@ use super::{
     user::Database,
 };
 use crate::{
-    attach::{programs::AttachError, registry::Registry},
-    config::Config,
+    attach::{
+        programs::AttachError,
+        registry::{ArmError, Registry},
+    },
+    config::{Config, Tier},
     correlate::event::{Carrier, Event, Role, TargetId, What},
     report::{finding::Container, summary::AtAttach},
     runtime::cpython::modules::{self, Holders},
@@ -40,8 +43,7 @@ use crate::{
 };
 
 /// What every traced process needs. `thread_start` and the like are part of it: without them a hop would go unseen.
-const NEEDED: [Probe; 8] = [
-    Probe::ContextGet,
+const NEEDED: [Probe; 7] = [
     Probe::ContextSet,
     Probe::ContextReset,
     Probe::ContextFree,
@@ -50,6 +52,9 @@ const NEEDED: [Probe; 8] = [
     Probe::QueueGot,
     Probe::ThreadStart,
 ];
+
+/// What every process needs of which it is watched what it reads.
+const READS: [Probe; 1] = [Probe::ContextGet];
 
 /// What every process needs of which it is read what it receives and sends.
 const WIRE: [Probe; 4] = [
@@ -196,9 +201,13 @@ impl Follower {
     }
 
     /// Follows a process that runs no Python yet: it may exec or fork some.
-    fn await_interpreter(&mut self, pid: u32, image: Option<u32>) -> Result<(), AttachError> {
+    fn await_interpreter(&mut self, pid: u32, image: Option<u32>) -> Result<(), FollowError> {
         let identified = Process::open(pid).and_then(|process| self.identify(&process));
         let set = identified.map_or_else(|_| Arc::clone(&self.sets[0]), |identity| identity.set);
+        if let Some(image) = image {
+            self.arm_reads(&set, image)
+                .map_err(|error| FollowError::Arm { pid, error })?;
+        }
         let target = target(NO_IMAGE, 0, &set, 0, &[]);
         self.registry.programs.add_target(pid, target)?;
         self.processes.insert(
@@ -396,6 +405,14 @@ impl Follower {
         }
     }
 
+    /// Arms what sees the reads of processes of an image, if they are watched. True when it was not armed before.
+    fn arm_reads(&mut self, set: &NameSet, image: u32) -> Result<bool, ArmError> {
+        match set.tier {
+            Tier::Full => self.registry.arm_reads(image),
+            Tier::Handoffs => Ok(false),
+        }
+    }
+
     /// Arms what is wanted of some processes only, if it is of this one, and says what of it cannot be had.
     fn arm_tiers(
         &mut self,
@@ -477,6 +494,10 @@ impl Follower {
             .images()
             .find(|armed| Arc::ptr_eq(&armed.core, &frontend.core));
         let mut probes = armed.map(|armed| armed.probes.clone()).unwrap_or_default();
+        let reads = frontend.names.tier == Tier::Full;
+        if reads {
+            probes.extend(armed.map(|armed| armed.reads.clone()).unwrap_or_default());
+        }
         if queue {
             probes.extend(self.registry.probes(is_queue));
         }
@@ -490,6 +511,7 @@ impl Follower {
         }
         let missing = NEEDED
             .into_iter()
+            .chain(READS.into_iter().filter(|_| reads))
             .chain(WIRE.into_iter().filter(|_| wire))
             .chain(TASKS.into_iter().filter(|_| tasks))
             .filter(|probe| !probes.contains_key(probe))
@@ -587,8 +609,15 @@ fn unread(pid: u32, what: &str) -> Notice {
 const fn tier_flags(names: &NameSet) -> u32 {
     let wire = if names.wire { target_flag::WIRE } else { 0 };
     let tasks = if names.tasks { target_flag::TASKS } else { 0 };
-    wire | tasks
+    let reads = match names.tier {
+        Tier::Full => 0,
+        Tier::Handoffs => target_flag::NO_READS,
+    };
+    wire | tasks | reads
 }
+
+/// All that [`tier_flags`] can be.
+const TIER_FLAGS: u32 = target_flag::WIRE | target_flag::TASKS | target_flag::NO_READS;
 
 fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar]) -> Target {
     let mut slots = [SlotVar::default(); MAX_SLOTS];

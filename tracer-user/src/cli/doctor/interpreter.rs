@@ -11,7 +11,7 @@ use crate::{
         core::{Core, CoreError},
         coroutine, find,
         layout::Layout,
-        probe_point::ProbePoint,
+        probe_point::{ProbePoint, When},
         queue::{QueueError, QueueModule},
     },
     target::{maps::Mapping, process::Process},
@@ -25,7 +25,9 @@ const QUEUE: &str = "_queue module";
 const UNSUPPORTED: &str = "it is not traced; CPython 3.8 to 3.15 is";
 const NO_PROBE: &str = "no probe can be attached to it";
 const NO_QUEUE: &str = "handoffs are not seen, and no verdict can be clean";
-const STEPPED: &str = "the kernel single-steps the instruction: a hit costs several times as much";
+const STEPPED: &str = "the kernel single-steps the instruction, and emulates none that every call passes once with its arguments in place: \
+                       a hit costs several times as much";
+const STEPPED_RETURN: &str = "a return is caught from the first instruction, which the kernel single-steps: a hit costs several times as much";
 
 /// The checks: the interpreter, its `_queue` module, and a row for every function that is probed.
 pub(super) fn checks(process: &Process, maps: &[Mapping]) -> Vec<Check> {
@@ -89,7 +91,11 @@ fn coroutines(process: &Process, maps: &[Mapping], core: &Mapping, bytes: &[u8],
 
 fn cost(point: &ProbePoint) -> Check {
     let found = format!("{} ({})", point.function, point.cost.name());
-    Check::wanted(point.probe.name(), point.cost == Cost::Emulated, found, STEPPED)
+    let why = match point.when {
+        When::Entry => STEPPED,
+        When::Return => STEPPED_RETURN,
+    };
+    Check::wanted(point.probe.name(), point.cost == Cost::Emulated, found, why)
 }
 
 /// The mapping that carries the interpreter, the bytes of its file, and what they say.
@@ -168,8 +174,34 @@ fn inspect_queue(file: &std::fs::File) -> Result<QueueModule, String> {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::{config::arguments, stats::Probe};
+
     use super::*;
     use crate::target::maps::parse;
+
+    #[test]
+    fn what_is_single_stepped_says_why() {
+        let row = |when, cost| {
+            super::cost(&ProbePoint {
+                probe: Probe::QueueGot,
+                function: "SimpleQueue.get",
+                vaddr: 0x1000,
+                file_offset: 0x1000,
+                arguments: arguments::NONE,
+                tap: 0,
+                when,
+                cost,
+            })
+        };
+        assert_eq!(row(When::Return, Cost::Emulated).costs, None);
+        for (when, why) in [(When::Entry, STEPPED), (When::Return, STEPPED_RETURN)] {
+            let row = row(when, Cost::Stepped);
+            assert_eq!(
+                (row.found.as_str(), row.costs),
+                ("SimpleQueue.get (stepped)", Some(why))
+            );
+        }
+    }
 
     #[test]
     fn the_program_is_a_candidate_whatever_its_name_is() {

@@ -14,6 +14,7 @@ use crate::{
     },
     recording::{
         entry::{Attached, Entry, Header, ProbeTotal},
+        frame::{OLDEST, VERSION},
         reader::{Ending, Reader},
         tests::written,
     },
@@ -193,8 +194,11 @@ fn entries() -> Vec<Entry> {
 }
 
 #[test]
-fn what_version_1_wrote_is_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/version-1.bleed");
+fn what_every_version_wrote_is_read() {
+    let path = |version: u32| {
+        let name = format!("tests/recordings/version-{version}.bleed");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    };
     let header = Header {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         clock_offset: 1_767_323_045_000_000_000,
@@ -213,15 +217,17 @@ fn what_version_1_wrote_is_read() {
         .collect();
     assert!(seen.len() >= 20, "{} kinds of events", seen.len());
     if env::var_os("BLEEDTRACE_WRITE_RECORDING").is_some() {
-        fs::write(&path, written(&header, &entries)).unwrap();
+        fs::write(path(VERSION), written(&header, &entries)).unwrap();
     }
-    let file = fs::File::open(&path).unwrap();
-    let (was, mut reader) = Reader::open(file).unwrap();
-    assert_eq!(was.clock_offset, header.clock_offset);
-    let mut read = Vec::new();
-    while let Some(entry) = reader.next_entry().unwrap() {
-        read.push(entry);
+    for version in OLDEST..=VERSION {
+        let file = fs::File::open(path(version)).unwrap();
+        let (was, mut reader) = Reader::open(file).unwrap();
+        assert_eq!(was.clock_offset, header.clock_offset);
+        let mut read = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            read.push(entry);
+        }
+        assert_eq!(reader.ending(), Some(&Ending::Whole), "version {version}");
+        assert_eq!(read, entries, "version {version}");
     }
-    assert_eq!(reader.ending(), Some(&Ending::Whole));
-    assert_eq!(read, entries);
 }

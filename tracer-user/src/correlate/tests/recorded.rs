@@ -23,7 +23,7 @@ use crate::{
         entry::{Attached, Entry, Header},
         reader::{Ending, Reader},
         seal::Sealer,
-        tests::{framed, written},
+        tests::{framed, raw, written},
     },
     report::{
         clock::Clock,
@@ -60,6 +60,7 @@ fn told(facts: &[Fact], privacy: &Privacy) -> Vec<String> {
         runtime: Runtime::Cpython,
         version: "3.12".into(),
         container: Container::default(),
+        tier: crate::config::Tier::Full,
     };
     let told = facts.iter().map(|fact| match &fact.what {
         FactKind::Finding(finding) => {
@@ -380,10 +381,11 @@ proptest! {
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
     ) {
         let events = sealed_events(&Simulator::run(&steps).world.events, None);
-        let mut raw: Vec<u8> = events
+        let entries: Vec<_> = events
             .into_iter()
-            .flat_map(|event| postcard::to_stdvec(&Entry::Event(Box::new(event))).unwrap())
+            .map(|event| Entry::Event(Box::new(event)))
             .collect();
+        let mut raw = raw(&entries);
         for (at, byte) in changes {
             let at = at.index(raw.len());
             raw[at] = byte;

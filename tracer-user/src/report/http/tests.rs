@@ -191,8 +191,8 @@ fn targets_are_listed() {
     assert_eq!(
         targets,
         serde_json::json!({"dropped": 0, "targets": [
-            {"pid": 4242, "service": "proxy", "runtime": "cpython", "version": "3.12", "state": "attached", "reason": null, "since": since},
-            {"pid": 7, "service": "other", "runtime": null, "version": null, "state": "failed", "reason": "because", "since": since},
+            {"pid": 4242, "service": "proxy", "runtime": "cpython", "version": "3.12", "tier": "full", "state": "attached", "reason": null, "since": since},
+            {"pid": 7, "service": "other", "runtime": null, "version": null, "tier": null, "state": "failed", "reason": "because", "since": since},
         ]})
     );
 }

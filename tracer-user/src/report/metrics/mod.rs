@@ -2,6 +2,7 @@
 
 mod events;
 pub mod families;
+mod known;
 mod labels;
 mod otlp;
 
@@ -17,8 +18,9 @@ use prometheus::{
 use tracer_common::stats::{Probe, ProbeStats};
 
 use self::{
-    events::{EVENTS, event_name},
+    events::{EVENTS, event_number},
     families::Family,
+    known::Known,
     labels::Labels,
 };
 use super::{clock::Clock, finding::Runtime, sink::SinkKind, summary::TargetState, tally::losses};
@@ -103,9 +105,9 @@ pub struct Metrics {
     seen: IntCounterVec,
     reloads: IntCounterVec,
     probe_attached: IntGaugeVec,
-    received: IntCounterVec,
+    received: Vec<IntCounter>,
     lost: IntCounterVec,
-    entries: IntGaugeVec,
+    entries: Vec<IntGauge>,
     evictions: IntCounterVec,
     ring_lag: Gauge,
     probe_hits: IntCounterVec,
@@ -142,6 +144,7 @@ pub struct Recordings {
 #[derive(Debug, Default)]
 struct State {
     labels: Labels,
+    known: Known,
     squatting: BTreeMap<TargetId, (Arc<str>, u64)>,
     entries: BTreeMap<(Table, TargetId), u64>,
     runtimes: BTreeMap<Arc<str>, &'static str>,
@@ -163,6 +166,8 @@ impl Metrics {
                 HistogramVec::new(histogram_opts(family, buckets), family.labels),
             )
         };
+        let received = counters(&families::RECEIVED);
+        let entries = gauges(&families::ENTRIES);
         let metrics = Self {
             clock,
             state: Mutex::default(),
@@ -192,9 +197,12 @@ impl Metrics {
             seen: counters(&families::SEEN),
             reloads: counters(&families::RELOADS),
             probe_attached: gauges(&families::PROBE_ATTACHED),
-            received: counters(&families::RECEIVED),
+            received: EVENTS.map(|event| received.with_label_values(&[event])).to_vec(),
             lost: counters(&families::LOST),
-            entries: gauges(&families::ENTRIES),
+            entries: Table::ALL
+                .iter()
+                .map(|table| entries.with_label_values(&[table.name()]))
+                .collect(),
             evictions: counters(&families::EVICTIONS),
             ring_lag: add(&registry, Gauge::with_opts(opts(&families::RING_LAG))),
             probe_hits: counters(&families::PROBE_HITS),
@@ -247,11 +255,7 @@ impl Metrics {
                 counter.with_label_values(&[sink.name()]);
             }
         }
-        for event in EVENTS {
-            self.received.with_label_values(&[event]);
-        }
         for table in Table::ALL {
-            self.entries.with_label_values(&[table.name()]);
             self.evictions.with_label_values(&[table.name()]);
         }
         for probe in Probe::ALL {
@@ -264,10 +268,11 @@ impl Metrics {
     }
 
     /// A service has a traced process: its bounded series start at 0.
-    pub fn attach_service(&self, service: &str, runtime: Runtime) {
+    pub fn attach_service(&self, name: &str, runtime: Runtime) {
         let mut state = self.state();
-        let service = state.labels.service(service, &self.overflow);
+        let service = state.labels.service(name, &self.overflow);
         state.runtimes.insert(Arc::clone(&service), runtime.name());
+        state.known.add_service(self, name, &service);
         drop(state);
         let service = &*service;
         for kind in Kind::ALL {
@@ -301,8 +306,10 @@ impl Metrics {
 
     /// A watched variable of a service is in use: its bounded series start at 0.
     pub fn slot_seen(&self, service: &str, slot: &str) {
+        let named = (service, slot);
         let (service, slot) = self.labels(service, slot);
         let (service, slot) = (&*service, &*slot);
+        self.state().known.add_slot(self, named, (service, slot));
         for confidence in Confidence::ALL {
             for source in Source::ALL {
                 self.bleeds
@@ -327,31 +334,48 @@ impl Metrics {
             FactKind::Finding(finding) => self.finding(finding, service),
             FactKind::SlotSeen(_) => self.slot_seen(service, slot),
             FactKind::Read(_, result) => {
+                if let Some(known) = self.state().known.slot(service, slot) {
+                    return known.read(*result).inc();
+                }
                 let (service, slot) = self.labels(service, slot);
                 self.reads
                     .with_label_values(&[&*service, &*slot, result.name()])
                     .inc();
             }
             FactKind::Bind(_, place) => {
+                if let Some(known) = self.state().known.slot(service, slot) {
+                    return known.bind(*place).inc();
+                }
                 let (service, slot) = self.labels(service, slot);
                 self.binds
                     .with_label_values(&[&*service, &*slot, place.name()])
                     .inc();
             }
             FactKind::Handoff(primitive, carried) => {
+                if let Some(known) = self.state().known.service(service) {
+                    return known.handoff(*primitive, *carried).inc();
+                }
                 let service = self.service(service);
                 self.handoffs
                     .with_label_values(&[&*service, primitive.name(), carried.name()])
                     .inc();
             }
-            FactKind::Wait(nanos) => self
-                .wait
-                .with_label_values(&[&*self.service(service)])
-                .observe(seconds(*nanos)),
-            FactKind::Busy(nanos) => self
-                .busy
-                .with_label_values(&[&*self.service(service)])
-                .observe(seconds(*nanos)),
+            FactKind::Wait(nanos) => {
+                if let Some(known) = self.state().known.service(service) {
+                    return known.wait.observe(seconds(*nanos));
+                }
+                self.wait
+                    .with_label_values(&[&*self.service(service)])
+                    .observe(seconds(*nanos));
+            }
+            FactKind::Busy(nanos) => {
+                if let Some(known) = self.state().known.service(service) {
+                    return known.busy.observe(seconds(*nanos));
+                }
+                self.busy
+                    .with_label_values(&[&*self.service(service)])
+                    .observe(seconds(*nanos));
+            }
             FactKind::BleedAge(nanos) => self.bleed_age.observe(seconds(*nanos)),
             FactKind::Mint(attribution) => {
                 self.tasks
@@ -381,8 +405,9 @@ impl Metrics {
                 self.sum_squatting(&service);
             }
             FactKind::Entries(table, entries) => {
-                self.state().entries.insert((*table, fact.target), *entries);
-                self.sum_entries(*table);
+                let before = self.state().entries.insert((*table, fact.target), *entries);
+                let more = *entries as i64 - before.unwrap_or(0) as i64;
+                self.entries[*table as usize].add(more);
             }
             FactKind::Evicted(table, entries) => {
                 self.evictions.with_label_values(&[table.name()]).inc_by(*entries);
@@ -441,13 +466,14 @@ impl Metrics {
     pub fn target_gone(&self, target: TargetId) {
         let mut state = self.state();
         let squatting = state.squatting.remove(&target);
-        state.entries.retain(|(_, of), _| *of != target);
+        for table in Table::ALL {
+            if let Some(entries) = state.entries.remove(&(*table, target)) {
+                self.entries[*table as usize].sub(entries as i64);
+            }
+        }
         drop(state);
         if let Some((service, _)) = squatting {
             self.sum_squatting(&service);
-        }
-        for table in Table::ALL {
-            self.sum_entries(*table);
         }
     }
 
@@ -480,9 +506,20 @@ impl Metrics {
         }
     }
 
+    /// A probe that a service does without, as it is configured.
+    pub fn no_probe(&self, service: &str, probe: Probe) {
+        let service = self.service(service);
+        for cost in Cost::ALL {
+            // There need not be any.
+            let _ = self
+                .probe_attached
+                .remove_label_values(&[&*service, probe.name(), cost.name()]);
+        }
+    }
+
     /// An event reached the engine.
     pub fn received(&self, what: &What) {
-        self.received.with_label_values(&[event_name(what)]).inc();
+        self.received[event_number(what)].inc();
     }
 
     /// What the kernel side has counted for a probe since it was loaded, summed over processors.
@@ -599,17 +636,6 @@ impl Metrics {
             .map(|(_, workers)| workers)
             .sum();
         self.squatting.with_label_values(&[service]).set(sum as i64);
-    }
-
-    fn sum_entries(&self, table: Table) {
-        let sum: u64 = self
-            .state()
-            .entries
-            .iter()
-            .filter(|((of, _), _)| *of == table)
-            .map(|(_, entries)| entries)
-            .sum();
-        self.entries.with_label_values(&[table.name()]).set(sum as i64);
     }
 }
 

@@ -36,6 +36,8 @@ pub enum ReasonCode {
     ClockShifted,
     /// The kernel side had no room for what happened.
     EventsLost,
+    /// Of some processes it is not watched what they read, as it is configured.
+    ReadsNotWatched,
     /// Nothing is traced.
     NoTarget,
     /// A process that still runs could not be traced.

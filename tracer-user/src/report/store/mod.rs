@@ -122,7 +122,9 @@ impl Store {
     /// Whether everything is attached that should be, and why not.
     pub fn readiness(&self, now: u64) -> Condition {
         let mut condition = self.pulse.started(now);
-        condition.reasons.extend(lock(&self.targets).lacks(self.need));
+        let targets = lock(&self.targets);
+        condition.reasons.extend(targets.lacks(self.need));
+        condition.remarks.extend(targets.remarks());
         condition
     }
 }

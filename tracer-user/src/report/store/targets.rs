@@ -9,7 +9,7 @@ use super::{
     super::{finding::TargetInfo, privacy::clean, summary::TargetState},
     health::{Need, Reason, ReasonCode},
 };
-use crate::correlate::event::TargetId;
+use crate::{config::Tier, correlate::event::TargetId};
 
 /// Processes that could not be traced, or ended, of which it is known that they did.
 const PAST: usize = 1_000;
@@ -25,6 +25,8 @@ pub struct Line {
     pub runtime: Option<&'static str>,
     /// Version of that.
     pub version: Option<String>,
+    /// How much of it is watched; null when it is not traced.
+    pub tier: Option<&'static str>,
     /// How it stands.
     pub state: TargetState,
     /// Why it is not traced, or only in part.
@@ -64,6 +66,7 @@ impl Known {
             service: clean(&info.service),
             runtime: Some(info.runtime.name()),
             version: Some(clean(&info.version)),
+            tier: Some(info.tier.name()),
             state: TargetState::Attached,
             reason: (!names.is_empty()).then(|| format!("probes are not attached: {}", names.join(", "))),
             since,
@@ -94,6 +97,7 @@ impl Known {
             service: clean(service),
             runtime: None,
             version: None,
+            tier: None,
             state,
             reason: Some(clean(reason)),
             since,
@@ -135,6 +139,21 @@ impl Known {
             reasons.push(Reason::new(ReasonCode::ProbesMissing, message));
         }
         reasons
+    }
+
+    /// What is to be known of what is traced even so.
+    pub(super) fn remarks(&self) -> Vec<Reason> {
+        let full = Some(Tier::Full.name());
+        let unread = self
+            .traced
+            .values()
+            .filter(|traced| traced.line.tier != full)
+            .count();
+        let remark = || {
+            let message = format!("{unread} processes are watched without what they read (tier handoffs)");
+            Reason::new(ReasonCode::ReadsNotWatched, message)
+        };
+        (unread > 0).then(remark).into_iter().collect()
     }
 
     pub(super) fn list(&self) -> Targets {

@@ -140,6 +140,7 @@ fn wicked() -> Document {
         service: clean(HOSTILE),
         pid: 1,
         runtime: Some(clean(HOSTILE)),
+        tier: None,
         state: TargetState::Failed,
         reason: Some(clean(HOSTILE)),
         slots: 0,

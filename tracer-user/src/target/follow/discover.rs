@@ -7,14 +7,20 @@ use std::{
 };
 
 use tracer_common::{
-    config::{NO_IMAGE, target_flag},
+    config::NO_IMAGE,
     record::{Record, kind},
     stats::Probe,
 };
 
-use super::{FollowError, Followed, Follower, Identity, Notice, lives::let_go_on, target, tier_flags};
+use super::{
+    FollowError, Followed, Follower, Identity, Notice, TIER_FLAGS, lives::let_go_on, target, tier_flags,
+};
 use crate::{
-    attach::{programs::AttachError, registry::ArmError},
+    attach::{
+        programs::AttachError,
+        registry::{ArmError, Use},
+    },
+    config::Tier,
     correlate::event::Event,
     source::names::NameSet,
     target::{
@@ -145,7 +151,12 @@ impl Follower {
                 return false;
             }
         };
-        let armed = arm::program(&mut self.registry, process);
+        let armed = arm::program(&mut self.registry, process).and_then(|image| {
+            if let Some(image) = image {
+                self.arm_reads(&set, image)?;
+            }
+            Ok(image)
+        });
         if self.registry.ever_armed() != self.ever_armed {
             (self.ever_armed, self.armed_at) = (self.registry.ever_armed(), clock());
         }
@@ -217,8 +228,17 @@ impl Follower {
 
     /// Undoes what is armed in files that nobody has run from for as long as this.
     pub fn disarm_idle(&mut self, patience: Duration) {
-        let used = self.processes.values().filter_map(|followed| followed.image);
-        self.registry.disarm_idle(&used.collect(), patience);
+        let used = self.processes.values().filter_map(|followed| {
+            let frontend = followed.frontend.as_ref();
+            // One that has not come up yet may want them.
+            let reads = frontend.is_none_or(|frontend| frontend.names.tier == Tier::Full);
+            Some(
+                [Use::Image(followed.image?)]
+                    .into_iter()
+                    .chain(reads.then_some(Use::Reads(followed.image?))),
+            )
+        });
+        self.registry.disarm_idle(&used.flatten().collect(), patience);
     }
 
     /// A process is none of ours.
@@ -305,8 +325,7 @@ fn is_life(pid: u32, started: u64) -> bool {
 
 /// Whether the kernel side looks for just these names in a process.
 fn is_watched(known: &tracer_common::config::Target, set: &NameSet) -> bool {
-    let tiers = target_flag::WIRE | target_flag::TASKS;
-    known.names == set.number && known.flags & tiers == tier_flags(set)
+    known.names == set.number && known.flags & TIER_FLAGS == tier_flags(set)
 }
 
 /// What a process is called that has just exec'd: two words of the record hold it.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tracer_common::{
-    config::target_flag,
-    record::{Record, flag},
-};
+use tracer_common::record::{Record, flag};
 
-use super::{Followed, Follower, Identity, Notice, discover::has_ended, instruct, is_queue, tier_flags};
+use super::{
+    Followed, Follower, Identity, Notice, TIER_FLAGS, discover::has_ended, instruct, is_queue, tier_flags,
+};
 use crate::{
     correlate::event::{Event, What},
     report::finding::Container,
@@ -83,12 +82,13 @@ impl Follower {
                 Ok(image) => self.processes.entry(pid).or_default().image = image,
                 Err(error) => notices.push(self.failed(pid, error.to_string())),
             }
+            self.arm_reads_before(pid, &process, notices);
             if let Ok(Identity { set, .. }) = self.identify(&process)
                 && let Some(mut target) = self.registry.programs.target(pid)
                 && target.names != set.number
             {
                 target.names = set.number;
-                target.flags = target.flags & !(target_flag::WIRE | target_flag::TASKS) | tier_flags(&set);
+                target.flags = target.flags & !TIER_FLAGS | tier_flags(&set);
                 if let Err(error) = self.registry.programs.add_target(pid, target) {
                     notices.push(Notice::Failed {
                         pid,
@@ -99,6 +99,18 @@ impl Follower {
             }
         }
         let_go_on(record);
+    }
+
+    /// Arms what sees the reads of a process before its interpreter comes up.
+    fn arm_reads_before(&mut self, pid: u32, process: &Process, notices: &mut Vec<Notice>) {
+        let set = self.identify(process).map(|identity| identity.set);
+        let set = set.unwrap_or_else(|_| Arc::clone(&self.sets[0]));
+        let image = self.processes.get(&pid).and_then(|followed| followed.image);
+        if let Some(image) = image
+            && let Err(error) = self.arm_reads(&set, image)
+        {
+            notices.push(self.failed(pid, error.to_string()));
+        }
     }
 
     /// An interpreter comes up in a process.
@@ -174,6 +186,8 @@ impl Follower {
         if !maps.is_empty() {
             self.arm_tiers(&identity.set, &process, &maps, image, notices);
         }
+        // What it has read until now went unseen.
+        let late = self.arm_reads(&identity.set, image).unwrap_or(false);
         let frontend = Frontend::new(
             self.number(),
             Interpreted {
@@ -187,6 +201,9 @@ impl Follower {
             },
         );
         frontend.introduce(record.time, events);
+        if late {
+            events.push(frontend.event(record.time, pid, What::Gap { lost: 1 }));
+        }
         self.follow(frontend, image, identity, queue, None, record.time, notices);
     }
 

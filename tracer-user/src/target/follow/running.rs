@@ -51,10 +51,12 @@ impl Follower {
             let Some(index) = armed.map_err(|error| FollowError::Arm { pid, error })? else {
                 return Err(FollowError::NotPython(pid));
             };
-            return Ok(self.await_interpreter(pid, Some(index))?);
+            return self.await_interpreter(pid, Some(index));
         };
         let queue = arm::mapped_queue(&mut self.registry, &process, &maps, index);
         let identity = self.identify(&process)?;
+        self.arm_reads(&identity.set, index)
+            .map_err(|error| FollowError::Arm { pid, error })?;
         self.arm_tiers(&identity.set, &process, &maps, index, notices);
         let memory = ProcessMemory::new(process.memory()?);
         let core = self
