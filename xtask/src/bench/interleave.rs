@@ -77,7 +77,7 @@ mod tests {
         let turns = turns.expect("nothing fails");
         assert_eq!(order, ["on", "off", "off", "on", "on", "off"]);
         let ratio = turns.each(|turn| turn["on"] / turn["off"]).expect("two rounds");
-        assert_eq!((ratio.median, ratio.of), (1.5, 2));
+        assert_eq!((ratio.median, ratio.measurements), (1.5, 2));
         assert!((turns.sum(|turn| turn["on"]) - 6.0).abs() < 1e-9);
     }
 }

@@ -18,6 +18,10 @@ const OTHERS: [&str; 7] = [
     "other_0", "other_1", "other_2", "other_3", "other_4", "other_5", "other_6",
 ];
 
+/// Processes that are traced at most, and in a short run.
+const MANY: usize = 100;
+const FEW: usize = 3;
+
 /// Between two handoffs of the processes that stand beside the measured one.
 const IDLE: f64 = 3600.0;
 
@@ -42,8 +46,7 @@ struct Shown {
 
 /// Measures on what most is tested on.
 pub fn measure(bench: &Bench) -> Result<Section> {
-    let many = bench.scaled(100, 3);
-    let threads = bench.scaled(1000, 20);
+    let many = bench.scaled(MANY, FEW);
     let calls = bench.scaled(10_000, 1_000);
     let mut section = Section::new(
         "What a hit costs beside others",
@@ -54,23 +57,32 @@ A told read is a disagreeing one, a filtered one is of a variable that is not wa
 is, over the time that it takes when none is; batches of {calls} calls."
         ),
     );
-    let ways = [
-        Way::Off,
-        Way::Processes(1),
-        Way::Processes(bench.scaled(10, 2)),
-        Way::Processes(many),
-        Way::Threads(bench.scaled(10, 5)),
-        Way::Threads(threads),
-        Way::Slots(2),
-        Way::Slots(4),
-        Way::Slots(8),
-    ];
+    let ways: &[Way] = bench.scaled(
+        &[
+            Way::Off,
+            Way::Processes(1),
+            Way::Processes(10),
+            Way::Processes(MANY),
+            Way::Threads(10),
+            Way::Threads(1000),
+            Way::Slots(2),
+            Way::Slots(4),
+            Way::Slots(8),
+        ],
+        &[
+            Way::Off,
+            Way::Processes(1),
+            Way::Processes(FEW),
+            Way::Threads(20),
+            Way::Slots(8),
+        ],
+    );
     let interpreters = bench.interpreters(is_main)?;
     for interpreter in &interpreters {
         let name = spoken(interpreter);
         let mut loops = Loops::start(interpreter);
         let rounds = bench.rounds(Group::Scale, 2 * interpreters.len());
-        let turns = interleaved(&ways, rounds, |way| {
+        let turns = interleaved(ways, rounds, |way| {
             show(bench, interpreter, &mut loops, way, calls)
         })?;
         for way in &ways[2..] {

@@ -13,8 +13,8 @@ pub struct Spread {
     pub low: f64,
     /// A quarter is above.
     pub high: f64,
-    /// Measurements.
-    pub of: usize,
+    /// Of how many.
+    pub measurements: usize,
 }
 
 impl Spread {
@@ -22,12 +22,15 @@ impl Spread {
     pub fn of(measurements: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = measurements.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share).round() as usize);
+        let at = |share: f64| {
+            let place = ((sorted.len().max(1) - 1) as f64 * share).round();
+            sorted.get(place as usize).map(|figure| rounded(*figure))
+        };
         Some(Self {
-            median: *at(0.5)?,
-            low: *at(0.25)?,
-            high: *at(0.75)?,
-            of: sorted.len(),
+            median: at(0.5)?,
+            low: at(0.25)?,
+            high: at(0.75)?,
+            measurements: sorted.len(),
         })
     }
 
@@ -39,16 +42,24 @@ impl Spread {
     }
 }
 
+/// To six digits: nobody measures more, and they read back as they are written.
+fn rounded(figure: f64) -> f64 {
+    let read = format!("{figure:.5e}").parse().unwrap_or(figure);
+    // No sum of nothing is negative.
+    read + 0.0
+}
+
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = match self.median.abs().max(self.high.abs()) {
+            0.0 => 0,
             size if size < 0.1 => 3,
             size if size < 10.0 => 2,
             size if size < 100.0 => 1,
             _ => 0,
         };
         write!(out, "{:.digits$}", self.median)?;
-        if self.of > 1 {
+        if self.measurements > 1 {
             write!(out, " ({:.digits$} to {:.digits$})", self.low, self.high)?;
         }
         Ok(())
@@ -67,6 +78,11 @@ mod tests {
         assert_eq!(
             Spread::of([120.4]).map(|one| one.to_string()).as_deref(),
             Some("120")
+        );
+        assert_eq!(Spread::of([1.0 / 3.0]).map(|one| one.median), Some(0.333_333));
+        assert_eq!(
+            Spread::of([-0.0]).map(|one| one.to_string()).as_deref(),
+            Some("0")
         );
         assert_eq!(Spread::of([]), None);
     }

@@ -84,6 +84,7 @@ a machine's own host takes turns away from it, answers tell less than times, and
     );
     let interpreters = bench.interpreters(|one| is_main(one) && !one.free_threaded)?;
     let loops: &[&str] = bench.scaled(&["asyncio", "uvloop"], &["asyncio"]);
+    let asked = &ASKED[..bench.scaled(ASKED.len(), 1)];
     for interpreter in &interpreters {
         let Some(setup) = bench.setup(interpreter).with_requirements("loops") else {
             section.miss(
@@ -93,9 +94,9 @@ a machine's own host takes turns away from it, answers tell less than times, and
             continue;
         };
         for event_loop in loops {
-            for (what, request) in ASKED {
+            for &(what, request) in asked {
                 let name = format!("{}, {event_loop}, {what}", spoken(interpreter));
-                let rounds = bench.rounds(Group::Wire, interpreters.len() * loops.len() * ASKED.len());
+                let rounds = bench.rounds(Group::Wire, interpreters.len() * loops.len() * asked.len());
                 add(bench, &setup, event_loop, request, rounds, &name, &mut section)?;
             }
         }
