@@ -20,8 +20,8 @@ use super::{
 const EVENTS: u64 = 1_000_000;
 /// Processes that make them.
 const PROCESSES: u64 = 4;
-/// Faster than any machine makes them.
-const RATE: u64 = 10_000_000;
+/// In a second: what makes them and what records them share two processors.
+const RATE: u64 = 100_000;
 /// How long the agent's memory is watched.
 const WATCHED: Duration = Duration::from_secs(10);
 const CONFIG: &str = "[watch]\nidentity = [\"tenant\"]\n\
@@ -72,7 +72,13 @@ fn replay(bench: &Bench, setup: &Setup, events: u64, section: &mut Section) -> R
     let mut recording = recording.start(setup, Steady::FIXTURE, &arguments);
     recording.program.wait_for("ready");
     recording.program.say("go on");
-    let recorded = recording.end().number("events", "received");
+    let recording = recording.end();
+    let recorded = recording.number("events", "received");
+    let lost = recording.summary["events"]["lost"]
+        .as_object()
+        .into_iter()
+        .flatten();
+    let lost: f64 = lost.filter_map(|(_, events)| events.as_f64()).sum();
     ensure!(recorded > 0, "nothing was recorded");
     let bytes = fs::metadata(&file)?.len() as f64;
     let turns = interleaved(&[()], bench.rounds(Group::Engine, 1), |()| {
@@ -96,6 +102,7 @@ fn replay(bench: &Bench, setup: &Setup, events: u64, section: &mut Section) -> R
         by(|(clock, _)| clock),
     );
     section.add("events replayed", &name, turns.each(|turn| turn[&()].0));
+    section.add("events lost while it was recorded", &name, Spread::of([lost]));
     section.add("bytes of an event", &name, Spread::of([bytes / recorded as f64]));
     Ok(())
 }

@@ -47,9 +47,9 @@ pub fn interleaved<W: Copy + Ord, T>(
 }
 
 impl<W: Ord, T> Turns<W, T> {
-    /// A figure that is made from all that one round has measured.
+    /// A figure that is made from all that one round has measured. A round in which it is no number does not count.
     pub fn each(&self, figure: impl Fn(&BTreeMap<W, T>) -> f64) -> Option<Spread> {
-        Spread::of(self.0.iter().map(figure))
+        Spread::of(self.0.iter().map(figure).filter(|figure| figure.is_finite()))
     }
 
     /// The sum of a figure over the rounds.
@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(order, ["on", "off", "off", "on", "on", "off"]);
         let ratio = turns.each(|turn| turn["on"] / turn["off"]).expect("two rounds");
         assert_eq!((ratio.median, ratio.measurements), (1.5, 2));
+        assert_eq!(turns.each(|_| f64::NAN), None);
         assert!((turns.sum(|turn| turn["on"]) - 6.0).abs() < 1e-9);
     }
 }

@@ -21,7 +21,13 @@ mod targets;
 mod tracer;
 mod wire;
 
-use std::{env, path::PathBuf, process::Command, thread, time::Duration};
+use std::{
+    env,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use bleedtrace_tests::{Interpreter, SUPPORTED, Setup, interpreters, is_main, skip, untraceable};
@@ -160,10 +166,12 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut failed = Vec::new();
     for group in named(&options.groups) {
+        let begin = Instant::now();
         // What was measured is kept, whatever becomes of the others.
         match group.measure(&bench) {
             Ok(section) => {
                 print(&section);
+                println!("{}: {} s", group.name(), begin.elapsed().as_secs());
                 failed.extend(inexact(&section));
                 document::write(Sections::from([(group.name().to_owned(), section)]))?;
             }
@@ -287,11 +295,13 @@ impl Bench {
 
     /// Rounds in a group's time, if it measures so many things one after the other.
     fn rounds(&self, group: Group, parts: usize) -> Rounds {
+        // What a server or an interpreter does at first is over before the first round of these.
+        let warm = !matches!(group, Group::App | Group::Wire | Group::Record | Group::Engine);
         let seconds = self.minutes * 60.0 * group.share() / parts as f64;
         Rounds {
             least: if self.smoke { 1 } else { 3 },
             time: Duration::from_secs_f64(seconds),
-            warm: !self.smoke,
+            warm: warm && !self.smoke,
         }
     }
 

@@ -22,9 +22,14 @@ impl Spread {
     pub fn of(measurements: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = measurements.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
+        // Between two measurements, what lies between them.
         let at = |share: f64| {
-            let place = ((sorted.len().max(1) - 1) as f64 * share).round();
-            sorted.get(place as usize).map(|figure| rounded(*figure))
+            let place = (sorted.len().max(1) - 1) as f64 * share;
+            let (below, above) = (
+                sorted.get(place.floor() as usize)?,
+                sorted.get(place.ceil() as usize)?,
+            );
+            Some(rounded(below + (above - below) * place.fract()))
         };
         Some(Self {
             median: at(0.5)?,
@@ -51,7 +56,7 @@ fn rounded(figure: f64) -> f64 {
 
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = match self.median.abs().max(self.high.abs()) {
+        let digits = match self.median.abs() {
             0.0 => 0,
             size if size < 0.1 => 3,
             size if size < 10.0 => 2,
@@ -75,6 +80,8 @@ mod tests {
         let spread = Spread::of([5.0, 1.0, 4.0, 2.0, 3.0]).expect("some");
         assert_eq!((spread.low, spread.median, spread.high), (2.0, 3.0, 4.0));
         assert_eq!(spread.to_string(), "3.00 (2.00 to 4.00)");
+        let spread = Spread::of([1.0, 2.0, 200.0]).expect("some");
+        assert_eq!(spread.to_string(), "2.00 (1.50 to 101.00)");
         assert_eq!(
             Spread::of([120.4]).map(|one| one.to_string()).as_deref(),
             Some("120")
