@@ -134,6 +134,6 @@ fn show(bench: &Bench, processes: &[u32], signal: &str) -> Result<Shown> {
     Ok(Shown {
         first_event,
         disarmed,
-        ended: millis(start),
+        ended: if left { f64::NAN } else { millis(start) },
     })
 }
