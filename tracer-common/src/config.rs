@@ -140,6 +140,10 @@ pub struct SlotVar {
     pub name: u32,
     /// Steps of the path into its value.
     pub steps: u32,
+    /// Bits of [`name_flag`].
+    pub flags: u32,
+    /// Always 0.
+    pub pad: u32,
 }
 
 /// One traced process, keyed by its tgid.
@@ -153,6 +157,8 @@ pub struct Target {
     pub tstate_slot: u64,
     /// Records that could not be sent so far.
     pub lost: u64,
+    /// Counts whatever is told of the process, and whatever is lost of it: as long as it stays, nothing was.
+    pub turn: u64,
     /// Index of the image; [`NO_IMAGE`] until an interpreter is known.
     pub image: u32,
     /// Number of the set of names that is watched in this process.
@@ -202,12 +208,22 @@ pub struct NameKey {
 pub struct Name {
     /// Number of the name within its set.
     pub number: u32,
-    /// 1 when its role is `request`.
-    pub request: u32,
+    /// Bits of [`name_flag`].
+    pub flags: u32,
     /// Steps of the path into its value; 0 when the value itself is meant.
     pub steps: u32,
     /// A [`crate::record::marker`] when the name is a reserved one, else 0.
     pub marker: u32,
+}
+
+/// Bits of [`Name::flags`].
+pub mod name_flag {
+    /// Its role is `request`.
+    pub const REQUEST: u32 = 1 << 0;
+    /// Its role is `identity`.
+    pub const IDENTITY: u32 = 1 << 1;
+    /// What it holds says by itself whether that counts as nothing: no path leads on from it, and no value was named that does.
+    pub const PLAIN: u32 = 1 << 2;
 }
 
 /// Key of the recipes map: one step of a path, taken from an object of one type.
@@ -522,8 +538,8 @@ pub mod global {
 
 const _: () = {
     assert!(size_of::<Image>() == 136 + 34 * 4);
-    assert!(size_of::<SlotVar>() == 24);
-    assert!(size_of::<Target>() == 48 + 24 * MAX_SLOTS);
+    assert!(size_of::<SlotVar>() == 32);
+    assert!(size_of::<Target>() == 56 + 32 * MAX_SLOTS);
     assert!(size_of::<NameKey>() == 64);
     assert!(size_of::<Name>() == 16);
     assert!(size_of::<RecipeKey>() == 16);

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod record;
 pub mod stats;
+pub mod told;
 
 /// Watched variables of one target.
 pub const MAX_SLOTS: usize = 8;

@@ -71,6 +71,8 @@ pub mod kind {
     /// A coroutine or a generator is made, whose function is not known to mint nothing: `object` is its code, `callable` a digest of what
     /// that is, the innermost frame its own.
     pub const COROUTINE: u16 = 28;
+    /// What the thread has told to find in `slot` was found again: `object` is how often since the READ whose time is `queue`.
+    pub const AGREED: u16 = 30;
     /// The agent's own function was called: `object` is the number that it was called with.
     pub const SELFTEST: u16 = 29;
 }

@@ -193,6 +193,8 @@ pub struct ProbeStats {
     pub lost_slot: u64,
     /// Records sent with [`crate::record::flag::UNREADABLE`]: the thread state or the context could not be read.
     pub unreadable: u64,
+    /// Reads that found what their thread had just told, and are only counted.
+    pub agreed: u64,
 }
 
-const _: () = assert!(size_of::<ProbeStats>() == 64);
+const _: () = assert!(size_of::<ProbeStats>() == 72);

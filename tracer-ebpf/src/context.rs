@@ -14,6 +14,7 @@ use tracer_common::{
 };
 
 use crate::{
+    agree,
     emit::{self, Frames, Wake},
     look,
     maps::{Ask, Fill, SCOPES, Scratch, Wanted},
@@ -41,7 +42,14 @@ pub fn context_get(ctx: ProbeContext) -> u32 {
     let Some(slot) = slot_of(&hit, found) else {
         return 0;
     };
-    let Some((Scratch { record, ask, .. }, state)) = emit::begin(&mut hit, kind::READ, Frames::With) else {
+    let state = hit.state();
+    if let Ok(state) = &state
+        && agree::agrees(&hit, slot, state, default)
+    {
+        return 0;
+    }
+    let Some((Scratch { record, ask, .. }, state)) = emit::begin_in(&hit, kind::READ, Frames::With, state)
+    else {
         return 0;
     };
     record.head.object = var;

@@ -35,6 +35,18 @@ pub enum Frames {
 /// Takes this thread's record and fills in what every record has. The rest is asked for: [`tell`].
 #[inline(always)]
 pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut Scratch, Option<State>)> {
+    let state = hit.state();
+    begin_in(hit, kind, frames, state)
+}
+
+/// The same where the interpreter's state was looked at already.
+#[inline(always)]
+pub fn begin_in(
+    hit: &Hit,
+    kind: u16,
+    frames: Frames,
+    state: Result<State, NoState>,
+) -> Option<(&'static mut Scratch, Option<State>)> {
     let Some(scratch) = scratch(hit.tid) else {
         lose_for_want_of_room(hit);
         return None;
@@ -47,7 +59,7 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut S
     scratch.ask.then = None;
     scratch.ask.frames = frames == Frames::With;
     scratch.ask.fill = Fill::Given;
-    scratch.state = match hit.state() {
+    scratch.state = match state {
         Ok(state) => [
             state.tstate,
             state.context,
@@ -66,7 +78,7 @@ pub fn begin(hit: &mut Hit, kind: u16, frames: Frames) -> Option<(&'static mut S
             [0; 5]
         }
     };
-    let state = state(scratch);
+    let state = self::state(scratch);
     if let Some(state) = &state {
         head.tstate = state.tstate;
         head.scope = state.context;
@@ -139,13 +151,13 @@ pub fn keep_scope(hit: &Hit, record: &FullRecord) -> bool {
     kept
 }
 
-/// Sends a record whose values are final.
+/// Sends a record whose values are final; whether it was sent.
 #[inline(always)]
-pub fn send_announced(hit: &Hit, record: &mut FullRecord, wake: Wake) {
+pub fn send_announced(hit: &Hit, record: &mut FullRecord, wake: Wake) -> bool {
     record.head.time = now();
     let values = u64::from(record.head.values).min(MAX_SLOTS as u64);
     let size = (size_of::<Record>() as u64) + values * (size_of::<RawValue>() as u64);
-    output(hit.probe, Some(hit.target), (&raw mut *record).cast(), size, wake);
+    output(hit.probe, Some(hit.target), (&raw mut *record).cast(), size, wake)
 }
 
 /// Whether the agent is woken for a record, or finds it when it looks next.
@@ -155,9 +167,9 @@ pub enum Wake {
     Later,
 }
 
-/// Sends a record that has no values.
+/// Sends a record that has no values; whether it was sent.
 #[inline(always)]
-pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, wake: Wake) {
+pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, wake: Wake) -> bool {
     head.time = now();
     output(
         probe,
@@ -165,7 +177,7 @@ pub fn send_head(probe: Probe, target: Option<*mut Target>, head: &mut Record, w
         (&raw mut *head).cast(),
         size_of::<Record>() as u64,
         wake,
-    );
+    )
 }
 
 /// Makes of `head` the fixed part of a record that is about nothing yet.
@@ -181,7 +193,10 @@ pub fn blank(head: &mut MaybeUninit<Record>, kind: u16, tgid: u32, tid: u32) -> 
     head
 }
 
-/// Whether it was sent; if not, that is counted.
+/// Sends a message of a process, or of none. Whether it was sent; if not, that is counted.
+///
+/// The process's turn goes on when the message is there: whoever looked at it before sending something and finds it as it was has
+/// missed nothing that came later.
 #[inline(always)]
 pub fn output(
     probe: Probe,
@@ -204,6 +219,10 @@ pub fn output(
             u64::from(flags),
         )
     };
+    if let Some(target) = target {
+        // SAFETY: `target` comes from the map and lives as long as this program runs.
+        unsafe { atomic::add(&raw mut (*target).turn) };
+    }
     if code == 0 {
         count(probe, |s| &raw mut s.sent);
         true
@@ -229,7 +248,10 @@ fn is_time_to_wake(size: u64) -> bool {
 #[inline(always)]
 pub fn mark_lost(target: *mut Target) {
     // SAFETY: `target` comes from the map and lives as long as this program runs.
-    unsafe { atomic::add(&raw mut (*target).lost) };
+    unsafe {
+        atomic::add(&raw mut (*target).lost);
+        atomic::add(&raw mut (*target).turn);
+    }
 }
 
 /// Where this thread puts its record together.

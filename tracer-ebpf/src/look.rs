@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{bindings::BPF_NOEXIST, macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
-    config::{LOOKING, Name, NameKey, Target, Var, VarKey},
+    config::{LOOKING, Name, NameKey, Target, Var, VarKey, name_flag},
     record::{NO_SLOT, kind},
     stats::Stage,
 };
@@ -206,7 +206,8 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<(u32, News), Unreadable
     let target = hit.target_mut();
     let slot = &mut target.slots[free & (MAX_SLOTS - 1)];
     (slot.hash, slot.name, slot.steps) = (hash, name.number, name.steps);
-    if name.request != 0 && target.request_slot == u32::MAX {
+    slot.flags = name.flags;
+    if name.flags & name_flag::REQUEST != 0 && target.request_slot == u32::MAX {
         target.request_slot = free as u32;
     }
     Ok((free as u32, News::Slot(name.number)))

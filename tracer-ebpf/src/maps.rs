@@ -14,6 +14,7 @@ use tracer_common::{
     },
     record::{FullCode, FullRecord, FullWire},
     stats::{PROBES, Probe, ProbeStats, STAGES, Stage},
+    told::Told,
 };
 
 /// Records on their way to the agent, which sets the size.
@@ -221,6 +222,19 @@ pub static SPAWNED: HashMap<u32, u64> = HashMap::with_max_entries(32_768, BPF_F_
 /// Functions that mint nothing, by the digest of their code. The agent fills it in; the least used are forgotten: they are told anew.
 #[map]
 pub static MINTS_NOTHING: LruHashMap<CodeKey, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What each thread has told of what it reads.
+#[map]
+pub static TOLD: HashMap<u32, Told> = HashMap::with_max_entries(32_768, BPF_F_NO_PREALLOC);
+
+/// What a new entry of [`TOLD`] is copied from; all zero.
+#[map]
+pub static BLANK_TOLD: Array<Told> = Array::with_max_entries(1, 0);
+
+/// Processes of which reads need not be told that say the same again, each with a number that is another whenever they have to be told
+/// once more. The agent fills it in.
+#[map]
+pub static EPOCHS: HashMap<u32, u64> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
 
 /// Counters by program.
 #[map]

@@ -19,6 +19,7 @@ use tracer_common::{
 };
 
 use crate::{
+    agree, atomic,
     emit::{self, Wake},
     ids,
     maps::{
@@ -121,6 +122,8 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let held = head.flags & flag::HELD != 0;
     head.time = emit::now();
     entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+    // SAFETY: as above.
+    unsafe { atomic::add(&raw mut state.turn) };
     emit::count(Probe::Exec, |s| &raw mut s.sent);
     debug!(
         &ctx,
@@ -148,6 +151,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let _ = SPAWNED.remove(tid);
     let mut head = MaybeUninit::uninit();
     let head = emit::blank(&mut head, kind::EXITED, tgid, tid);
+    agree::end(Probe::Exit, target, head);
     // SAFETY: the entry lives as long as this program runs.
     head.lost = unsafe { (*target).lost };
     let last = is_last();

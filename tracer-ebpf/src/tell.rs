@@ -7,7 +7,7 @@ use tracer_common::{
 };
 
 use crate::{
-    code,
+    agree, code,
     emit::{self, Wake},
     look, lookup,
     maps::{Fill, Scratch, Source, tasks},
@@ -56,8 +56,18 @@ fn complete(hit: &Hit, scratch: &mut Scratch) {
     }
     if ask.fill == Fill::Each {
         send_each(hit, record, wake);
-    } else {
-        emit::send_announced(hit, record, wake);
+        return;
+    }
+    let is_read = agree::is_read(hit, scratch);
+    if is_read {
+        agree::settle(hit, scratch.record.head.slot);
+    }
+    // Where somebody else tells something at the same time, it is another one afterwards.
+    let turn = emit::read_back(&hit.target().turn);
+    let sent = emit::send_announced(hit, &mut scratch.record, wake);
+    // What stands on a stack that is new may be nothing that the agent makes a read of.
+    if sent && is_read && wake == Wake::Later {
+        agree::told(hit, scratch, turn);
     }
 }
 

@@ -20,6 +20,7 @@ use tracer_common::{
         WireState, global,
     },
     stats::{PROBES, Probe, ProbeStats, Stage},
+    told::Told,
 };
 
 use super::{
@@ -191,6 +192,8 @@ pub struct Options {
     pub tasks: bool,
     /// Every exec on the machine is told.
     pub everyone: bool,
+    /// Reads are told that say the same again.
+    pub all_reads: bool,
 }
 
 /// The loaded kernel side. Dropping it detaches everything.
@@ -211,6 +214,10 @@ pub struct Programs {
     wires: HashMap<MapData, Shared<WireKey>, Shared<WireState>>,
     uses: HashMap<MapData, Shared<UseKey>, Shared<Uses>>,
     mints_nothing: HashMap<MapData, Shared<CodeKey>, u64>,
+    told: HashMap<MapData, u32, Shared<Told>>,
+    epochs: HashMap<MapData, u32, u64>,
+    epoch: u64,
+    all_reads: bool,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     run_times: RunTimes,
@@ -274,6 +281,10 @@ impl Programs {
             wires: loaded.take("WIRES")?,
             uses: loaded.take("USES")?,
             mints_nothing: loaded.take("MINTS_NOTHING")?,
+            told: loaded.take("TOLD")?,
+            epochs: loaded.take("EPOCHS")?,
+            epoch: 0,
+            all_reads: options.all_reads,
             stats: loaded.take("STATS")?,
             by_name: loaded.programs,
             run_times: RunTimes::start(),
@@ -353,6 +364,32 @@ impl Programs {
     pub fn remove_target(&mut self, tgid: u32) {
         // It may have ended by itself.
         let _ = self.targets.remove(&tgid);
+        self.tell_all_reads(tgid);
+    }
+
+    /// From here on a process's reads need not be told that say the same again, if they may be counted at all. What was told before is
+    /// told once more.
+    pub fn count_reads(&mut self, tgid: u32) {
+        if self.all_reads {
+            return;
+        }
+        self.epoch += 1;
+        if let Err(error) = self.epochs.insert(tgid, self.epoch, 0) {
+            self.tell_all_reads(tgid);
+            tracing::debug!(pid = tgid, %error, "every read is told");
+        }
+    }
+
+    /// From here on every read of a process is told.
+    pub fn tell_all_reads(&mut self, tgid: u32) {
+        // They may have been all along.
+        let _ = self.epochs.remove(&tgid);
+    }
+
+    /// What threads have told of what they read, and how often they have found it again.
+    pub fn told(&self) -> impl Iterator<Item = (u32, Told)> + '_ {
+        let entries = self.told.iter().filter_map(Result::ok);
+        entries.map(|(tid, told)| (tid, told.0))
     }
 
     /// Forgets the contexts of a process that has ended.
@@ -434,6 +471,7 @@ impl Programs {
             sum.lost_image += s.lost_image;
             sum.lost_slot += s.lost_slot;
             sum.unreadable += s.unreadable;
+            sum.agreed += s.agreed;
         }
         sum
     }
@@ -541,7 +579,8 @@ mod tests {
                 paths: is(3),
                 wire: is(4),
                 tasks: is(5),
-                everyone: is(6),
+                all_reads: false,
+            everyone: is(6),
             };
             let loaded = Programs::load(&object, options);
             loaded.unwrap_or_else(|error| panic!("{options:?}: {error}"));

@@ -20,6 +20,7 @@ use tracer_common::{
         WireKey, WireState,
     },
     stats::ProbeStats,
+    told::Told,
 };
 
 use crate::runtime::cpython::probe_point::When;
@@ -39,7 +40,7 @@ macro_rules! plain {
 }
 plain!(
     CodeKey, Image, Name, NameKey, Point, Recipe, RecipeKey, ScopeKey, Target, UseKey, Uses, Var, VarKey,
-    WireKey, WireState, ProbeStats
+    WireKey, WireState, ProbeStats, Told
 );
 
 /// A point in a file: offset of the instruction, and the cookie that the program sees.

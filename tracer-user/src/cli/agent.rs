@@ -214,6 +214,7 @@ fn wants(args: &AgentArgs, config: &Config, recorder: &Recorder, privacy: &Priva
         seal: recorder.records().then(|| privacy.clone()),
         selftest: true,
         allow_greenlet: args.allow_greenlet,
+        all_reads: args.reads.all(),
         wire: Some(privacy.derived_key(b"wire")),
         ..Wants::default()
     }

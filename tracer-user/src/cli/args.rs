@@ -148,6 +148,9 @@ pub struct TraceArgs {
     /// How much is watched.
     #[command(flatten)]
     pub tier: TierArgs,
+    /// What the kernel side tells.
+    #[command(flatten)]
+    pub reads: ReadsArgs,
     /// The flight recorder.
     #[command(flatten)]
     pub flight: FlightArgs,
@@ -163,6 +166,31 @@ pub struct TraceArgs {
     /// What is watched.
     #[command(flatten)]
     pub target: TargetArgs,
+}
+
+/// Which reads are told one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Reads {
+    /// Those that say something new; the others are counted in the kernel.
+    #[default]
+    New,
+    /// All of them.
+    All,
+}
+
+/// Arguments that say what the kernel side tells.
+#[derive(Debug, Default, Args)]
+pub struct ReadsArgs {
+    /// Which reads are told one by one. The findings are the same; a recording has every read in it with `all`.
+    #[arg(long, value_enum, default_value_t = Reads::New, env = "BLEEDTRACE_READS")]
+    pub reads: Reads,
+}
+
+impl ReadsArgs {
+    /// Whether every read is told.
+    pub fn all(&self) -> bool {
+        self.reads == Reads::All
+    }
 }
 
 /// Arguments of the flight recorder.
@@ -423,6 +451,9 @@ pub struct AgentArgs {
     /// Where findings go besides the output.
     #[command(flatten)]
     pub events: EventsArgs,
+    /// What the kernel side tells.
+    #[command(flatten)]
+    pub reads: ReadsArgs,
     /// The flight recorder.
     #[command(flatten)]
     pub flight: FlightArgs,

@@ -446,7 +446,7 @@ impl Observer for Report {
             return;
         };
         let slot = match &fact.what {
-            FactKind::SlotSeen(slot) | FactKind::Read(slot, _) | FactKind::Bind(slot, _) => {
+            FactKind::SlotSeen(slot) | FactKind::Read(slot, ..) | FactKind::Bind(slot, _) => {
                 target.slots.get(slot).map_or("?", |name| &**name)
             }
             _ => "",

@@ -85,6 +85,8 @@ pub trait Observer {
 pub struct Wants {
     /// The engine tells what happens at each handoff's site.
     pub inventory: bool,
+    /// Every read is told, not only those that say something new.
+    pub all_reads: bool,
     /// The kernel side counts the uses of all variables.
     pub uses: bool,
     /// Every process of the machine is looked at, and those that the configuration selects are attached to.
@@ -133,6 +135,8 @@ impl Session {
             wire: wants.wire.is_some() && sets.iter().any(|set| set.wire),
             tasks: wants.wire.is_some() && sets.iter().any(|set| set.tasks),
             everyone: wants.everyone,
+            // Who counts what happens at each site needs all of it.
+            all_reads: wants.all_reads || wants.inventory,
         };
         let mut programs = Programs::load(&object, options)?;
         tracing::debug!(elapsed = ?started.elapsed(), "loaded");
@@ -240,6 +244,7 @@ impl Session {
         if self.counted.elapsed() >= COUNTERS {
             self.counted = Instant::now();
             observer.counters(&mut self.follower);
+            self.follower.count_reads(&mut self.events);
             self.follower.catch_up(now, &mut self.events, &mut self.notices);
             // Else ends may have been told that were not taken yet.
             if count < BATCH {
@@ -273,6 +278,7 @@ impl Session {
             }
         }
         observer.counters(&mut self.follower);
+        self.follower.count_reads(&mut self.events);
         self.follower.detach(now(), &mut self.events);
         self.digest(observer);
         self.engine.finish(&mut self.facts);

@@ -46,6 +46,7 @@ pub fn watch(
         seal: recorder.records().then(|| privacy.clone()),
         selftest: true,
         inventory: reports.any(),
+        all_reads: args.reads.all(),
         ..args.target.wants()
     };
     let clock = session::clock();

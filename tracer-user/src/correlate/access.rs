@@ -203,7 +203,8 @@ impl Target {
             time: now.time,
         };
         self.judge_read(me, now, asked, here, &mut judged, out);
-        out.say(FactKind::Read(asked.slot, judged.result));
+        me.results.keep(asked.slot, judged.result);
+        out.say(FactKind::Read(asked.slot, judged.result, 1));
         inventory::tell(me, out, HopWhat::Read(asked.slot, judged.result));
         if self.slots.role(asked.slot) == Some(Role::Digest) {
             self.digest_read(me, now, asked.slot, (here, &judged), out);

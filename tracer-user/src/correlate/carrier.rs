@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     event::{Carrier, QueueKey, Scope, Site, Slot, Work},
-    fact::FactKind,
+    fact::{FactKind, ReadResult},
     finding::{Bind, Source},
     hop::{HopValue, Submitted},
     item::Item,
@@ -148,6 +148,27 @@ pub(super) struct Fed {
     pub(super) last: u64,
 }
 
+/// How a carrier's last read of each slot was judged.
+#[derive(Debug, Default)]
+pub(super) struct Results(Vec<ReadResult>);
+
+impl Results {
+    pub(super) fn keep(&mut self, slot: Slot, result: ReadResult) {
+        let at = usize::from(slot.0);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, ReadResult::Unjudged);
+        }
+        self.0[at] = result;
+    }
+
+    pub(super) fn of(&self, slot: Slot) -> ReadResult {
+        self.0
+            .get(usize::from(slot.0))
+            .copied()
+            .unwrap_or(ReadResult::Unjudged)
+    }
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Debug)]
 pub(super) struct CarrierState {
@@ -174,6 +195,7 @@ pub(super) struct CarrierState {
     pub(super) batch: Option<Box<Submitted>>,
     /// Of a started thread, once it took data from a queue.
     pub(super) fed: Option<Fed>,
+    pub(super) results: Results,
 }
 
 impl CarrierState {
@@ -193,6 +215,7 @@ impl CarrierState {
             runs_contexts: false,
             batch: None,
             fed: None,
+            results: Results::default(),
         }
     }
 

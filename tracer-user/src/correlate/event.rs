@@ -558,6 +558,14 @@ pub enum What {
         /// It still runs.
         detached: bool,
     },
+    /// The carrier's last read was made again: the same was found, in the same scope, and nothing else happened in the target but reads
+    /// of the carrier's that found something. That changes nothing but counts.
+    Agreed {
+        /// Of which variable.
+        slot: Slot,
+        /// How often.
+        times: u64,
+    },
     // What holds secrets in the clear can be written nowhere. It stands last, so that no number of the others is skipped.
     /// Bytes of a call that receives or sends.
     #[serde(skip)]

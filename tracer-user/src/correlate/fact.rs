@@ -124,8 +124,8 @@ pub enum FactKind {
     SlotSeen(Slot),
     /// An item ended of which it could be told whose this variable is.
     Judged(Slot),
-    /// A read was judged.
-    Read(Slot, ReadResult),
+    /// So many reads were judged alike.
+    Read(Slot, ReadResult, u64),
     /// A bind was made.
     Bind(Slot, Place),
     /// A handoff's two ends were paired: it is coverage.

@@ -9,7 +9,7 @@ use super::{
     check::Checks,
     drift::Drifts,
     event::{Carrier, Event, ItemKey, Scope, Slot, What},
-    fact::{FactKind, Table as Which},
+    fact::{FactKind, ReadResult, Table as Which},
     finding::Finding,
     hop::{ScopeKey, Submitted},
     item::Item,
@@ -188,6 +188,11 @@ impl Target {
                 if let Some(item) = item.filter(|item| item.base == *scope) {
                     item.base = Scope(0);
                 }
+            }
+            What::Agreed { slot, times } => {
+                let me = self.carriers.get(&now.carrier);
+                let result = me.map_or(ReadResult::Unjudged, |me| me.results.of(*slot));
+                out.say(FactKind::Read(*slot, result, *times));
             }
             what => self.of_carrier(now, what, out),
         }

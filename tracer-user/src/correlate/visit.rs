@@ -57,6 +57,7 @@ impl What {
             | Self::Wake { .. }
             | Self::WireClosed(_)
             | Self::Gap { .. }
+            | Self::Agreed { .. }
             | Self::Exit { .. } => {}
         }
     }

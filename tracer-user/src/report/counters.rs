@@ -32,6 +32,7 @@ impl Total {
                 lost_map: a.lost_map + b.lost_map,
                 lost_image: a.lost_image + b.lost_image,
                 lost_slot: a.lost_slot + b.lost_slot,
+                agreed: a.agreed + b.agreed,
                 unreadable: a.unreadable + b.unreadable,
             },
             seconds: self.seconds + former.seconds,

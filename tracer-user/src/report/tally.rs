@@ -269,10 +269,10 @@ impl Tally {
                     target.judged.insert(*slot);
                 }
             }
-            FactKind::Read(slot, result) => {
-                *self.reads.entry(*result).or_default() += 1;
+            FactKind::Read(slot, result, times) => {
+                *self.reads.entry(*result).or_default() += times;
                 match (target, result) {
-                    (Some(target), ReadResult::Unreadable) => target.unreadable += 1,
+                    (Some(target), ReadResult::Unreadable) => target.unreadable += times,
                     (Some(target), ReadResult::Unjudged) => {
                         target.unjudged.insert(*slot);
                     }

@@ -1,5 +1,6 @@
 //! CPython's front end: what one process's records mean to the engine.
 
+mod agreed;
 mod steps;
 mod streams;
 mod tasks;
@@ -18,6 +19,7 @@ use tracer_common::{
     },
 };
 
+use self::agreed::Agreed;
 use super::{
     announce::announcement,
     by_hand::HandWorkers,
@@ -93,6 +95,12 @@ pub struct Frontend {
     sending: HashMap<u32, Vec<Event>>,
     /// Threads that take their work by hand.
     by_hand: HandWorkers,
+    /// What threads have read that the kernel side may only count when they read it again.
+    agreed: Agreed,
+    /// Something came up after which every read has to be told once more.
+    doubt: bool,
+    /// Some reads are those of a library that carries contexts over, and none of the program's.
+    restores: bool,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -133,6 +141,9 @@ impl Frontend {
             queues: HashMap::new(),
             sending: HashMap::new(),
             by_hand: HandWorkers::default(),
+            agreed: Agreed::default(),
+            doubt: false,
+            restores: false,
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -272,9 +283,12 @@ impl Frontend {
                 let stack = self.stack(record);
                 // It only asks what there is before it binds what it carries over: nothing is decided by that.
                 if restores_context(&stack) {
+                    self.agreed.forget(record.tid, record.slot);
+                    (self.restores, self.doubt) = (true, true);
                     return None;
                 }
                 self.saw(&stack);
+                self.agreed.told(record);
                 What::Read {
                     slot: self.slot(record)?,
                     scope,
@@ -287,6 +301,7 @@ impl Frontend {
                     stack,
                 }
             }
+            kind::AGREED => return self.agreed(record),
             kind::BIND => What::Bind {
                 slot: self.slot(record)?,
                 scope,
@@ -351,6 +366,7 @@ impl Frontend {
             kind::EXITED => {
                 self.queues.remove(&record.tid);
                 self.by_hand.ended(record.tid);
+                self.agreed.ended(record.tid);
                 What::End
             }
             _ => return None,

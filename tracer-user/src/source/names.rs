@@ -7,7 +7,7 @@ use std::sync::{
 
 use tracer_common::{
     MAX_NAME, MAX_STEPS,
-    config::{Name, NameKey},
+    config::{Name, NameKey, name_flag},
     record::marker,
 };
 use wildmatch::WildMatch;
@@ -47,6 +47,22 @@ pub struct WatchedName {
     pub role: Role,
     /// What else than the usual counts as nothing in it.
     pub empty: Arc<[EmptyValue]>,
+}
+
+impl WatchedName {
+    /// What the kernel side needs to know of it: bits of [`name_flag`].
+    pub fn flags(&self) -> u32 {
+        let role = match self.role {
+            Role::Request => name_flag::REQUEST,
+            Role::Identity => name_flag::IDENTITY,
+            Role::Digest => 0,
+        };
+        if self.path.is_empty() && self.empty.is_empty() {
+            role | name_flag::PLAIN
+        } else {
+            role
+        }
+    }
 }
 
 /// Everything that is watched in one kind of process.
@@ -163,7 +179,7 @@ impl NameSet {
                 &*watched.variable,
                 Name {
                     number,
-                    request: u32::from(watched.role == Role::Request),
+                    flags: watched.flags(),
                     steps: watched.path.len() as u32,
                     marker: 0,
                 },
@@ -174,7 +190,7 @@ impl NameSet {
                 *name,
                 Name {
                     number: 0,
-                    request: 0,
+                    flags: 0,
                     steps: 0,
                     marker: u32::from(*marker),
                 },
@@ -188,6 +204,11 @@ impl NameSet {
     /// Whether paths lead on from the values of some variables.
     pub fn has_paths(&self) -> bool {
         self.names.iter().any(|name| !name.path.is_empty())
+    }
+
+    /// Whether some functions are configured to be special.
+    pub const fn has_functions(&self) -> bool {
+        !self.functions.is_empty()
     }
 
     /// Whether ids that are drawn matter, and coroutines that are made: only then these are probed.

@@ -74,11 +74,14 @@ impl Snapshot {
                 if let Some(name) = number
                     && snapshot.slots.len() < MAX_SLOTS
                 {
+                    let watched = &frontend.names.names[name];
                     let slot = SlotVar {
                         var: variable.address,
                         hash: variable.hash,
                         name: name as u32,
-                        steps: frontend.names.names[name].path.len() as u32,
+                        steps: watched.path.len() as u32,
+                        flags: watched.flags(),
+                        pad: 0,
                     };
                     snapshot.slots.push(slot);
                     snapshot.defaults.push(variable.default);

@@ -465,9 +465,10 @@ impl Follower {
     ) {
         let service: Arc<str> = Arc::from(identity.service);
         let container = identity.container;
+        let pid = frontend.tgid;
         notices.push(self.attached(&frontend, Arc::clone(&service), container.clone(), queue, found));
         self.processes.insert(
-            frontend.tgid,
+            pid,
             Followed {
                 frontend: Some(frontend),
                 image: Some(image),
@@ -479,6 +480,25 @@ impl Follower {
                 ..Followed::default()
             },
         );
+        self.agree(pid);
+    }
+
+    /// From here on a process's reads are told once more, and then only when they say something new.
+    fn agree(&mut self, pid: u32) {
+        let frontend = self.processes.get(&pid).and_then(|p| p.frontend.as_ref());
+        if let Some(frontend) = frontend {
+            agree(&mut self.registry, frontend);
+        }
+    }
+
+    /// Takes in how often threads have found again what they told of.
+    pub fn count_reads(&mut self, events: &mut Vec<Event>) {
+        for (tid, told) in self.registry.programs.told() {
+            let process = self.processes.get_mut(&told.tgid).filter(|p| !p.untold);
+            if let Some(frontend) = process.and_then(|p| p.frontend.as_mut()) {
+                frontend.counted(tid, &told, events);
+            }
+        }
     }
 
     fn attached(
@@ -582,6 +602,9 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
             tracing::warn!(pid = frontend.tgid, %error, "a path cannot be followed");
         }
     }
+    if frontend.take_doubt() {
+        agree(registry, frontend);
+    }
     let pid = frontend.tgid;
     notices.extend(
         frontend
@@ -595,6 +618,15 @@ fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<
             .into_iter()
             .map(|text| Notice::Remark { pid, text }),
     );
+}
+
+/// See [`Follower::agree`].
+fn agree(registry: &mut Registry, frontend: &Frontend) {
+    if frontend.may_agree() {
+        registry.programs.count_reads(frontend.tgid);
+    } else {
+        registry.programs.tell_all_reads(frontend.tgid);
+    }
 }
 
 /// Something is mapped that receives and sends, and is not read.
@@ -633,6 +665,7 @@ fn target(image: u32, bias: u64, names: &NameSet, flags: u32, known: &[SlotVar])
         bias,
         tstate_slot: 0,
         lost: 0,
+        turn: 0,
         image,
         names: names.number,
         flags: flags | tier_flags(names),

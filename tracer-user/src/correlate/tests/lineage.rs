@@ -70,7 +70,7 @@ fn a_task_of_a_finished_request_serves_another() {
         .expected("globex")
         .found("acme")
         .bound_at("middleware")]);
-        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Foreign)), 1);
+        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Foreign, 1)), 1);
         let findings = w.findings();
         let spawn = findings[0].spawn.as_deref().expect("a task");
         let site = spawn.site.as_ref().map(|site| &*site.function);
@@ -140,7 +140,7 @@ fn one_finding_for_each_request_that_is_served() {
         w.leave(LOOP);
     }
     w.expect(&[bleed().expected("globex"), bleed().expected("initech")]);
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Foreign)), 6);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Foreign, 1)), 6);
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn a_task_from_before_the_attach_is_not_judged() {
     begin(&mut w, text("globex"));
     served(&mut w, old, Conveys::Gives);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn asked(asks: bool, times: usize) -> World {
 fn whoever_is_answered_goes_on_as_itself() {
     let w = asked(true, 1);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 2);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 2);
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn what_was_not_seen_being_asked_may_be_answered() {
     for (asks, times) in [(false, 1), (true, 2)] {
         let w = asked(asks, times);
         w.expect_nothing();
-        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
     }
 }
 
@@ -431,7 +431,7 @@ fn what_goes_on_after_its_request_gives_for_nobody() {
     w.enter(LOOP, service);
     served(&mut w, other, Conveys::Gives);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 3);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 3);
 }
 
 #[test]
@@ -460,5 +460,5 @@ fn who_takes_from_a_pool_meanwhile_is_answered_all_the_same() {
     w.enter(LOOP, service);
     served(&mut w, task, Conveys::Gives);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 3);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 3);
 }

@@ -46,7 +46,7 @@ fn a_worker_that_inherited_its_starters_identity_bleeds_and_does_not_squat() {
     let handoff = |carried| FactKind::Handoff(Primitive::RunInExecutor, carried);
     assert_eq!(w.says(&handoff(Carried::Own)), 1);
     assert_eq!(w.says(&handoff(Carried::Inherited)), 1);
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 1);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_piece_of_a_batch_that_nobody_saw_is_not_judged() {
         w.idle(WORKER);
     }
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 2);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 2);
 }
 
 /// A thread of anyio's pool.
@@ -210,7 +210,7 @@ fn a_copied_context_is_tied_to_its_request_by_the_object_that_it_holds() {
         w.leave(WORKER);
     }
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 4);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 4);
     assert_eq!(w.says(&FactKind::Handoff(Primitive::Anyio, Carried::Copied)), 2);
     assert_eq!(w.says(&FactKind::Handoff(Primitive::Thread, Carried::None)), 0);
 }
@@ -227,7 +227,7 @@ fn what_no_request_bound_is_not_judged_and_proves_nothing() {
     let copy = w.copy_context(2);
     w.enter(WORKER, copy);
     w.read(WORKER, "worker_reads");
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
     assert_eq!(w.says(&FactKind::Handoff(Primitive::Anyio, Carried::Copied)), 0);
 }
 
@@ -251,7 +251,7 @@ fn what_a_context_pool_submits_has_its_requests_identity() {
     }
     // Nobody's request misses nothing.
     w.expect(&[a(Kind::BlackHoleRead).expected("acme")]);
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Empty)), 2);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Empty, 1)), 2);
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_thread_that_takes_work_by_hand_is_not_judged() {
             w.expect(&[a(Kind::BlackHoleRead).expected("acme")]);
         }
         assert_eq!(
-            w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)),
+            w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)),
             2 * usize::from(by_hand)
         );
         let handoff = FactKind::Handoff(Primitive::Thread, Carried::None);
@@ -378,7 +378,7 @@ fn a_pools_worker_that_takes_work_by_hand_is_not_judged_but_by_what_it_leaves() 
         w.bind(2, TENANT, text("acme"), "worker_binds");
         w.read(2, "worker_reads");
         w.idle(2);
-        let unjudged = w.says(&FactKind::Read(TENANT, ReadResult::Unjudged));
+        let unjudged = w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1));
         if doing == ByHand::Named {
             w.expect(&[a(Kind::Squat).found("acme")]);
             assert_eq!(unjudged, 2);
@@ -405,7 +405,7 @@ fn finding_nobody_says_nothing_where_nobody_handed_it_over_and_work_may_be_taken
         w.read(2, "worker_reads");
         w.idle(2);
         w.expect_nothing();
-        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), unjudged);
+        assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), unjudged);
     }
 }
 
@@ -424,7 +424,7 @@ fn whose_value_a_worker_around_a_queue_of_data_holds_is_known_until_it_takes_mor
     w.take(5, second);
     w.read(5, "worker_reads");
     w.expect_nothing();
-    let told = |result| FactKind::Read(TENANT, result);
+    let told = |result| FactKind::Read(TENANT, result, 1);
     assert_eq!(w.says(&told(ReadResult::Unjudged)), 2, "the first and the last");
     assert_eq!(w.says(&told(ReadResult::Own)), 1);
 }

@@ -40,7 +40,7 @@ fn tasks_and_awaits_read_their_own() {
     w.request();
     w.read(LOOP, "child");
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 1);
     assert!(!w.facts().iter().any(|f| matches!(f, FactKind::Handoff(..))));
 }
 

@@ -193,8 +193,8 @@ fn a_chosen_context_is_own_and_a_found_one_is_unjudged() {
     w.leave(2);
     w.idle(2);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own)), 1);
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Own, 1)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn an_unread_callable_is_not_guessed() {
     w.leave(2);
     w.idle(2);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn unreadable_is_not_empty() {
         },
     );
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unreadable)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unreadable, 1)), 1);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn a_thread_that_ran_before_the_attach_is_not_judged() {
         w.existing(2, doing);
         w.read(2, "thread_reads");
         w.expect_nothing();
-        assert_eq!(w.says(&FactKind::Read(TENANT, result)), 1);
+        assert_eq!(w.says(&FactKind::Read(TENANT, result, 1)), 1);
         assert_eq!(w.says(&FactKind::Squatting(1)), 0);
     }
 }
@@ -360,7 +360,7 @@ fn a_thread_that_enters_contexts_is_not_judged_in_them() {
     w.leave(5);
     w.emit(5, What::End);
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
     assert_eq!(w.says(&FactKind::Handoff(Primitive::Thread, Carried::None)), 0);
 }
 
@@ -414,7 +414,7 @@ fn of_two_items_that_nobody_took_none_is_chosen() {
     w.submit(LOOP);
     w.read(2, "worker_reads");
     w.expect_nothing();
-    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged)), 1);
+    assert_eq!(w.says(&FactKind::Read(TENANT, ReadResult::Unjudged, 1)), 1);
 }
 
 #[test]

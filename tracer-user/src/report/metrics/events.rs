@@ -3,7 +3,7 @@
 use crate::correlate::event::What;
 
 /// Names of the engine's events.
-pub const EVENTS: [&str; 23] = [
+pub const EVENTS: [&str; 24] = [
     "attach",
     "existing",
     "variable",
@@ -27,6 +27,7 @@ pub const EVENTS: [&str; 23] = [
     "complete",
     "wake",
     "coroutine",
+    "agreed",
 ];
 
 /// The number of one among them.
@@ -56,5 +57,6 @@ pub const fn event_number(what: &What) -> usize {
         What::Complete { .. } => 20,
         What::Wake { .. } => 21,
         What::Coroutine { .. } => 22,
+        What::Agreed { .. } => 23,
     }
 }

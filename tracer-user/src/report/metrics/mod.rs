@@ -333,14 +333,14 @@ impl Metrics {
         match &fact.what {
             FactKind::Finding(finding) => self.finding(finding, service),
             FactKind::SlotSeen(_) => self.slot_seen(service, slot),
-            FactKind::Read(_, result) => {
+            FactKind::Read(_, result, times) => {
                 if let Some(known) = self.state().known.slot(service, slot) {
-                    return known.read(*result).inc();
+                    return known.read(*result).inc_by(*times);
                 }
                 let (service, slot) = self.labels(service, slot);
                 self.reads
                     .with_label_values(&[&*service, &*slot, result.name()])
-                    .inc();
+                    .inc_by(*times);
             }
             FactKind::Bind(_, place) => {
                 if let Some(known) = self.state().known.slot(service, slot) {

@@ -83,7 +83,7 @@ fn facts_are_counted() {
     for kind in Kind::ALL {
         fold(&metrics, 1, FactKind::Finding(Box::new(samples::finding(*kind))));
     }
-    fold(&metrics, 1, FactKind::Read(Slot(0), ReadResult::Foreign));
+    fold(&metrics, 1, FactKind::Read(Slot(0), ReadResult::Foreign, 1));
     fold(&metrics, 1, FactKind::Bind(Slot(0), Place::WorkerBase));
     fold(
         &metrics,

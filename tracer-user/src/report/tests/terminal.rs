@@ -444,7 +444,7 @@ fn the_summary() {
         tally.fold(&Fact { target, what });
     };
     fold(FactKind::SlotSeen(Slot(0)));
-    fold(FactKind::Read(Slot(0), ReadResult::Foreign));
+    fold(FactKind::Read(Slot(0), ReadResult::Foreign, 1));
     fold(FactKind::Bind(Slot(0), Place::WorkerBase));
     fold(FactKind::Handoff(Primitive::RunInExecutor, Carried::Foreign));
     fold(FactKind::Judged(Slot(0)));

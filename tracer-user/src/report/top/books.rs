@@ -162,7 +162,7 @@ impl Books {
         };
         match &fact.what {
             FactKind::Handoff(..) => service.handoffs += 1,
-            FactKind::Read(_, result) => *service.reads.entry(*result).or_default() += 1,
+            FactKind::Read(_, result, times) => *service.reads.entry(*result).or_default() += times,
             FactKind::Finding(_) if allowed => service.allowed += 1,
             FactKind::Finding(finding) => {
                 *service.findings.entry(finding.kind.severity()).or_default() += 1;

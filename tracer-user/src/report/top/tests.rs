@@ -112,7 +112,7 @@ impl Run {
             self.fact(id, FactKind::Handoff(primitive, carried));
         }
         if let HopWhat::Read(slot, result) = what {
-            self.fact(id, FactKind::Read(slot, result));
+            self.fact(id, FactKind::Read(slot, result, 1));
         }
         let site = Some(samples::site("Proxy.handle", line));
         self.fact(

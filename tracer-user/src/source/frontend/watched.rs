@@ -28,7 +28,10 @@ impl Frontend {
             Some(true) => {}
             Some(false) => return None,
             // Whether it is watched cannot be told: what follows is not the whole truth.
-            None => return Some(What::Gap { lost: 1 }),
+            None => {
+                self.doubt = true;
+                return Some(What::Gap { lost: 1 });
+            }
         }
         self.slot_names
             .resize(self.slot_names.len().max(index + 1), u32::MAX);

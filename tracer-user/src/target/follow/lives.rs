@@ -69,11 +69,14 @@ impl Follower {
         if let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref()) {
             notices.push(self.attached(frontend, service, container, queue, None));
         }
+        self.agree(pid);
     }
 
     /// The old program is gone. Arms the new one, and lets it go on if it was stopped for that.
     pub(super) fn execed(&mut self, record: &Record, events: &mut Vec<Event>, notices: &mut Vec<Notice>) {
         let pid = record.tgid;
+        // No thread of the old program has told how often it has read again, but those that ended before.
+        self.count_reads(events);
         self.ended(pid, record.time, events, notices);
         let followed = self.processes.entry(pid).or_default();
         *followed = Followed::default();
@@ -212,6 +215,7 @@ impl Follower {
             return;
         };
         let frontend = followed.frontend.take();
+        self.registry.programs.tell_all_reads(pid);
         for key in frontend.iter().flat_map(Frontend::recipe_keys) {
             self.registry.programs.remove_recipe(key);
         }

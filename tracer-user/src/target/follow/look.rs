@@ -44,6 +44,7 @@ impl Follower {
                 && let Some(frontend) = self.processes.get(&pid).and_then(|p| p.frontend.as_ref())
             {
                 events.push(frontend.event(time, pid, What::Gap { lost: 1 }));
+                self.agree(pid);
             }
         }
     }
