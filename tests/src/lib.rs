@@ -38,7 +38,7 @@ pub use interpreters::{
     interpreters, missing, roots,
 };
 pub use metrics::{ask, ask_within, by_label, free_port, get, sample};
-pub use mix::{Start, mix};
+pub use mix::{Often, Start, mix, often};
 pub use outcome::{Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
 pub use regression::{Regression, Results};

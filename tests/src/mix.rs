@@ -27,13 +27,14 @@ impl Start {
     }
 }
 
+const PROGRAM: &str = "accuracy.py";
+
 /// Traces the mix, and gives what was found and what was there to be found.
 ///
 /// # Panics
 /// When the program does not run to its end.
 #[track_caller]
 pub fn mix(setup: &Setup, requests: u32, workers: u32, seed: u32, start: Start) -> (Outcome, Truth) {
-    const PROGRAM: &str = "accuracy.py";
     let numbers = [requests, workers, seed].map(|number| number.to_string());
     let mut arguments: Vec<&str> = numbers.iter().map(String::as_str).collect();
     let trace = Trace::new(setup, "tenant")
@@ -54,5 +55,42 @@ pub fn mix(setup: &Setup, requests: u32, workers: u32, seed: u32, start: Start) 
             let truth = Truth::parse(&target.end().stdout);
             (running.end(), truth)
         }
+    }
+}
+
+/// The mix in which most reads say again what the one before did: what is found where those are only counted, and where all are told.
+#[derive(Debug)]
+pub struct Often {
+    /// They are only counted.
+    pub counted: Outcome,
+    /// All are told.
+    pub told: Outcome,
+    /// What there was to be found.
+    pub truth: Truth,
+}
+
+/// Has one run of it traced by two tracers, in mid-flight.
+///
+/// # Panics
+/// When the program does not run to its end.
+#[track_caller]
+pub fn often(setup: &Setup, requests: u32, workers: u32, seed: u32) -> Often {
+    let numbers = [requests, workers, seed].map(|number| number.to_string());
+    let arguments = numbers.iter().map(String::as_str).chain(["attached", "often"]);
+    let mut target = Program::fixture(setup, PROGRAM, &arguments.collect::<Vec<_>>());
+    target.wait_for("ready");
+    let attach = |reads| {
+        Trace::new(setup, "tenant")
+            .revealing()
+            .flags(["--reads", reads])
+            .attach(target.pid())
+    };
+    let [counted, told] = ["new", "all"].map(attach);
+    target.say("go on");
+    let truth = Truth::parse(&target.end().stdout);
+    Often {
+        counted: counted.end(),
+        told: told.end(),
+        truth,
     }
 }

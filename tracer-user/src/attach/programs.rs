@@ -580,7 +580,7 @@ mod tests {
                 wire: is(4),
                 tasks: is(5),
                 all_reads: false,
-            everyone: is(6),
+                everyone: is(6),
             };
             let loaded = Programs::load(&object, options);
             loaded.unwrap_or_else(|error| panic!("{options:?}: {error}"));

@@ -418,6 +418,9 @@ impl Observer for Report {
     fn event(&mut self, event: &Event) {
         self.recorder.event(event);
         self.tally.received(1);
+        if let What::Agreed { times, .. } = event.what {
+            self.tally.agreed(times);
+        }
         self.metrics.received(&event.what);
         let service = self
             .targets

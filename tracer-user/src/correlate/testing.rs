@@ -14,7 +14,7 @@ use super::{
     },
     fact::{Fact, FactKind},
     finding::Finding,
-    tests::recorded,
+    tests::{agreed, recorded},
     value::{Content, Found, Held, Prefix, Value},
 };
 
@@ -580,6 +580,7 @@ pub(super) fn judge(events: &[Event], settings: Settings) -> Vec<Fact> {
     }
     engine.finish(&mut facts);
     recorded::is_judged_alike(events, &again, &facts, false);
+    agreed::changes_nothing(events, &again);
     facts
 }
 

@@ -131,6 +131,8 @@ pub struct TargetLine {
 pub struct Events {
     /// How many arrived.
     pub received: u64,
+    /// Reads that found again what their thread had just told: they are counted in the kernel, and no event of their own.
+    pub agreed: u64,
     /// How many did not, by reason.
     pub lost: BTreeMap<&'static str, u64>,
 }

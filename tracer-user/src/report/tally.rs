@@ -56,6 +56,7 @@ pub struct Tally {
     polls: BTreeMap<PollOutcome, u64>,
     unparsed: BTreeMap<Unparsed, u64>,
     received: u64,
+    agreed: u64,
     kernel: ProbeStats,
     malformed: u64,
     bpf_seconds: Option<f64>,
@@ -219,6 +220,11 @@ impl Tally {
         self.received += events;
     }
 
+    /// So many reads were counted in the kernel.
+    pub const fn agreed(&mut self, reads: u64) {
+        self.agreed += reads;
+    }
+
     /// What the kernel side's counters say by now, and the seconds that its programs ran, where the kernel counts them.
     pub fn kernel(&mut self, stats: &[(Probe, ProbeStats)], bpf_seconds: Option<f64>) {
         let sum = |field: fn(&ProbeStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum();
@@ -361,6 +367,7 @@ impl Tally {
                 .then(|| counts(Unparsed::ALL, Unparsed::name, &self.unparsed)),
             events: Events {
                 received: self.received,
+                agreed: self.agreed,
                 lost: losses(&self.kernel)
                     .into_iter()
                     .chain([("malformed", self.malformed)])

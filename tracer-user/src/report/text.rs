@@ -218,8 +218,12 @@ impl Text {
         row(
             "events",
             format!(
-                "received {}; lost: {}",
+                "received {}{}; lost: {}",
                 summary.events.received,
+                match summary.events.agreed {
+                    0 => String::new(),
+                    reads => format!(", {reads} reads that say the same again only counted"),
+                },
                 counts(&summary.events.lost)
             ),
         );

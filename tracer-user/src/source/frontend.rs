@@ -99,8 +99,8 @@ pub struct Frontend {
     agreed: Agreed,
     /// Something came up after which every read has to be told once more.
     doubt: bool,
-    /// Some reads are those of a library that carries contexts over, and none of the program's.
-    restores: bool,
+    /// It matters where each read is made.
+    every_read: bool,
     lost: u64,
     /// No Python code ran in it before it was traced.
     from_start: bool,
@@ -143,7 +143,7 @@ impl Frontend {
             by_hand: HandWorkers::default(),
             agreed: Agreed::default(),
             doubt: false,
-            restores: false,
+            every_read: false,
             lost: process.lost,
             from_start: process.from_start,
             variables: Vec::new(),
@@ -284,7 +284,7 @@ impl Frontend {
                 // It only asks what there is before it binds what it carries over: nothing is decided by that.
                 if restores_context(&stack) {
                     self.agreed.forget(record.tid, record.slot);
-                    (self.restores, self.doubt) = (true, true);
+                    self.tell_every_read();
                     return None;
                 }
                 self.saw(&stack);
@@ -349,16 +349,20 @@ impl Frontend {
             kind::CONTEXT_HANDED => self.context_handed(record, values)?,
             kind::RANDOM => self.random(record, values)?,
             kind::COROUTINE => self.coroutine(record, values)?,
-            kind::MARK => What::Announced {
-                scope,
-                entered,
-                request: self.optional(values, VALUE_REQUEST),
-                said: {
-                    let payload = self.found(values.get(VALUE_FOUND)?);
-                    announcement(record.slot, &payload, values)
-                },
-                stack: self.stack(record),
-            },
+            kind::MARK => {
+                // What it is judged by is told with the read that decides.
+                self.tell_every_read();
+                What::Announced {
+                    scope,
+                    entered,
+                    request: self.optional(values, VALUE_REQUEST),
+                    said: {
+                        let payload = self.found(values.get(VALUE_FOUND)?);
+                        announcement(record.slot, &payload, values)
+                    },
+                    stack: self.stack(record),
+                }
+            }
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::TASK_SPAWNED | kind::TASK_CONTEXT | kind::FUTURE_SET | kind::TASK_WOKEN => {
                 return self.of_task(record);

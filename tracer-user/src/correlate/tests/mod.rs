@@ -1,5 +1,6 @@
 //! The engine's tests: programs with their verdicts, the rules one by one, and properties.
 
+pub(super) mod agreed;
 mod announced;
 mod called;
 mod checks;

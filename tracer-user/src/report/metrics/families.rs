@@ -93,6 +93,8 @@ families! {
         "1 when the probe is attached; cost says how the kernel runs the probed instruction.";
     RECEIVED = Counter "bleedtrace_events_received_total" ["event"] "events":
         "Events that reached the engine.";
+    AGREED = Counter "bleedtrace_reads_agreed_total" [] "reads":
+        "Reads that found again what their thread had just told, and were only counted, in the kernel. They are among all reads, but no events.";
     LOST = Counter "bleedtrace_events_lost_total" ["probe", "reason"] "events":
         "Events that the kernel side could not send, or, with the reason unreadable, of which it could not read enough to say what they mean.";
     ENTRIES = Gauge "bleedtrace_state_entries" ["table"] "entries":

@@ -106,6 +106,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     probe_attached: IntGaugeVec,
     received: Vec<IntCounter>,
+    agreed: IntCounter,
     lost: IntCounterVec,
     entries: Vec<IntGauge>,
     evictions: IntCounterVec,
@@ -198,6 +199,7 @@ impl Metrics {
             reloads: counters(&families::RELOADS),
             probe_attached: gauges(&families::PROBE_ATTACHED),
             received: EVENTS.map(|event| received.with_label_values(&[event])).to_vec(),
+            agreed: add(&registry, IntCounter::with_opts(opts(&families::AGREED))),
             lost: counters(&families::LOST),
             entries: Table::ALL
                 .iter()
@@ -520,6 +522,9 @@ impl Metrics {
     /// An event reached the engine.
     pub fn received(&self, what: &What) {
         self.received[event_number(what)].inc();
+        if let What::Agreed { times, .. } = what {
+            self.agreed.inc_by(*times);
+        }
     }
 
     /// What the kernel side has counted for a probe since it was loaded, summed over processors.

@@ -137,7 +137,11 @@ fn what_nobody_could_judge_is_no_coverage() {
 
     // Of two variables the one that was read says nothing, and the other cannot stand in for it.
     fold(&mut tally, FIRST, FactKind::Judged(Slot(1)));
-    fold(&mut tally, FIRST, FactKind::Read(Slot(0), ReadResult::Unjudged, 1));
+    fold(
+        &mut tally,
+        FIRST,
+        FactKind::Read(Slot(0), ReadResult::Unjudged, 1),
+    );
     assert_no_verdict(&tally, &[ReasonCode::Unjudged]);
 
     // Other work that nobody read it in does not stand in for that, either.
@@ -236,7 +240,11 @@ fn a_loss_that_no_gap_accounts_for_matters() {
 #[test]
 fn everything_else_that_spoils_a_verdict() {
     let mut tally = covered();
-    fold(&mut tally, FIRST, FactKind::Read(Slot(0), ReadResult::Unreadable, 1));
+    fold(
+        &mut tally,
+        FIRST,
+        FactKind::Read(Slot(0), ReadResult::Unreadable, 1),
+    );
     assert_no_verdict(&tally, &[ReasonCode::Unreadable]);
 
     let mut tally = covered();

@@ -79,7 +79,12 @@ impl Frontend {
     /// Whether reads that say the same again need not be told: not where what they stand on matters.
     pub fn may_agree(&self) -> bool {
         let names = &self.names;
-        !(self.restores || names.wire || names.tasks || names.has_functions())
+        !(self.every_read || names.wire || names.tasks || names.has_functions())
+    }
+
+    /// From here on every read is to be told.
+    pub(super) fn tell_every_read(&mut self) {
+        self.doubt |= !std::mem::replace(&mut self.every_read, true);
     }
 
     /// Whether something came up since the last time after which every read has to be told once more.
