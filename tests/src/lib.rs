@@ -39,7 +39,7 @@ pub use interpreters::{
 };
 pub use metrics::{ask, ask_within, by_label, free_port, get, sample};
 pub use mix::{Often, Start, mix, often};
-pub use outcome::{Finding, Judged, Outcome};
+pub use outcome::{Counts, Finding, Judged, Outcome};
 pub use prefix::{Place, Prefix};
 pub use regression::{Regression, Results};
 pub use results::{Ran, results, results_file};

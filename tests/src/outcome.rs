@@ -102,7 +102,7 @@ fn kind(finding: &Finding) -> &str {
 }
 
 /// Findings by what they state, with counts.
-type Counts = BTreeMap<String, u64>;
+pub type Counts = BTreeMap<String, u64>;
 
 fn count(lines: impl Iterator<Item = String>) -> Counts {
     lines.fold(Counts::new(), |mut counts, line| {

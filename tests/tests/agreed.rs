@@ -24,9 +24,14 @@ fn two_tracers_of_one_run_find_the_same() {
         for workers in WORKERS {
             let Often { counted, told, truth } = often(setup, 500, workers, 7);
             assert!(truth.findings.len() > 100, "the mix has findings of every kind");
-            for outcome in [&counted, &told] {
+            for (reads, outcome) in [("new", &counted), ("all", &told)] {
                 for (kind, judged) in outcome.matrix(&truth) {
-                    assert_eq!((judged.wrong, judged.missed), (0, 0), "{kind}: {judged:?}");
+                    assert_eq!(
+                        (judged.wrong, judged.missed),
+                        (0, 0),
+                        "--reads {reads}: {kind}: {judged:?} {:?}",
+                        outcome.summary
+                    );
                 }
             }
             assert_eq!(counted.confusion(&truth).1, told.confusion(&truth).1);

@@ -51,6 +51,8 @@ const LAST_TURNS: u32 = 256;
 const POLL: Duration = Duration::from_millis(5);
 /// How often the kernel side's counters are read.
 const COUNTERS: Duration = Duration::from_millis(500);
+/// How often it is asked what it has counted of each thread.
+const READS: Duration = Duration::from_secs(2);
 
 /// What a command makes of a run.
 pub trait Observer {
@@ -112,6 +114,7 @@ pub struct Session {
     watchdog: Option<Watchdog>,
     disarm_after: Option<Duration>,
     counted: Instant,
+    reads_counted: Instant,
     events: Vec<Event>,
     notices: Vec<Notice>,
     facts: Vec<Fact>,
@@ -175,6 +178,7 @@ impl Session {
             watchdog,
             disarm_after: wants.disarm_after,
             counted: Instant::now(),
+            reads_counted: Instant::now(),
             events: Vec::new(),
             notices: Vec::new(),
             facts: Vec::new(),
@@ -244,7 +248,10 @@ impl Session {
         if self.counted.elapsed() >= COUNTERS {
             self.counted = Instant::now();
             observer.counters(&mut self.follower);
-            self.follower.count_reads(&mut self.events);
+            if self.reads_counted.elapsed() >= READS {
+                self.reads_counted = Instant::now();
+                self.follower.count_reads(&mut self.events);
+            }
             self.follower.catch_up(now, &mut self.events, &mut self.notices);
             // Else ends may have been told that were not taken yet.
             if count < BATCH {

@@ -8,7 +8,7 @@ use super::{
     finding::{ExportedFinding, Party, Site, Spawn},
     groups::{Group, Groups},
     life,
-    summary::{Summary, Verdict},
+    summary::{Events, Summary, Verdict},
     wrap::{COLUMNS, wrap_to},
 };
 use crate::correlate::finding::{Kind, Severity};
@@ -215,18 +215,7 @@ impl Text {
         if let Some(unparsed) = &summary.unparsed {
             row("unparsed", counts(unparsed));
         }
-        row(
-            "events",
-            format!(
-                "received {}{}; lost: {}",
-                summary.events.received,
-                match summary.events.agreed {
-                    0 => String::new(),
-                    reads => format!(", {reads} reads that say the same again only counted"),
-                },
-                counts(&summary.events.lost)
-            ),
-        );
+        row("events", events(&summary.events));
         let cost = summary
             .overhead
             .bpf_seconds
@@ -453,4 +442,17 @@ pub(super) fn duration(nanos: u64) -> String {
         1_000_000_000..120_000_000_000 => format!("{:.1} s", nanos as f64 / 1e9),
         _ => format!("{} min", nanos / 60_000_000_000),
     }
+}
+
+/// How many events there were, and how many are missing.
+fn events(events: &Events) -> String {
+    let agreed = match events.agreed {
+        0 => String::new(),
+        reads => format!(", {reads} reads that say the same again only counted"),
+    };
+    format!(
+        "received {}{agreed}; lost: {}",
+        events.received,
+        counts(&events.lost)
+    )
 }

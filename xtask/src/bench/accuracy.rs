@@ -1,7 +1,9 @@
 //! A random mix of requests with recorded ground truth: no finding is false, and none is missed.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
-use bleedtrace_tests::{Judged, Setup, Start, Trace, mix};
+use bleedtrace_tests::{Counts, Judged, Often, Outcome, Setup, Start, Trace, Truth, mix, often};
 
 use super::{Bench, goals, section::Section, spoken, statistics::Spread};
 
@@ -18,13 +20,10 @@ pub fn measure(bench: &Bench) -> Result<Section> {
         "Accuracy",
         format!(
             "A random mix of {requests} requests with recorded ground truth, seed {seed}, {WORKERS} workers: traced from the start, with a pool whose \
-initialiser binds something, and attached in mid-flight; the sum of the three. `cargo xtask soak mix` runs it on more interpreters, with more pools."
+initialiser binds something, and attached in mid-flight; the sum of the three. Then one run of it in which most reads say again what the one before did, by \
+two tracers at once: one is told every read, for the other the kernel counts what it may. `cargo xtask soak mix` runs it on more interpreters, with more pools."
         ),
     );
-    let has_tiers = bench.has_tiers()?;
-    if !has_tiers {
-        section.miss(goals::EXACT_OF_HANDOFFS, "the program has no such tier");
-    }
     let mut found = 0;
     for interpreter in bench.interpreters(|_| true)? {
         let setup = bench.setup(interpreter);
@@ -48,15 +47,20 @@ initialiser binds something, and attached in mid-flight; the sum of the three. `
         section.add("full tier: right findings", &name, figure(sum.right));
         section.add("full tier: events lost", &name, figure(lost));
         found += sum.right;
-        if has_tiers {
-            let (judged, others) = handoffs(&setup, requests, seed);
-            section.add(
-                goals::EXACT_OF_HANDOFFS,
-                &name,
-                figure(judged.wrong + judged.missed + others),
-            );
-            section.add("handoffs tier: right squats", &name, figure(judged.right));
-        }
+        let Often { counted, told, truth } = often(&setup, requests, WORKERS, seed);
+        section.add(goals::ALIKE, &name, figure(differences(&counted, &told, &truth)));
+        section.add(
+            "--reads new: reads that were only counted",
+            &name,
+            figure(counted.number("events", "agreed")),
+        );
+        let (judged, others) = handoffs(&setup, requests, seed);
+        section.add(
+            goals::EXACT_OF_HANDOFFS,
+            &name,
+            figure(judged.wrong + judged.missed + others),
+        );
+        section.add("handoffs tier: right squats", &name, figure(judged.right));
     }
     ensure!(found > 0, "nothing was found");
     Ok(section)
@@ -77,4 +81,16 @@ fn handoffs(setup: &Setup, requests: u32, seed: u32) -> (Judged, u64) {
         judged,
         others.map(|(_, judged)| judged.right + judged.wrong).sum(),
     )
+}
+
+/// Findings that only one of two tracers of a run has, or that are not the truth.
+fn differences(counted: &Outcome, told: &Outcome, truth: &Truth) -> u64 {
+    let (expected, of_counted) = counted.confusion(truth);
+    let (_, of_told) = told.confusion(truth);
+    let apart = |a: &Counts, b: &Counts| -> u64 {
+        let lines: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        let of = |counts: &Counts, line: &String| counts.get(line).copied().unwrap_or(0);
+        lines.iter().map(|line| of(a, line).abs_diff(of(b, line))).sum()
+    };
+    apart(&of_counted, &of_told) + apart(&of_counted, &expected) + apart(&of_told, &expected)
 }

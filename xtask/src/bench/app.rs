@@ -55,12 +55,7 @@ watched variable and one handoff a request, traced and not, in turn. *Untraced a
 who asks share the processors."
         ),
     );
-    let mut ways = vec![Way::Off, Way::OffAgain, Way::Full];
-    if bench.has_tiers()? {
-        ways.push(Way::Handoffs);
-    } else {
-        section.miss(goals::THROUGHPUT_OF_HANDOFFS, "the program has no such tier");
-    }
+    let ways = [Way::Off, Way::OffAgain, Way::Full, Way::Handoffs];
     let interpreters = bench.interpreters(is_main)?;
     for interpreter in &interpreters {
         for (what, packages, served, request) in SERVERS {

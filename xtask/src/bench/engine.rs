@@ -60,15 +60,7 @@ fn replay(bench: &Bench, setup: &Setup, events: u64, section: &mut Section) -> R
     let file = folder.file("steady.bleed");
     let arguments = Steady::arguments(PROCESSES, RATE, events, Steady::READS);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let help = Command::new(&bench.bleedtrace)
-        .args(["record", "--help"])
-        .output()?;
-    let every: &[&str] = if String::from_utf8_lossy(&help.stdout).contains("--reads") {
-        &["--reads", "all"]
-    } else {
-        &[]
-    };
-    let recording = Trace::recording(setup, "tenant", &file).flags(every);
+    let recording = Trace::recording(setup, "tenant", &file).flags(["--reads", "all"]);
     let mut recording = recording.start(setup, Steady::FIXTURE, &arguments);
     recording.program.wait_for("ready");
     recording.program.say("go on");

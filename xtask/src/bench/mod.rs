@@ -316,14 +316,6 @@ impl Bench {
     const fn scaled<T: Copy>(&self, full: T, smoke: T) -> T {
         if self.smoke { smoke } else { full }
     }
-
-    /// Whether the program can leave reads alone.
-    fn has_tiers(&self) -> Result<bool> {
-        let help = Command::new(&self.bleedtrace)
-            .args(["trace", "--help"])
-            .output()?;
-        Ok(String::from_utf8_lossy(&help.stdout).contains("--tier"))
-    }
 }
 
 /// `3.14t`.

@@ -129,7 +129,8 @@ pub fn run(seconds: u64, rate: u64) -> Result<()> {
 }
 
 fn observe(setup: &Setup, seconds: u64, rate: u64) -> Result<Run> {
-    let agent = Agent::start(setup, CONFIG);
+    // Every read is an event.
+    let agent = Agent::start_as(setup, CONFIG, &[], &["--reads", "all"]);
     let mut load = Program::start(agent.command(setup, Steady::FIXTURE).args(Steady::arguments(
         PROCESSES,
         rate,

@@ -34,7 +34,9 @@ pub fn run(events: u64) -> Result<()> {
 
     let arguments = Steady::arguments(PROCESSES, RATE, events, Steady::READS);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut live = Trace::recording(&setup, "tenant", path).start(&setup, Steady::FIXTURE, &arguments);
+    let mut live = Trace::recording(&setup, "tenant", path)
+        .flags(["--reads", "all"])
+        .start(&setup, Steady::FIXTURE, &arguments);
     live.program.wait_for("ready");
     live.program.say("go on");
     let (recording, _) = watch(&mut live.program, patience)?;
