@@ -390,7 +390,7 @@ impl Follower {
             let Some(target) = self.registry.programs.target(pid).filter(|t| t.image != NO_IMAGE) else {
                 return;
             };
-            if matches!(record.kind, kind::THREAD_CREATED | kind::EXITED) {
+            if matches!(record.kind, kind::THREAD_CREATED | kind::EXITED | kind::AGREED) {
                 return;
             }
             self.come_up(pid, target.image, target.bias, record, false, events, notices);
