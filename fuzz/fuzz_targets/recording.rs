@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tracer_user::{
+    config::Tier,
     correlate::{Engine, Settings, settings::Bounds},
     recording::{
         entry::{Entry, counters},
@@ -58,6 +59,7 @@ fuzz_target!(|input: (bool, &[u8])| {
         runtime: Runtime::Cpython,
         version: "3.12".into(),
         container: Container::default(),
+        tier: Tier::default(),
     };
     let mut facts = Vec::new();
     while let Some(entry) = reader.next_entry().expect("memory can be read") {
