@@ -12,8 +12,12 @@ use super::{
     server::{CONNECTIONS, Figures, Request, Served, Server, processor, tool, work},
     spoken,
     statistics::Spread,
+    targets::Targets,
     tracer::{Counted, Tracer},
 };
+
+/// Seconds between what a process does that is traced instead of the server.
+const PAUSE: f64 = 5.0;
 
 /// Requests in a row that are measured.
 const BATCH: usize = 1000;
@@ -31,6 +35,29 @@ enum Way {
     OffAgain,
     Full,
     Handoffs,
+    /// Another process of the interpreter is traced: every probe is hit and let pass, than which nothing can cost less.
+    FullOfAnother,
+    HandoffsOfAnother,
+}
+
+impl Way {
+    const ALL: [Self; 6] = [
+        Self::Off,
+        Self::OffAgain,
+        Self::Full,
+        Self::Handoffs,
+        Self::FullOfAnother,
+        Self::HandoffsOfAnother,
+    ];
+
+    /// How what the server does is traced, if it is.
+    const fn flags(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Off | Self::OffAgain => None,
+            Self::Full | Self::FullOfAnother => Some(&["--identity", "tenant"]),
+            Self::Handoffs | Self::HandoffsOfAnother => Some(&["--identity", "tenant", "--tier", "handoffs"]),
+        }
+    }
 }
 
 /// Of one batch.
@@ -51,11 +78,11 @@ pub fn measure(bench: &Bench) -> Result<Section> {
         "What tracing costs a server",
         format!(
             "Servers under uvicorn, asked {batch} times in a row by {CONNECTIONS} connections, each for the next answer as soon as it has one: ten reads of the \
-watched variable and one handoff a request, traced and not, in turn. *Untraced again* is what the same figures are when nothing differs. The server, the tracer and \
-who asks share the processors."
+watched variable and one handoff a request, traced and not, in turn. *Untraced again* is what the same figures are when nothing differs; *let pass* is what they are when \
+another process of the same interpreter is traced, so that the server hits every probe and the program looks into one table and returns: what the kernel's traps take, whatever is done in them. The server, the \
+tracer and who asks share the processors."
         ),
     );
-    let ways = [Way::Off, Way::OffAgain, Way::Full, Way::Handoffs];
     let interpreters = bench.interpreters(is_main)?;
     for interpreter in &interpreters {
         for (what, packages, served, request) in SERVERS {
@@ -67,10 +94,14 @@ who asks share the processors."
                 );
                 continue;
             };
+            let another = Targets::start(interpreter, None, 1, 1, PAUSE)?;
             let mut server = Server::start(&setup.interpreter.python, served, request)?;
             server.ask(batch)?;
             let rounds = bench.rounds(Group::App, interpreters.len() * SERVERS.len());
-            let turns = interleaved(&ways, rounds, |way| show(bench, &mut server, way, batch))?;
+            let turns = interleaved(&Way::ALL, rounds, |way| {
+                show(bench, &mut server, &another, way, batch)
+            })?;
+            another.stop();
             let over = |way: Way, figure: fn(&Figures) -> f64| {
                 turns.each(move |turn: &BTreeMap<Way, Shown>| {
                     figure(&turn[&way].server) / figure(&turn[&Way::Off].server)
@@ -87,12 +118,17 @@ who asks share the processors."
                 over(Way::Full, taken),
             );
             add(goals::SHARE, turns.each(|turn| turn[&Way::Full].share));
-            if ways.contains(&Way::Handoffs) {
-                add(goals::THROUGHPUT_OF_HANDOFFS, over(Way::Handoffs, answers));
-                add("handoffs tier: p99 latency, on/off", over(Way::Handoffs, tail));
+            add(goals::THROUGHPUT_OF_HANDOFFS, over(Way::Handoffs, answers));
+            add("handoffs tier: p99 latency, on/off", over(Way::Handoffs, tail));
+            add(
+                "handoffs tier: server's processor time, on/off",
+                over(Way::Handoffs, taken),
+            );
+            for (tier, way) in [("full", Way::FullOfAnother), ("handoffs", Way::HandoffsOfAnother)] {
+                add(&format!("{tier} tier, let pass: throughput"), over(way, answers));
                 add(
-                    "handoffs tier: server's processor time, on/off",
-                    over(Way::Handoffs, taken),
+                    &format!("{tier} tier, let pass: server's processor time"),
+                    over(way, taken),
                 );
             }
             add("untraced again: throughput", over(Way::OffAgain, answers));
@@ -124,20 +160,13 @@ who asks share the processors."
     Ok(section)
 }
 
-fn show(bench: &Bench, server: &mut Server, way: Way, batch: usize) -> Result<Shown> {
-    let tracer = match way {
-        Way::Off | Way::OffAgain => None,
-        Way::Full => Some(Tracer::attached(
-            bench,
-            &[server.pid()],
-            &["--identity", "tenant"],
-        )?),
-        Way::Handoffs => Some(Tracer::attached(
-            bench,
-            &[server.pid()],
-            &["--identity", "tenant", "--tier", "handoffs"],
-        )?),
+fn show(bench: &Bench, server: &mut Server, another: &Targets, way: Way, batch: usize) -> Result<Shown> {
+    let traced = match way {
+        Way::FullOfAnother | Way::HandoffsOfAnother => &another.processes[..],
+        _ => &[server.pid()],
     };
+    let tracer = way.flags().map(|flags| Tracer::attached(bench, traced, flags));
+    let tracer = tracer.transpose()?;
     if tracer.is_some() {
         bench.calm();
     }
