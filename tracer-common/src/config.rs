@@ -186,6 +186,8 @@ pub mod target_flag {
     pub const TASKS: u32 = 1 << 2;
     /// Pass over what it reads: its files are armed for the reads of another process.
     pub const NO_READS: u32 = 1 << 3;
+    /// Tell every read of it: it matters where each is made. The kernel side sets it.
+    pub const EVERY_READ: u32 = 1 << 4;
 }
 
 /// Key of the names map.

@@ -97,6 +97,8 @@ pub mod flag {
     pub const HAS_DEFAULT: u16 = 1 << 7;
     /// The thread runs another interpreter of the process than the main one: its state is not where it is looked for.
     pub const OTHER_INTERPRETER: u16 = 1 << 8;
+    /// READ: it was looked up in a copy of the current context. Nothing is held against it.
+    pub const IN_COPY: u16 = 1 << 9;
 }
 
 /// What kind of work a PUT hands over ([`Record::work`]).
@@ -123,6 +125,8 @@ pub mod marker {
     pub const DIGEST_PINNED: u8 = 20;
     /// `bleedtrace.digest_verified`.
     pub const DIGEST_VERIFIED: u8 = 21;
+    /// A variable of asgiref's own, which carries contexts over from thread to thread and reads what is in them for that.
+    pub const CONTEXT_CARRIED: u8 = 22;
 }
 
 /// [`Record::slot`] when the record is about no slot.

@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tracer_common::{
     MAX_SLOTS,
-    config::{Target, name_flag},
+    config::{Target, name_flag, target_flag},
     record::{RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, found, kind, repr},
     stats::Probe,
     told::ToldRead,
@@ -134,7 +134,9 @@ pub fn told(hit: &Hit, scratch: &Scratch, turn: u64) {
     let head = &scratch.record.head;
     let slot = head.slot as usize & (MAX_SLOTS - 1);
     let slots = &hit.target().slots;
-    let holds = is_plain(hit, scratch) && emit::read_back(&hit.target().lost) == head.lost;
+    let holds = hit.target().flags & target_flag::EVERY_READ == 0
+        && is_plain(hit, scratch)
+        && emit::read_back(&hit.target().lost) == head.lost;
     let identity = slots[slot].flags & name_flag::IDENTITY != 0;
     let goes_on = holds
         && told.turn == turn

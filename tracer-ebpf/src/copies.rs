@@ -9,7 +9,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_SLOTS,
     config::arguments,
-    record::{VALUE_CALL_DEFAULT, VALUE_FOUND, kind},
+    record::{VALUE_CALL_DEFAULT, VALUE_FOUND, flag, kind},
     stats::Probe,
 };
 
@@ -51,6 +51,7 @@ pub fn context_lookup(ctx: ProbeContext) -> u32 {
     let Some((Scratch { record, ask, .. }, Some(_))) = emit::begin(&mut hit, kind::READ, Frames::With) else {
         return 0;
     };
+    record.head.flags |= flag::IN_COPY;
     if all {
         ask.fill = Fill::Each;
     } else {

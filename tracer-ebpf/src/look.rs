@@ -5,8 +5,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{bindings::BPF_NOEXIST, macros::uprobe, programs::ProbeContext};
 use tracer_common::{
     MAX_NAME, MAX_SLOTS,
-    config::{LOOKING, Name, NameKey, Target, Var, VarKey, name_flag},
-    record::{NO_SLOT, kind},
+    config::{LOOKING, Name, NameKey, Target, Var, VarKey, name_flag, target_flag},
+    record::{NO_SLOT, kind, marker},
     stats::Stage,
 };
 
@@ -184,7 +184,7 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<(u32, News), Unreadable
         return Ok((u32::from(NO_SLOT), News::Other));
     };
     if name.marker != 0 {
-        return Ok((name.marker, News::None));
+        return Ok((marked(hit, name.marker), News::None));
     }
     let mut place = Place {
         target: hit.target,
@@ -211,6 +211,22 @@ fn look_at(hit: &mut Hit, var: u64, hash: u64) -> Result<(u32, News), Unreadable
         target.request_slot = free as u32;
     }
     Ok((free as u32, News::Slot(name.number)))
+}
+
+/// Notes what it means that a reserved variable is in use. What it is from here on.
+#[inline(always)]
+fn marked(hit: &mut Hit, marker: u32) -> u32 {
+    if marker != u32::from(marker::CONTEXT_HANDED) {
+        hit.target_mut().flags |= target_flag::EVERY_READ;
+        // What was told before holds no more.
+        // SAFETY: `target` comes from the map and lives as long as this program runs.
+        unsafe { atomic::add(&raw mut (*hit.target).turn) };
+    }
+    if marker == u32::from(marker::CONTEXT_CARRIED) {
+        u32::from(NO_SLOT)
+    } else {
+        marker
+    }
 }
 
 struct Place {

@@ -283,12 +283,15 @@ impl Frontend {
                 let stack = self.stack(record);
                 // It only asks what there is before it binds what it carries over: nothing is decided by that.
                 if restores_context(&stack) {
+                    // The kernel side knows asgiref by its variables, which are not always used before this.
                     self.agreed.forget(record.tid, record.slot);
                     self.tell_every_read();
                     return None;
                 }
                 self.saw(&stack);
-                self.agreed.told(record);
+                if record.flags & flag::IN_COPY == 0 {
+                    self.agreed.told(record);
+                }
                 What::Read {
                     slot: self.slot(record)?,
                     scope,
@@ -349,20 +352,16 @@ impl Frontend {
             kind::CONTEXT_HANDED => self.context_handed(record, values)?,
             kind::RANDOM => self.random(record, values)?,
             kind::COROUTINE => self.coroutine(record, values)?,
-            kind::MARK => {
-                // What it is judged by is told with the read that decides.
-                self.tell_every_read();
-                What::Announced {
-                    scope,
-                    entered,
-                    request: self.optional(values, VALUE_REQUEST),
-                    said: {
-                        let payload = self.found(values.get(VALUE_FOUND)?);
-                        announcement(record.slot, &payload, values)
-                    },
-                    stack: self.stack(record),
-                }
-            }
+            kind::MARK => What::Announced {
+                scope,
+                entered,
+                request: self.optional(values, VALUE_REQUEST),
+                said: {
+                    let payload = self.found(values.get(VALUE_FOUND)?);
+                    announcement(record.slot, &payload, values)
+                },
+                stack: self.stack(record),
+            },
             kind::SCOPE_END => What::ScopeEnd { scope },
             kind::TASK_SPAWNED | kind::TASK_CONTEXT | kind::FUTURE_SET | kind::TASK_WOKEN => {
                 return self.of_task(record);

@@ -20,14 +20,17 @@ use crate::{
     },
 };
 
-/// Variables by which a program announces facts, and one that tells what anyio does.
-pub const RESERVED: [(&str, u8); 6] = [
+/// Variables by which a program announces facts, and those that tell what anyio and asgiref do.
+pub const RESERVED: [(&str, u8); 9] = [
     ("bleedtrace.task_minted", marker::TASK_MINTED),
     ("bleedtrace.task_served", marker::TASK_SERVED),
     ("bleedtrace.policy_check", marker::POLICY_CHECK),
     ("bleedtrace.digest_pinned", marker::DIGEST_PINNED),
     ("bleedtrace.digest_verified", marker::DIGEST_VERIFIED),
     ("current_async_library_cvar", marker::CONTEXT_HANDED),
+    ("thread_sensitive_context", marker::CONTEXT_CARRIED),
+    ("deadlock_context", marker::CONTEXT_CARRIED),
+    ("async_single_thread_context", marker::CONTEXT_CARRIED),
 ];
 
 /// One watched name.
