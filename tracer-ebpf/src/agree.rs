@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tracer_common::{
     MAX_SLOTS,
-    config::{Target, name_flag, target_flag},
+    config::{CodeKey, Target, name_flag, target_flag},
     record::{RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, flag, found, kind, repr},
     stats::Probe,
     told::ToldRead,
@@ -17,7 +17,7 @@ use tracer_common::{
 
 use crate::{
     emit::{self, Wake},
-    maps::{BLANK_TOLD, EPOCHS, Fill, Scratch, TOLD},
+    maps::{BLANK_TOLD, EPOCHS, Fill, READERS, Scratch, TOLD},
     read::{self, Unreadable},
     scratch,
     state::{Hit, State},
@@ -136,6 +136,7 @@ pub fn told(hit: &Hit, scratch: &Scratch, turn: u64) {
     let slots = &hit.target().slots;
     let holds = hit.target().flags & target_flag::EVERY_READ == 0
         && is_plain(hit, scratch)
+        && is_the_programs(hit, &scratch.record.head)
         && emit::read_back(&hit.target().lost) == head.lost;
     let identity = slots[slot].flags & name_flag::IDENTITY != 0;
     let goes_on = holds
@@ -167,6 +168,17 @@ pub fn told(hit: &Hit, scratch: &Scratch, turn: u64) {
     }
     read.default = call_default(scratch);
     read.until = if holds { ticks() + AGAIN_AFTER } else { 0 };
+}
+
+/// Whether the agent has said of the code that reads that its reads are the program's own: a library's that carries contexts over are not.
+#[inline(always)]
+fn is_the_programs(hit: &Hit, head: &Record) -> bool {
+    let key = CodeKey {
+        code: head.stack[0].code,
+        tgid: hit.tgid,
+        pad: 0,
+    };
+    head.frames > 0 && READERS.get_ptr(key).is_some()
 }
 
 /// Whether it is sure that the read found something.

@@ -236,6 +236,10 @@ pub static BLANK_TOLD: Array<Told> = Array::with_max_entries(1, 0);
 #[map]
 pub static EPOCHS: HashMap<u32, u64> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
 
+/// Code whose reads are the program's own. The agent fills it in; the least used are forgotten: their reads are told.
+#[map]
+pub static READERS: LruHashMap<CodeKey, u8> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Counters by program.
 #[map]
 pub static STATS: PerCpuArray<ProbeStats> = PerCpuArray::with_max_entries(PROBES, 0);

@@ -65,8 +65,7 @@ fn complete(hit: &Hit, scratch: &mut Scratch) {
     // Where somebody else tells something at the same time, it is another one afterwards.
     let turn = emit::read_back(&hit.target().turn);
     let sent = emit::send_announced(hit, &mut scratch.record, wake);
-    // What stands on a stack that is new may be nothing that the agent makes a read of.
-    if sent && is_read && wake == Wake::Later {
+    if sent && is_read {
         agree::told(hit, scratch, turn);
     }
 }

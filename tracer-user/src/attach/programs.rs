@@ -216,6 +216,7 @@ pub struct Programs {
     mints_nothing: HashMap<MapData, Shared<CodeKey>, u64>,
     told: HashMap<MapData, u32, Shared<Told>>,
     epochs: HashMap<MapData, u32, u64>,
+    readers: HashMap<MapData, Shared<CodeKey>, u8>,
     epoch: u64,
     all_reads: bool,
     stats: PerCpuArray<MapData, Shared<ProbeStats>>,
@@ -283,6 +284,7 @@ impl Programs {
             mints_nothing: loaded.take("MINTS_NOTHING")?,
             told: loaded.take("TOLD")?,
             epochs: loaded.take("EPOCHS")?,
+            readers: loaded.take("READERS")?,
             epoch: 0,
             all_reads: options.all_reads,
             stats: loaded.take("STATS")?,
@@ -378,6 +380,15 @@ impl Programs {
             self.tell_all_reads(tgid);
             tracing::debug!(pid = tgid, %error, "every read is told");
         }
+    }
+
+    /// Says of code that its reads are the program's own.
+    pub fn reads(&mut self, key: CodeKey) -> Result<(), AttachError> {
+        let outcome = self.readers.insert(Shared(key), 1, 0);
+        outcome.map_err(|error| AttachError::Map {
+            map: "READERS",
+            error,
+        })
     }
 
     /// From here on every read of a process is told.

@@ -283,14 +283,13 @@ impl Frontend {
                 let stack = self.stack(record);
                 // It only asks what there is before it binds what it carries over: nothing is decided by that.
                 if restores_context(&stack) {
-                    // The kernel side knows asgiref by its variables, which are not always used before this.
                     self.agreed.forget(record.tid, record.slot);
                     self.tell_every_read();
                     return None;
                 }
                 self.saw(&stack);
                 if record.flags & flag::IN_COPY == 0 {
-                    self.agreed.told(record);
+                    self.agreed.told(record, self.tgid);
                 }
                 What::Read {
                     slot: self.slot(record)?,

@@ -588,12 +588,19 @@ pub fn maps_greenlet(maps: &[Mapping]) -> bool {
         .any(|m| m.executable && m.file_name().starts_with(b"_greenlet."))
 }
 
-/// Tells the kernel side what a process's front end has found out: how to take the steps of paths, and which functions mint nothing.
+/// Tells the kernel side what a process's front end has found out: how to take the steps of paths, which functions mint nothing, and
+/// which read on their own account.
 fn instruct(registry: &mut Registry, frontend: &mut Frontend, notices: &mut Vec<Notice>) {
     for (key, digest) in frontend.mints_nothing() {
         // Without it the function is told again.
         if let Err(error) = registry.programs.mints_nothing(key, digest) {
             tracing::debug!(pid = frontend.tgid, %error, "a function is told again");
+        }
+    }
+    for key in frontend.readers() {
+        // Without it all that the code reads is told.
+        if let Err(error) = registry.programs.reads(key) {
+            tracing::debug!(pid = frontend.tgid, %error, "every read of a function is told");
         }
     }
     for (key, recipe) in frontend.fresh_recipes() {

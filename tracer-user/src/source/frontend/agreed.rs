@@ -1,9 +1,10 @@
 //! Reads that the kernel side only counts: how often each thread has found again what it told of last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tracer_common::{
     MAX_SLOTS,
+    config::CodeKey,
     record::Record,
     told::{Told, ToldRead},
 };
@@ -11,9 +12,18 @@ use tracer_common::{
 use super::Frontend;
 use crate::correlate::event::{Event, What};
 
+/// Code that is kept for one target.
+const MAX_READERS: usize = 4_096;
+
 /// What was told last of a slot, by thread and by the kernel side's number of the slot.
 #[derive(Debug, Default)]
-pub(super) struct Agreed(HashMap<(u32, u8), Counted>);
+pub(super) struct Agreed {
+    reads: HashMap<(u32, u8), Counted>,
+    /// Code that has read, by its address.
+    readers: HashSet<u64>,
+    /// Of that, what the kernel side does not know yet.
+    fresh: Vec<CodeKey>,
+}
 
 /// A read that was told: its time, and how often it was made again, as far as that is known.
 #[derive(Clone, Copy, Debug)]
@@ -23,18 +33,28 @@ struct Counted {
 }
 
 impl Agreed {
-    /// A read was told.
-    pub(super) fn told(&mut self, record: &Record) {
+    /// A read was told that is the program's own.
+    pub(super) fn told(&mut self, record: &Record, tgid: u32) {
         let counted = Counted {
             time: record.time,
             again: 0,
         };
-        self.0.insert((record.tid, record.slot), counted);
+        self.reads.insert((record.tid, record.slot), counted);
+        let reader = record.stack.first().filter(|_| record.frames > 0);
+        if self.readers.len() >= MAX_READERS {
+            self.readers.clear();
+        }
+        if let Some(code) = reader
+            .map(|frame| frame.code)
+            .filter(|code| self.readers.insert(*code))
+        {
+            self.fresh.push(CodeKey { code, tgid, pad: 0 });
+        }
     }
 
     /// What was told is no read: whatever agrees with it is none either.
     pub(super) fn forget(&mut self, tid: u32, slot: u8) {
-        self.0.remove(&(tid, slot));
+        self.reads.remove(&(tid, slot));
     }
 
     /// A thread has ended.
@@ -46,7 +66,8 @@ impl Agreed {
 
     /// How many more reads than was known say the same as the one that was told at `time`.
     fn more(&mut self, tid: u32, slot: u8, time: u64, again: u64) -> Option<u64> {
-        let counted = self.0.get_mut(&(tid, slot)).filter(|known| known.time == time)?;
+        let counted = self.reads.get_mut(&(tid, slot));
+        let counted = counted.filter(|known| known.time == time)?;
         let more = again.checked_sub(counted.again).filter(|more| *more > 0)?;
         counted.again = again;
         Some(more)
@@ -74,6 +95,11 @@ impl Frontend {
                 out.push(self.event(time, tid, What::Agreed { slot, times }));
             }
         }
+    }
+
+    /// Code whose reads are the program's own, as far as that was not told yet.
+    pub fn readers(&mut self) -> Vec<CodeKey> {
+        std::mem::take(&mut self.agreed.fresh)
     }
 
     /// Whether reads that say the same again need not be told: not where what they stand on matters.
