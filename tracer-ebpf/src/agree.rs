@@ -116,7 +116,9 @@ fn tell(probe: Probe, target: *mut Target, head: &mut Record, slot: u8, read: &m
 }
 
 /// Keeps what was just told, after this turn of the process, if other reads may be held against it.
-#[inline(always)]
+///
+/// A function of its own: what it needs of the stack, the caller's other callees need, too.
+#[inline(never)]
 pub fn told(hit: &Hit, scratch: &Scratch, turn: u64) {
     // SAFETY: the number is copied out at once.
     let Some(epoch) = unsafe { EPOCHS.get(hit.tgid) }.copied() else {

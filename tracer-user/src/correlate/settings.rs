@@ -29,7 +29,7 @@ pub struct Settings {
 pub struct EmptyValue(pub Arc<str>);
 
 /// How many entries each table of a target may have; the oldest go first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Carriers.
     pub carriers: usize,

@@ -580,7 +580,9 @@ pub(super) fn judge(events: &[Event], settings: Settings) -> Vec<Fact> {
     }
     engine.finish(&mut facts);
     recorded::is_judged_alike(events, &again, &facts, false);
-    agreed::changes_nothing(events, &again);
+    if again.bounds == Settings::default().bounds {
+        agreed::changes_nothing(events, &again);
+    }
     facts
 }
 

@@ -11,7 +11,7 @@ use super::simulator::Simulator;
 use crate::correlate::{
     announcement::{Announcement, Said},
     engine::Engine,
-    event::{Carrier, Event, Named, Role, Scope, Slot, What},
+    event::{Carrier, Event, Named, Role, Scope, Slot, TargetId, What},
     fact::{Fact, FactKind, ReadResult},
     settings::Settings,
     slots::Slots,
@@ -29,21 +29,34 @@ struct Told {
     reads: BTreeMap<Slot, (What, u64)>,
 }
 
+/// What is known of one process.
+#[derive(Default)]
+struct Process {
+    slots: Slots,
+    announced: bool,
+    turn: u64,
+    carriers: BTreeMap<Carrier, Told>,
+    again: BTreeMap<(Carrier, Slot), u64>,
+}
+
 /// The events that the kernel side tells of these, and how many reads it only counts.
 fn told(events: &[Event], settings: &Settings) -> (Vec<Event>, u64) {
     let mut left = Vec::new();
     let mut counted = 0;
-    let mut slots = Slots::default();
-    let mut announced = false;
-    let mut turn = 0_u64;
-    let mut carriers: BTreeMap<Carrier, Told> = BTreeMap::new();
-    let mut again: BTreeMap<(Carrier, Slot), u64> = BTreeMap::new();
+    let mut processes: BTreeMap<TargetId, Process> = BTreeMap::new();
     let whole = settings.tasks
         || settings.inventory
         || settings.wire.is_some()
         || events.iter().any(stands_under_a_name);
     for event in events {
-        announced |= matches!(event.what, What::Announced { .. });
+        let Process {
+            slots,
+            announced,
+            turn,
+            carriers,
+            again,
+        } = processes.entry(event.target).or_default();
+        *announced |= matches!(event.what, What::Announced { .. });
         if let What::Variable {
             slot,
             name,
@@ -65,14 +78,14 @@ fn told(events: &[Event], settings: &Settings) -> (Vec<Event>, u64) {
             let finds =
                 matches!(found, Found::Value(v) if !slots.is_nothing(*slot, v, call_default.as_ref()));
             let me = carriers.entry(event.carrier).or_insert_with(|| Told {
-                turn,
+                turn: *turn,
                 scope: *scope,
                 reads: BTreeMap::new(),
             });
-            if me.turn != turn || me.scope != *scope || !finds {
+            if me.turn != *turn || me.scope != *scope || !finds {
                 me.reads.clear();
             }
-            if !(whole || announced)
+            if !(whole || *announced)
                 && let Some((what, time)) = me.reads.get(slot)
                 && event.time.saturating_sub(*time) <= AGAIN_AFTER
                 && finds_the_same(what, &event.what)
@@ -85,30 +98,33 @@ fn told(events: &[Event], settings: &Settings) -> (Vec<Event>, u64) {
             if is_identity(slot) {
                 me.reads.retain(|other, _| !is_identity(other));
             }
-            turn += 1;
-            (me.turn, me.scope) = (turn, *scope);
+            *turn += 1;
+            (me.turn, me.scope) = (*turn, *scope);
             if finds {
                 me.reads.insert(*slot, (event.what.clone(), event.time));
             }
-            settle(&mut left, &mut again, event, |_, of| of == *slot);
+            settle(&mut left, again, event, |_, of| of == *slot);
         } else {
-            turn += 1;
+            *turn += 1;
             match event.what {
-                What::Begin { .. } | What::End => settle(&mut left, &mut again, event, |carrier, _| {
-                    carrier == event.carrier
-                }),
-                What::Attach { .. } | What::Exit { .. } => settle(&mut left, &mut again, event, |_, _| true),
+                What::Begin { .. } | What::End => {
+                    settle(&mut left, again, event, |carrier, _| carrier == event.carrier);
+                }
+                What::Attach { .. } | What::Exit { .. } => settle(&mut left, again, event, |_, _| true),
                 _ => {}
             }
         }
         left.push(event.clone());
     }
     if let Some(last) = events.last() {
-        let end = Event {
-            what: What::End,
-            ..last.clone()
-        };
-        settle(&mut left, &mut again, &end, |_, _| true);
+        for (target, process) in &mut processes {
+            let end = Event {
+                target: *target,
+                what: What::End,
+                ..last.clone()
+            };
+            settle(&mut left, &mut process.again, &end, |_, _| true);
+        }
     }
     (left, counted)
 }
@@ -181,9 +197,8 @@ fn judge(events: &[Event], settings: &Settings) -> (BTreeMap<(Slot, ReadResult),
     (reads, facts)
 }
 
-/// Every read made three times: what follows is the same if the kernel side counts what it may. Returns how many it counts.
-#[track_caller]
-pub(in crate::correlate) fn changes_nothing(events: &[Event], settings: &Settings) -> u64 {
+/// Every read made three times.
+fn thrice(events: &[Event]) -> Vec<Event> {
     let mut all = Vec::new();
     for event in events {
         let is_read = matches!(event.what, What::Read { .. });
@@ -192,6 +207,20 @@ pub(in crate::correlate) fn changes_nothing(events: &[Event], settings: &Setting
             ..event.clone()
         }));
     }
+    all
+}
+
+/// What the kernel side tells if every read is made three times.
+pub(in crate::correlate) fn told_of_three(events: &[Event], settings: &Settings) -> Vec<Event> {
+    told(&thrice(events), settings).0
+}
+
+/// Every read made three times: what follows is the same if the kernel side counts what it may. Returns how many it counts.
+///
+/// As long as nothing is forgotten, that is: what goes first is what was not told of for longest.
+#[track_caller]
+pub(in crate::correlate) fn changes_nothing(events: &[Event], settings: &Settings) -> u64 {
+    let all = thrice(events);
     let (few, counted) = told(&all, settings);
     let ((reads, facts), (few_reads, few_facts)) = (judge(&all, settings), judge(&few, settings));
     assert_eq!(reads, few_reads);
