@@ -8,7 +8,7 @@ use super::{
     hop::ScopeKey,
     item::{Item, Where},
     reporter::{Now, Scene, told},
-    table::Table,
+    table::{SortedTable, Table},
     value::{Found, Value},
 };
 
@@ -51,7 +51,7 @@ type Key = (ScopeKey, Slot, u64);
 /// What items bound and did not reset, by the scope that submitted them.
 #[derive(Debug)]
 pub(super) struct Returns {
-    pub(super) pending: Table<Key, Pending>,
+    pub(super) pending: SortedTable<Key, Pending>,
     /// Scopes that submitted something, with the generation of each: addresses are reused.
     homes: Table<ScopeKey, u64>,
     generation: u64,
@@ -86,7 +86,7 @@ fn place_key(place: Where, scope: Scope) -> Option<Scope> {
 impl Returns {
     pub(super) fn new(bound: usize) -> Self {
         Self {
-            pending: Table::new(bound),
+            pending: SortedTable::new(bound),
             homes: Table::new(bound),
             generation: 0,
         }

@@ -15,7 +15,7 @@ use super::{
     item::{Item, Verdict, judge},
     reporter::{Now, Out},
     request::{IdentityRead, RequestId, RequestKey},
-    table::Table,
+    table::{SortedTable, Table},
     target::{Target, say, scene},
     value::Found,
 };
@@ -26,9 +26,9 @@ pub(super) struct Checks {
     /// One finding for each request and variable.
     reported: Table<(RequestKey, Option<Slot>), ()>,
     /// What a worker bound for the request in this scope, and what never came back to it.
-    lost: Table<(ScopeKey, Slot), Finding>,
+    lost: SortedTable<(ScopeKey, Slot), Finding>,
     /// The last check in a scope of which it is not known that it is inside a request.
-    waiting: Table<(ScopeKey, Option<Slot>), Waiting>,
+    waiting: SortedTable<(ScopeKey, Option<Slot>), Waiting>,
     /// Where the last of these is of a request that tasks work for.
     of_task: Table<RequestKey, ScopeKey>,
 }
@@ -45,8 +45,8 @@ impl Checks {
     pub(super) fn new(bound: usize) -> Self {
         Self {
             reported: Table::new(bound),
-            lost: Table::new(bound),
-            waiting: Table::new(bound),
+            lost: SortedTable::new(bound),
+            waiting: SortedTable::new(bound),
             of_task: Table::new(bound),
         }
     }

@@ -22,7 +22,7 @@ use crate::wire::secret::Fingerprint;
 type Key = (RequestKey, Option<u64>, Option<Slot>);
 
 /// Which task: by its handle on the wire, or as the program calls it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum TaskName {
     Handle(Fingerprint),
     Said(String),

@@ -30,7 +30,7 @@ pub(super) struct Handed {
 }
 
 /// A scope that events can be keyed by: a carrier that has no context yet is a scope of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ScopeKey {
     scope: u64,
     carrier: u32,

@@ -16,7 +16,7 @@ use super::{
 const ENDED: usize = 1024;
 
 /// What names a request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum RequestKey {
     /// The content of its request slot.
     Content(Arc<[u8]>),

@@ -1,28 +1,123 @@
 //! A map that stays within its bound: the entry written longest ago goes first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hash::Hash,
+    marker::PhantomData,
+};
 
 /// Places in the order that may be out of date beside as many as there are entries.
 const SPARE: usize = 64;
 
+/// One whose entries are only looked up by their keys.
+pub(crate) type Table<K, V> = Bounded<K, V, foldhash::HashMap<K, (u64, V)>>;
+/// One whose entries are also looked for between two keys.
+pub(crate) type SortedTable<K, V> = Bounded<K, V, BTreeMap<K, (u64, V)>>;
+
 #[derive(Debug)]
-pub(crate) struct Table<K, V> {
+pub(crate) struct Bounded<K, V, E> {
     bound: usize,
     clock: u64,
-    entries: BTreeMap<K, (u64, V)>,
+    entries: E,
     /// When each was written, the oldest first. What was removed or written anew since is passed over.
     order: VecDeque<(u64, K)>,
     evicted: u64,
+    of: PhantomData<V>,
 }
 
-impl<K: Ord + Clone, V> Table<K, V> {
+/// How entries are kept, each with the time when it was written.
+pub(crate) trait Entries<K, V>: Default {
+    fn get(&self, key: &K) -> Option<&(u64, V)>;
+    fn get_mut(&mut self, key: &K) -> Option<&mut (u64, V)>;
+    fn insert(&mut self, key: K, entry: (u64, V));
+    fn remove(&mut self, key: &K) -> Option<(u64, V)>;
+    fn clear(&mut self);
+    fn len(&self) -> usize;
+    /// In their order, so that what follows from a run is the same each time.
+    fn keys(&self) -> Vec<K>;
+}
+
+impl<K: Hash + Ord + Clone, V> Entries<K, V> for foldhash::HashMap<K, (u64, V)> {
+    fn get(&self, key: &K) -> Option<&(u64, V)> {
+        Self::get(self, key)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut (u64, V)> {
+        Self::get_mut(self, key)
+    }
+
+    fn insert(&mut self, key: K, entry: (u64, V)) {
+        Self::insert(self, key, entry);
+    }
+
+    fn remove(&mut self, key: &K) -> Option<(u64, V)> {
+        Self::remove(self, key)
+    }
+
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn keys(&self) -> Vec<K> {
+        let mut keys: Vec<_> = Self::keys(self).cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+impl<K: Ord + Clone, V> Entries<K, V> for BTreeMap<K, (u64, V)> {
+    fn get(&self, key: &K) -> Option<&(u64, V)> {
+        Self::get(self, key)
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut (u64, V)> {
+        Self::get_mut(self, key)
+    }
+
+    fn insert(&mut self, key: K, entry: (u64, V)) {
+        Self::insert(self, key, entry);
+    }
+
+    fn remove(&mut self, key: &K) -> Option<(u64, V)> {
+        Self::remove(self, key)
+    }
+
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn keys(&self) -> Vec<K> {
+        Self::keys(self).cloned().collect()
+    }
+}
+
+impl<K: Ord + Clone, V> SortedTable<K, V> {
+    /// Keys from `low` to `high`, both included, in their order.
+    pub(crate) fn keys_between(&self, low: &K, high: &K) -> Vec<K> {
+        self.entries
+            .range(low.clone()..=high.clone())
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+}
+
+impl<K: Clone, V, E: Entries<K, V>> Bounded<K, V, E> {
     pub(crate) fn new(bound: usize) -> Self {
         Self {
             bound: bound.max(1),
             clock: 0,
-            entries: BTreeMap::new(),
+            entries: E::default(),
             order: VecDeque::new(),
             evicted: 0,
+            of: PhantomData,
         }
     }
 
@@ -83,23 +178,12 @@ impl<K: Ord + Clone, V> Table<K, V> {
     }
 
     pub(crate) fn contains(&self, key: &K) -> bool {
-        self.entries.contains_key(key)
+        self.entries.get(key).is_some()
     }
 
-    /// Keys from `low` to `high`, both included, in their order.
-    pub(crate) fn keys_between(&self, low: &K, high: &K) -> Vec<K> {
-        self.entries
-            .range(low.clone()..=high.clone())
-            .map(|(key, _)| key.clone())
-            .collect()
-    }
-
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.entries.values_mut().map(|(_, value)| value)
-    }
-
+    /// In their order.
     pub(crate) fn keys(&self) -> Vec<K> {
-        self.entries.keys().cloned().collect()
+        self.entries.keys()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -130,6 +214,7 @@ mod tests {
             steps in prop::collection::vec((0..4_u8, 0..10_u8), 0..600),
         ) {
             let mut table = Table::new(bound);
+            let mut sorted = SortedTable::new(bound);
             let mut model: Vec<(u8, usize)> = Vec::new();
             let mut evicted = 0;
             for (number, (step, key)) in steps.into_iter().enumerate() {
@@ -138,10 +223,12 @@ mod tests {
                     0 => {
                         let removed = at.map(|at| model.remove(at).1);
                         prop_assert_eq!(table.remove(&key), removed);
+                        prop_assert_eq!(sorted.remove(&key), removed);
                     }
                     1 if number % 7 == 0 => {
                         let oldest = (!model.is_empty()).then(|| model.remove(0));
                         prop_assert_eq!(table.pop_oldest(), oldest);
+                        prop_assert_eq!(sorted.pop_oldest(), oldest);
                     }
                     _ => {
                         if let Some(at) = at {
@@ -151,13 +238,19 @@ mod tests {
                         evicted += u64::from(oldest.is_some());
                         model.push((key, number));
                         prop_assert_eq!(table.insert(key, number), oldest);
+                        prop_assert_eq!(sorted.insert(key, number), oldest);
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());
                 prop_assert!(table.order.len() <= 2 * bound + SPARE);
                 for (key, value) in &model {
                     prop_assert_eq!(table.get(key), Some(value));
+                    prop_assert_eq!(sorted.get(key), Some(value));
                 }
+                let mut keys: Vec<_> = model.iter().map(|(key, _)| *key).collect();
+                keys.sort_unstable();
+                prop_assert_eq!(&table.keys(), &keys);
+                prop_assert_eq!(&sorted.keys_between(&u8::MIN, &u8::MAX), &keys);
             }
             prop_assert_eq!(table.take_evicted(), evicted);
         }

@@ -377,7 +377,10 @@ impl Target {
         self.data.clear();
         self.undecided.clear();
         let mut items = self.items;
-        for me in self.carriers.values_mut() {
+        for carrier in self.carriers.keys() {
+            let Some(me) = self.carriers.get_mut(&carrier) else {
+                continue;
+            };
             me.base.forget();
             me.binds_lost = true;
             me.at_attach = false;

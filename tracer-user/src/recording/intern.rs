@@ -1,6 +1,6 @@
 //! Names of functions, files and types come again and again: one copy of each is enough.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use crate::correlate::event::{Event, Stack};
 
@@ -8,7 +8,7 @@ use crate::correlate::event::{Event, Stack};
 const REMEMBERED: usize = 16_384;
 
 #[derive(Debug, Default)]
-pub(super) struct Names(HashSet<Arc<str>>);
+pub(super) struct Names(foldhash::HashSet<Arc<str>>);
 
 impl Names {
     /// Makes an event share its names with those before it.

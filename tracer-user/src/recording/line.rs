@@ -3,7 +3,7 @@
 //! Most events stand on few stacks: each is told once in a frame, and events refer to it. So every frame can be read without those
 //! before it, as the flight recorder needs it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub(super) enum Told<'a> {
 
 /// The numbers of the stacks that a frame has told.
 #[derive(Debug, Default)]
-pub(super) struct Numbers(HashMap<Arc<Stack>, u32>);
+pub(super) struct Numbers(foldhash::HashMap<Arc<Stack>, u32>);
 
 impl Numbers {
     /// The number of a stack, and whether it has to be told first.

@@ -24,8 +24,9 @@ use super::{
     announce::announcement,
     by_hand::HandWorkers,
     names::NameSet,
-    primitive::{hands_context, pool_work, primitive, restores_context, started},
-    sites::{Sites, UNKNOWN},
+    primitive::{hands_context, pool_work, primitive, started},
+    sites::{Sites, Source, UNKNOWN},
+    stacks::{Known as KnownStack, Stacks},
 };
 use crate::{
     correlate::{
@@ -89,6 +90,7 @@ pub struct Frontend {
     seen: u8,
     named: HashMap<Arc<str>, u32>,
     sites: Sites,
+    stacks: Stacks,
     types: HashMap<u64, Option<Arc<str>>>,
     queues: HashMap<u32, QueueKey>,
     /// What each thread sends, until its context is told.
@@ -137,6 +139,7 @@ impl Frontend {
             seen: 0,
             named: HashMap::new(),
             sites: Sites::default(),
+            stacks: Stacks::default(),
             types: HashMap::new(),
             queues: HashMap::new(),
             sending: HashMap::new(),
@@ -280,14 +283,14 @@ impl Frontend {
                 return self.variable(record.slot, record.name, record.object, default);
             }
             kind::READ => {
-                let stack = self.stack(record);
+                let known = self.known_stack(record);
                 // It only asks what there is before it binds what it carries over: nothing is decided by that.
-                if restores_context(&stack) {
+                if known.restores_context {
                     self.agreed.forget(record.tid, record.slot);
                     self.tell_every_read();
                     return None;
                 }
-                self.saw(&stack);
+                self.saw(&known.stack);
                 if record.flags & flag::IN_COPY == 0 {
                     self.agreed.told(record, self.tgid);
                 }
@@ -300,7 +303,7 @@ impl Frontend {
                         .optional(values, VALUE_CALL_DEFAULT)
                         .filter(|_| record.flags & flag::HAS_DEFAULT != 0),
                     request: self.optional(values, VALUE_REQUEST),
-                    stack,
+                    stack: known.stack,
                 }
             }
             kind::AGREED => return self.agreed(record),
@@ -454,8 +457,7 @@ impl Frontend {
         if record.tid == self.tgid || self.by_hand.get(record.tid) == Some(ByHand::Named) {
             return;
         }
-        let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
-        let mut takes = self.sites.takes_work(frames);
+        let mut takes = self.known_stack(record).takes_work;
         // The function that a worker is all about stays where it is as long as the worker lives. Executors' are known without it.
         if record.flags & flag::MORE_FRAMES != 0
             && !self.queues.contains_key(&record.tid)
@@ -584,19 +586,38 @@ impl Frontend {
     }
 
     fn stack(&mut self, record: &Record) -> Arc<Stack> {
+        self.known_stack(record).stack
+    }
+
+    fn known_stack(&mut self, record: &Record) -> KnownStack {
         let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
-        Arc::new(self.resolve(frames))
+        let source = Source {
+            memory: self.memory.as_ref(),
+            core: &self.core,
+            names: &self.names,
+        };
+        let activations = self.names.names_mints();
+        self.stacks
+            .of(frames, activations, record.time, &mut self.sites, source)
     }
 
     /// Takes in a code object that the kernel side tells.
     pub fn code(&mut self, head: &CodeHead, table: &[u8]) {
-        self.sites
-            .tell(head, table, self.memory.as_ref(), &self.core, &self.names);
+        let source = Source {
+            memory: self.memory.as_ref(),
+            core: &self.core,
+            names: &self.names,
+        };
+        self.sites.tell(head, table, source);
     }
 
-    /// Resolves a stack that was read from outside or travelled with a record.
+    /// Resolves a stack that was read from outside.
     pub fn resolve(&mut self, frames: &[tracer_common::record::RawFrame]) -> Stack {
-        self.sites
-            .resolve(frames, self.memory.as_ref(), &self.core, &self.names)
+        let source = Source {
+            memory: self.memory.as_ref(),
+            core: &self.core,
+            names: &self.names,
+        };
+        self.sites.resolve(frames, source)
     }
 }

@@ -9,5 +9,6 @@ mod primitive;
 pub mod ring;
 pub mod sites;
 pub mod snapshot;
+pub mod stacks;
 pub mod used;
 pub mod watchdog;

@@ -51,6 +51,18 @@ const PACKAGES: [&str; 6] = [
 #[derive(Debug, Default)]
 pub struct Sites {
     codes: HashMap<u64, Known>,
+    learned: u64,
+}
+
+/// Where code is read that is not known, and what it is to be held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The target's memory; none when it is gone.
+    pub memory: Option<&'a ProcessMemory>,
+    /// Its interpreter.
+    pub core: &'a Core,
+    /// What is configured for it.
+    pub names: &'a NameSet,
 }
 
 #[derive(Debug)]
@@ -76,16 +88,10 @@ struct Place {
 
 impl Sites {
     /// Resolves a stack. Frames whose code cannot be read any more keep their place, with a function named `?`.
-    pub fn resolve(
-        &mut self,
-        frames: &[RawFrame],
-        memory: Option<&ProcessMemory>,
-        core: &Core,
-        names: &NameSet,
-    ) -> Stack {
+    pub fn resolve(&mut self, frames: &[RawFrame], source: Source<'_>) -> Stack {
         let now = Instant::now();
         let resolved = frames.iter().filter_map(|raw| {
-            self.refresh(raw.code, now, memory, core, names);
+            self.refresh(raw.code, now, source);
             match self.codes.get_mut(&raw.code) {
                 Some(known) => known.place.as_mut().map(|place| place.frame(raw)),
                 None => Some(unknown(raw)),
@@ -121,14 +127,8 @@ impl Sites {
     }
 
     /// Takes in a code object that the kernel side tells. It was alive then; that it may not be any more does not matter.
-    pub fn tell(
-        &mut self,
-        head: &CodeHead,
-        table: &[u8],
-        memory: Option<&ProcessMemory>,
-        core: &Core,
-        names: &NameSet,
-    ) {
+    pub fn tell(&mut self, head: &CodeHead, table: &[u8], source: Source<'_>) {
+        let Source { memory, core, names } = source;
         // What is too large to travel is read from outside, if it is still the same.
         let whole = Code::is_told_whole(head);
         let told = Code::told(core.layout, head, table);
@@ -148,14 +148,8 @@ impl Sites {
     }
 
     /// Reads a code object, unless what is known of it is still good.
-    fn refresh(
-        &mut self,
-        address: u64,
-        now: Instant,
-        memory: Option<&ProcessMemory>,
-        core: &Core,
-        names: &NameSet,
-    ) {
+    fn refresh(&mut self, address: u64, now: Instant, source: Source<'_>) {
+        let Source { memory, core, names } = source;
         if let Some(known) = self.codes.get_mut(&address) {
             if now.duration_since(known.checked) < TRUSTED {
                 return;
@@ -184,6 +178,12 @@ impl Sites {
             place: place(code, queue, names),
         };
         self.codes.insert(address, known);
+        self.learned += 1;
+    }
+
+    /// How often code has become known: what was resolved before may have changed since.
+    pub const fn learned(&self) -> u64 {
+        self.learned
     }
 }
 

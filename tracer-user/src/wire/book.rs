@@ -13,7 +13,7 @@ use super::{
 use crate::correlate::{event::TargetId, table::Table};
 
 /// Within what a request's id is unique.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Conversation {
     /// One request of HTTP with its response, by number.
     Exchange(u64),

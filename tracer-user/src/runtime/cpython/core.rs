@@ -178,6 +178,30 @@ pub struct Addresses {
 }
 
 impl Core {
+    /// CPython 3.12 with nothing at any address.
+    #[cfg(test)]
+    pub(crate) fn bare() -> Self {
+        Self {
+            version: Version {
+                major: 3,
+                minor: 12,
+                micro: 0,
+            },
+            layout: Layout::of(12, false).expect("a layout"),
+            image: Image::default(),
+            addresses: Addresses {
+                runtime: 0,
+                code_type: 0,
+                contextvar_type: 0,
+                dict_type: 0,
+                hash_secret: None,
+            },
+            points: Vec::new(),
+            build_id: None,
+            segments: Vec::new(),
+        }
+    }
+
     /// Decides whether `file` carries a CPython core that can be traced and finds all that tracing it needs. `name` is the file's,
     /// for messages.
     pub fn inspect(file: &[u8], name: &str) -> Result<Self, CoreError> {

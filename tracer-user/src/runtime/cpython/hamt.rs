@@ -73,10 +73,6 @@ mod tests {
     use tracer_common::config::Image;
 
     use super::*;
-    use crate::runtime::cpython::{
-        core::{Addresses, Version},
-        layout::Layout,
-    };
 
     const BITMAP: u64 = 0x100;
     const ARRAY: u64 = 0x200;
@@ -114,27 +110,9 @@ mod tests {
             hamt_collision_type: COLLISION,
             ..Image::default()
         };
-        let addresses = Addresses {
-            runtime: 0,
-            code_type: 0,
-            contextvar_type: 0,
-            dict_type: 0,
-            hash_secret: None,
-        };
-        let version = Version {
-            major: 3,
-            minor: 12,
-            micro: 0,
-        };
-        let layout = Layout::of(12, false).expect("a layout");
         Core {
-            version,
-            layout,
             image,
-            addresses,
-            points: Vec::new(),
-            build_id: None,
-            segments: Vec::new(),
+            ..Core::bare()
         }
     }
 
