@@ -7,7 +7,9 @@ use std::fs;
 pub struct Usage {
     /// Resident memory.
     pub resident_kib: u64,
-    /// The most that it has ever been.
+    /// The same, with each page by its share: what is mapped twice counts once.
+    pub proportional_kib: u64,
+    /// The most that was ever resident.
     pub peak_kib: u64,
     /// Open descriptors.
     pub descriptors: u64,
@@ -21,13 +23,15 @@ impl Usage {
     /// Of a process; none when it has ended.
     pub fn of(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let kib = |key: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        let shares = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let kib = |text: &str, key: &str| -> Option<u64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_whitespace().next()?.parse().ok()
         };
         let mut usage = Self {
-            resident_kib: kib("VmRSS:")?,
-            peak_kib: kib("VmHWM:")?,
+            resident_kib: kib(&status, "VmRSS:")?,
+            proportional_kib: kib(&shares, "Pss:")?,
+            peak_kib: kib(&status, "VmHWM:")?,
             descriptors: 0,
             links: 0,
             maps: 0,
