@@ -71,7 +71,12 @@ impl Tracer {
 
     /// Whether they say that all processes are attached.
     pub fn are_attached(&self, metrics: &str) -> bool {
-        let attached = sample(metrics, "bleedtrace_targets", &[("state", "attached")]);
+        // The gauge of targets is set now and then only.
+        let attached = sample(
+            metrics,
+            "bleedtrace_events_received_total",
+            &[("event", "attach")],
+        );
         attached.is_some_and(|attached| attached >= self.processes as f64)
     }
 
