@@ -154,6 +154,15 @@ impl Outcome {
             .unwrap_or(0)
     }
 
+    /// Events that were lost.
+    pub fn lost(&self) -> u64 {
+        let lost = self.summary["events"]["lost"].as_object();
+        lost.into_iter()
+            .flatten()
+            .filter_map(|(_, count)| count.as_u64())
+            .sum()
+    }
+
     /// The verdict.
     pub fn verdict(&self) -> &str {
         self.summary

@@ -58,6 +58,7 @@ rows! {
     every_kind_of_place_is_named: "sites.py" [], [] => [("black_hole_read", 12)];
     what_is_gone_before_the_agent_looks_is_named: "stalled_agent.py" [], [] => [("black_hole_read", 1)];
     a_bare_thread_reads_nothing: "threads.py" ["bare"], [] => [("black_hole_read", 1)];
+    a_bare_thread_that_goes_on_with_other_work_is_judged: "threads.py" ["deep"], [] => [("black_hole_read", 1)];
     a_bare_thread_leaves_nothing: "threads.py" ["binds"], [] => [];
     a_pool_growing_is_no_hop: "threads.py" ["lazy"], [] => [];
     an_initializer_bleeds: "threads.py" ["initializer"], [] => [("bleed", 1)];

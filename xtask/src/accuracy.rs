@@ -95,17 +95,12 @@ fn all(requests: u32, seed: u32) -> Result<Vec<Run>> {
 fn one(setup: &Setup, requests: u32, workers: u32, seed: u32, start: Start) -> Run {
     let begin = Instant::now();
     let (outcome, truth) = mix(setup, requests, workers, seed, start);
-    let lost = outcome.summary["events"]["lost"].as_object();
     Run {
         interpreter: setup.interpreter.name(),
         workers,
         start,
         matrix: outcome.matrix(&truth),
-        lost: lost
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, count)| count.as_u64())
-            .sum(),
+        lost: outcome.lost(),
         took: begin.elapsed(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tracer_common::record::RawFrame;
+
 use crate::correlate::event::ByHand;
 
 /// Stacks that are looked at whole in one second, in nanoseconds: each takes the agent some milliseconds.
@@ -61,9 +63,46 @@ impl HandWorkers {
     }
 }
 
+/// A thread's stack as it was when a record told `told` of it, by what it is now. Who has gone on calls what it did not call then, but
+/// below the outermost frame that travelled, as long as that is there, nothing has changed.
+pub fn stack_then(told: &[RawFrame], now: Vec<RawFrame>) -> Vec<RawFrame> {
+    let place = told.last().and_then(|outermost| {
+        now.iter()
+            .position(|frame| (frame.code, frame.frame) == (outermost.code, outermost.frame))
+    });
+    match place {
+        Some(place) => [told, &now[place + 1..]].concat(),
+        None => now,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_thread_called_since_is_not_of_its_stack() {
+        let frames = |numbers: &[u32]| -> Vec<RawFrame> {
+            let frame = |number: &u32| RawFrame {
+                code: u64::from(number % 10),
+                instr: 8,
+                frame: *number,
+            };
+            numbers.iter().map(frame).collect()
+        };
+        let told = frames(&[1, 2, 3]);
+        assert_eq!(
+            stack_then(&told, frames(&[9, 1, 2, 3, 4, 5])),
+            frames(&[1, 2, 3, 4, 5])
+        );
+        assert_eq!(stack_then(&told, frames(&[7, 3, 4, 5])), frames(&[1, 2, 3, 4, 5]));
+        let gone_on = frames(&[7, 13, 4, 5]);
+        assert_eq!(
+            stack_then(&told, gone_on.clone()),
+            gone_on,
+            "another activation of the same code"
+        );
+    }
 
     #[test]
     fn each_thread_is_looked_at_once_and_few_in_a_second() {

@@ -14,15 +14,15 @@ use std::{
 use tracer_common::{
     config::{CodeKey, Recipe},
     record::{
-        CodeHead, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag, found as state,
-        kind, work,
+        CodeHead, RawFrame, RawValue, Record, VALUE_CALL_DEFAULT, VALUE_FOUND, VALUE_REQUEST, flag,
+        found as state, kind, work,
     },
 };
 
 use self::agreed::Agreed;
 use super::{
     announce::announcement,
-    by_hand::HandWorkers,
+    by_hand::{HandWorkers, stack_then},
     names::NameSet,
     primitive::{hands_context, pool_work, primitive, started},
     sites::{Sites, Source, UNKNOWN},
@@ -464,7 +464,8 @@ impl Frontend {
             && self.by_hand.look(record.tid, record.time)
         {
             match self.interpreter().and_then(|main| main.frames(record.tstate)) {
-                Some(whole) => {
+                Some(now) => {
+                    let whole = stack_then(frames(record), now);
                     self.resolve(&whole);
                     takes = takes.max(self.sites.takes_work(&whole));
                 }
@@ -590,7 +591,6 @@ impl Frontend {
     }
 
     fn known_stack(&mut self, record: &Record) -> KnownStack {
-        let frames = record.stack.get(..usize::from(record.frames)).unwrap_or(&[]);
         let source = Source {
             memory: self.memory.as_ref(),
             core: &self.core,
@@ -598,7 +598,7 @@ impl Frontend {
         };
         let activations = self.names.names_mints();
         self.stacks
-            .of(frames, activations, record.time, &mut self.sites, source)
+            .of(frames(record), activations, record.time, &mut self.sites, source)
     }
 
     /// Takes in a code object that the kernel side tells.
@@ -612,7 +612,7 @@ impl Frontend {
     }
 
     /// Resolves a stack that was read from outside.
-    pub fn resolve(&mut self, frames: &[tracer_common::record::RawFrame]) -> Stack {
+    pub fn resolve(&mut self, frames: &[RawFrame]) -> Stack {
         let source = Source {
             memory: self.memory.as_ref(),
             core: &self.core,
@@ -620,4 +620,8 @@ impl Frontend {
         };
         self.sites.resolve(frames, source)
     }
+}
+
+fn frames(record: &Record) -> &[RawFrame] {
+    record.stack.get(..usize::from(record.frames)).unwrap_or(&[])
 }

@@ -36,11 +36,7 @@ two tracers at once: one is told every read, for the other the kernel counts wha
                 sum.wrong += judged.wrong;
                 sum.missed += judged.missed;
             }
-            let reasons = outcome.summary["events"]["lost"]
-                .as_object()
-                .into_iter()
-                .flatten();
-            lost += reasons.filter_map(|(_, number)| number.as_u64()).sum::<u64>();
+            lost += outcome.lost();
         }
         let figure = |number: u64| Spread::of([number as f64]);
         section.add(goals::EXACT, &name, figure(sum.wrong + sum.missed));

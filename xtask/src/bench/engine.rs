@@ -65,11 +65,7 @@ fn replay(bench: &Bench, setup: &Setup, events: u64, section: &mut Section) -> R
     recording.program.say("go on");
     let recording = recording.end();
     let recorded = recording.number("events", "received");
-    let lost = recording.summary["events"]["lost"]
-        .as_object()
-        .into_iter()
-        .flatten();
-    let lost: f64 = lost.filter_map(|(_, events)| events.as_f64()).sum();
+    let lost = recording.lost() as f64;
     ensure!(recorded > 0, "nothing was recorded");
     let bytes = fs::metadata(&file)?.len() as f64;
     let turns = interleaved(&[()], bench.rounds(Group::Engine, 1), |()| {

@@ -63,7 +63,7 @@ pub fn run(events: u64) -> Result<()> {
         setup.interpreter.version,
         bytes as f64 / 1e6,
         machine()?,
-        lost(&live),
+        live.lost(),
         live.findings.len(),
         recording.early(),
         recording.late(),
@@ -109,14 +109,4 @@ fn watch(program: &mut Program, patience: Duration) -> Result<(Course, Duration)
         thread::sleep(LOOK);
     }
     Ok((resident, begin.elapsed()))
-}
-
-/// Events that were lost, for any reason.
-fn lost(outcome: &Outcome) -> u64 {
-    let reasons = outcome.summary["events"]["lost"].as_object();
-    reasons
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, count)| count.as_u64())
-        .sum()
 }
