@@ -6,10 +6,11 @@
 
 use std::{
     cell::RefCell,
+    hint,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -19,6 +20,9 @@ use std::{
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a busy machine may take to begin.
 const PATIENCE_TO_BEGIN: Duration = Duration::from_secs(10);
+/// How long both sides look for one another without sleep. Most work takes a microsecond, and comes in hundreds of pieces one after the
+/// other: to wake a processor for each would take twenty times as long.
+const BRIEFLY: Duration = Duration::from_micros(50);
 /// Stack of a worker, which only makes system calls and copies.
 const STACK: usize = 128 << 10;
 
@@ -78,13 +82,35 @@ fn hire() -> Result<Sender<Job>, Stalled> {
     thread::Builder::new()
         .name("patience".to_owned())
         .stack_size(STACK)
-        .spawn(move || queue.into_iter().for_each(|job| job()))
+        .spawn(move || {
+            while let Some(job) = briefly(&queue).or_else(|| queue.recv().ok()) {
+                job();
+            }
+        })
         .map_err(|_| Stalled)?;
     Ok(jobs)
 }
 
+/// What comes at once, if anything does. One processor alone cannot look and work.
+fn briefly<T>(from: &Receiver<T>) -> Option<T> {
+    static SEVERAL: LazyLock<bool> =
+        LazyLock::new(|| thread::available_parallelism().is_ok_and(|processors| processors.get() > 1));
+    let begin = Instant::now();
+    while *SEVERAL && begin.elapsed() < BRIEFLY {
+        match from.try_recv() {
+            Ok(it) => return Some(it),
+            Err(TryRecvError::Empty) => hint::spin_loop(),
+            Err(TryRecvError::Disconnected) => return None,
+        }
+    }
+    None
+}
+
 fn wait<T>(patience: Duration, answers: &Receiver<T>, begun: &AtomicBool) -> Result<T, Stalled> {
     let asked = Instant::now();
+    if let Some(answer) = briefly(answers) {
+        return Ok(answer);
+    }
     loop {
         let had_begun = begun.load(Ordering::Relaxed);
         match answers.recv_timeout(patience) {

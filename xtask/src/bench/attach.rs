@@ -1,21 +1,15 @@
 //! How long it takes until live processes are traced, and until nothing is left of that.
 
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use bleedtrace_tests::{Armed, is_main};
+use bleedtrace_tests::{Armed, Program, is_main};
 
-use super::{
-    Bench, Group, goals,
-    interleave::interleaved,
-    section::Section,
-    spoken,
-    targets::Targets,
-    tracer::{Tracer, received},
-};
+use super::{Bench, Group, goals, interleave::interleaved, section::Section, spoken, targets::Targets};
 
 /// How long probes may be left when the tracer is gone. What is left then belongs to somebody who traces the same interpreter.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,17 +53,16 @@ pub fn measure(bench: &Bench) -> Result<Section> {
     let mut section = Section::new(
         "Attaching",
         format!(
-            "From the start of `trace --pid` until its metrics say that all processes are attached and that an event has come, which is asked for every 2 ms; one \
-process that hands over work a thousand times a second, or {many} that do so ten times a second each. Then from a signal to the tracer until no probe is left in any \
-of them."
+            "From the start of `trace --pid` until it has printed that all processes are attached, and a finding; one process that loses an identity at a handoff \
+two hundred times a second, or {many} that do so ten times a second each. Then from a signal to the tracer until no probe is left in any of them."
         ),
     );
     let interpreters = bench.interpreters(|_| true)?;
     for interpreter in &interpreters {
         let name = spoken(interpreter);
-        let one = Targets::start(interpreter, None, 1, 1, 0.001)?;
+        let one = Targets::losing(interpreter, 1, 0.005)?;
         let all = if is_main(interpreter) {
-            Some(Targets::start(interpreter, None, many, 1, 0.1)?)
+            Some(Targets::losing(interpreter, many, 0.1)?)
         } else {
             None
         };
@@ -114,10 +107,18 @@ of them."
 fn show(bench: &Bench, processes: &[u32], signal: &str) -> Result<Shown> {
     let millis = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     let start = Instant::now();
-    let mut tracer = Tracer::start(bench, processes, &["--identity", "tenant"]);
-    tracer.wait_until("events come", |tracer, metrics| {
-        tracer.are_attached(metrics) && received(metrics) > 0.0
-    })?;
+    let mut tracer = Command::new(&bench.bleedtrace);
+    tracer.args(["trace", "--identity", "tenant"]);
+    for process in processes {
+        tracer.args(["--pid", &process.to_string()]);
+    }
+    let mut tracer = Program::start(&mut tracer);
+    let (mut attached, mut found) = (0, false);
+    while attached < processes.len() || !found {
+        let line = tracer.line();
+        attached += usize::from(line.starts_with("attached to "));
+        found |= line.contains(" black_hole_read f-");
+    }
     let first_event = millis(start);
     let probes = processes
         .iter()

@@ -1,7 +1,7 @@
-"""Many small targets: `targets.py PROCESSES THREADS PERIOD`.
+"""Many small targets: `targets.py PROCESSES THREADS PERIOD [loses]`.
 
 Each process has a pool of THREADS threads, all of which are up, and hands a piece of work to it every PERIOD seconds: one after the
-other gets it. Prints the process ids; ends with its input.
+other gets it, with its context unless that is to be lost. Prints the process ids; ends with its input.
 """
 
 import os
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 
 PROCESSES, THREADS, PERIOD = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+LOSES = sys.argv[4:] == ["loses"]
 tenant = ContextVar("tenant", default=None)
 
 
@@ -24,7 +25,8 @@ def target(parent, up):
         # Its parent may have been killed.
         while os.getppid() == parent:
             tenant.set(f"tenant {time.monotonic()}")
-            pool.submit(copy_context().run, tenant.get).result()
+            work = [tenant.get] if LOSES else [copy_context().run, tenant.get]
+            pool.submit(*work).result()
             time.sleep(PERIOD)
 
 

@@ -25,10 +25,28 @@ impl Targets {
         threads: usize,
         period: f64,
     ) -> Result<Self> {
+        Self::start_with(
+            interpreter,
+            mark,
+            [processes.to_string(), threads.to_string(), period.to_string()],
+        )
+    }
+
+    /// The same, of one thread each; what they hand over loses its context, and each time that is a finding.
+    pub fn losing(interpreter: &Interpreter, processes: usize, period: f64) -> Result<Self> {
+        let numbers = [processes.to_string(), "1".to_owned(), period.to_string()];
+        Self::start_with(interpreter, None, numbers.into_iter().chain(["loses".to_owned()]))
+    }
+
+    fn start_with(
+        interpreter: &Interpreter,
+        mark: Option<(&str, &str)>,
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Result<Self> {
         let mut command: Command = interpreter.command();
         command
             .arg(workspace::root().join(TARGETS))
-            .args([processes.to_string(), threads.to_string(), period.to_string()])
+            .args(arguments)
             .envs(mark);
         let mut program = Program::start(&mut command);
         let processes = program.line();

@@ -116,11 +116,6 @@ impl Tracer {
             lost: lost.values().filter_map(Value::as_f64).sum(),
         })
     }
-
-    /// Waits until it has ended.
-    pub fn end(self) {
-        self.program.end();
-    }
 }
 
 /// Events that metrics say have come.
