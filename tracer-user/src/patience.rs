@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn work_that_panics_is_no_answer() {
         assert_eq!(
-            attempt(|| assert!(std::hint::black_box(false), "on purpose")),
+            attempt(|| assert!(hint::black_box(false), "on purpose")),
             Err(Stalled)
         );
         assert_eq!(attempt(|| 1), Ok(1));
