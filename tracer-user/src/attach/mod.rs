@@ -12,4 +12,5 @@ pub mod registry;
 pub mod run_time;
 pub mod selftest;
 mod shelf;
+pub mod starts;
 pub mod sys;

@@ -1,10 +1,9 @@
 //! Which files are armed. A file is looked at once, whatever number of processes map it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io,
-    path::PathBuf,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -23,6 +22,7 @@ use super::{
     numbers::Numbers,
     programs::{AttachError, Programs},
     shelf::{ArmedFile, Idle, Shelf},
+    starts::Starts,
     sys::Offset,
 };
 use crate::{
@@ -39,30 +39,12 @@ use crate::{
     target::mapped::Mapped,
 };
 
-/// Files that are remembered because there is nothing to arm in them. A machine may run any number.
-const MAX_PLAIN: usize = 8_192;
 /// A user whose files are the system's.
 const ROOT: u32 = 0;
 /// Interpreters of one other user's that are armed at once. Nobody can use up what there is for all, nor have file after file read.
 const MAX_OF_A_USER: usize = 64;
 /// What the kernel puts where it has to stop: `int3`.
 const BREAKPOINT: u8 = 0xcc;
-
-/// How long it holds that a program's start led to files that are armed. A library may be replaced at any time.
-const LATELY: Duration = Duration::from_secs(1);
-/// Starts of programs that are remembered for so long.
-const MAX_STARTS: usize = 256;
-
-/// What decides, besides its file, which libraries a program comes to map.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Start {
-    /// Its path.
-    pub exe: PathBuf,
-    /// The root directory that it sees.
-    pub root: Option<(u64, u64)>,
-    /// Its `LD_LIBRARY_PATH`.
-    pub library_path: Option<Vec<u8>>,
-}
 
 /// What a file turned out to be.
 #[derive(Clone, Debug)]
@@ -82,13 +64,6 @@ struct Entry {
     armed: Option<u32>,
     /// Offset of a point that is armed in it.
     point: Option<u64>,
-}
-
-/// A start of a program whose files are all armed.
-#[derive(Clone, Copy, Debug)]
-struct Led {
-    image: u32,
-    seen: Instant,
 }
 
 /// An interpreter image that is armed.
@@ -140,11 +115,9 @@ pub enum ArmError {
 pub struct Registry {
     /// The kernel side.
     pub programs: Programs,
+    /// What starts of programs led to.
+    pub starts: Starts,
     files: HashMap<FileKey, Entry>,
-    /// Programs that neither carry an interpreter nor need a library that does.
-    plain: HashSet<FileKey>,
-    /// Starts of programs whose files were all armed, and when that was seen.
-    starts: HashMap<(FileKey, Start), Led>,
     images: BTreeMap<u32, Armed>,
     image_numbers: Numbers,
     point_numbers: Numbers,
@@ -172,8 +145,7 @@ impl Registry {
         Self {
             programs,
             files: HashMap::new(),
-            plain: HashSet::new(),
-            starts: HashMap::new(),
+            starts: Starts::default(),
             images: BTreeMap::new(),
             image_numbers: Numbers::new(0, MAX_IMAGES),
             // 0 stays free: a hit without a cookie must not look like a point.
@@ -238,7 +210,7 @@ impl Registry {
                 }
             }
         }
-        self.starts.clear();
+        self.starts.disarmed();
         let gone: BTreeSet<u32> = files.iter().map(|(number, _)| *number).collect();
         self.files
             .retain(|_, entry| entry.armed.is_none_or(|number| !gone.contains(&number)));
@@ -252,37 +224,10 @@ impl Registry {
         let _ = thread::Builder::new().spawn(move || drop(links));
     }
 
-    /// Whether a program was found to have nothing to do with Python. Every exec on the machine may ask.
-    pub fn runs_no_python(&self, file: &File) -> bool {
-        Keys::of(file).is_ok_and(|keys| self.plain.contains(&keys.own))
-    }
-
-    /// The image that the same start has led to a moment ago, if it did: all its files are armed.
-    pub fn armed_lately(&self, file: &File, start: &Start) -> Option<u32> {
-        let keys = Keys::of(file).ok()?;
-        let led = self.starts.get(&(keys.own, start.clone()))?;
-        (led.seen.elapsed() < LATELY).then_some(led.image)
-    }
-
-    /// All that a start leads to, this image first of all, was just found and armed.
-    pub fn just_armed(&mut self, file: &File, start: Start, image: u32) {
-        if self.starts.len() >= MAX_STARTS {
-            self.starts.clear();
-        }
-        if let Ok(keys) = Keys::of(file) {
-            let seen = Instant::now();
-            self.starts.insert((keys.own, start), Led { image, seen });
-        }
-    }
-
     /// A program has nothing to do with Python.
     pub fn learn_plain(&mut self, file: &File) {
-        if self.plain.len() >= MAX_PLAIN {
-            self.plain.clear();
+        if self.starts.learn_plain(file) {
             self.files.retain(|_, entry| !matches!(entry.known, Known::Other));
-        }
-        if let Ok(keys) = Keys::of(file) {
-            self.plain.insert(keys.own);
         }
     }
 

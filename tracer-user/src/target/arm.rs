@@ -12,7 +12,10 @@ use tracer_common::stats::Probe;
 
 use super::{arm_tasks, arm_wire, follow::FollowError, maps::Mapping, process::Process};
 use crate::{
-    attach::registry::{ArmError, Armed, Registry, Start},
+    attach::{
+        registry::{ArmError, Armed, Registry},
+        starts::Start,
+    },
     elf::{Elf, read_loaded},
     runtime::cpython::find,
 };
@@ -148,7 +151,7 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<Opti
         }
         Err(_) => return Ok(None),
     };
-    if registry.runs_no_python(&file) {
+    if registry.starts.runs_no_python(&file) {
         return Ok(None);
     }
     // Where one of them starts, more do: what led to the same files a moment ago still does.
@@ -157,14 +160,14 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<Opti
         root: process.root(),
         library_path: library_path(process),
     };
-    if let Some(index) = registry.armed_lately(&file, &start) {
+    if let Some(index) = registry.starts.armed_lately(&file, &start) {
         return Ok(Some(index));
     }
     if let Some(index) = registry.arm_core(&file, &exe.to_string_lossy())? {
         queue_beside(registry, process, &exe, index);
         arm_wire::early(registry, process, &exe, index);
         arm_tasks::early(registry, process, &exe, index);
-        registry.just_armed(&file, start, index);
+        registry.starts.just_armed(&file, start, index);
         return Ok(Some(index));
     }
     let libraries = libpythons(&file, &exe, start.library_path.as_deref());
@@ -179,7 +182,7 @@ pub(super) fn program(registry: &mut Registry, process: &Process) -> Result<Opti
             queue_beside(registry, process, &path, index);
             arm_wire::early(registry, process, &path, index);
             arm_tasks::early(registry, process, &path, index);
-            registry.just_armed(&file, start, index);
+            registry.starts.just_armed(&file, start, index);
             return Ok(Some(index));
         }
     }

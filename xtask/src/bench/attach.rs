@@ -42,7 +42,7 @@ const WAYS: [Way; 4] = [
 
 /// Milliseconds.
 struct Shown {
-    first_event: f64,
+    first_finding: f64,
     disarmed: f64,
     ended: f64,
 }
@@ -80,7 +80,7 @@ two hundred times a second, or {many} that do so ten times a second each. Then f
             section.add(figure, &name, turns.each(|turn| of(&turn[&way])));
         };
         let [one_interrupted, one_killed, many_interrupted, many_killed] = WAYS;
-        add(goals::FIRST_EVENT, one_interrupted, |shown| shown.first_event);
+        add(goals::FIRST_FINDING, one_interrupted, |shown| shown.first_finding);
         add("1 process: disarmed after SIGINT, ms", one_interrupted, |shown| {
             shown.disarmed
         });
@@ -91,8 +91,8 @@ two hundred times a second, or {many} that do so ten times a second each. Then f
             shown.disarmed
         });
         if all.is_some() {
-            add(goals::FIRST_EVENT_OF_MANY, many_interrupted, |shown| {
-                shown.first_event
+            add(goals::FIRST_FINDING_OF_MANY, many_interrupted, |shown| {
+                shown.first_finding
             });
             add(goals::DETACH, many_interrupted, |shown| shown.disarmed);
             add(goals::KILLED, many_killed, |shown| shown.disarmed);
@@ -119,7 +119,7 @@ fn show(bench: &Bench, processes: &[u32], signal: &str) -> Result<Shown> {
         attached += usize::from(line.starts_with("attached to "));
         found |= line.contains(" black_hole_read f-");
     }
-    let first_event = millis(start);
+    let first_finding = millis(start);
     let probes = processes
         .iter()
         .map(|process| Armed::find(*process).with_context(|| format!("no probe is in process {process}")));
@@ -133,7 +133,7 @@ fn show(bench: &Bench, processes: &[u32], signal: &str) -> Result<Shown> {
     let disarmed = if left { f64::NAN } else { millis(start) };
     tracer.end();
     Ok(Shown {
-        first_event,
+        first_finding,
         disarmed,
         ended: if left { f64::NAN } else { millis(start) },
     })

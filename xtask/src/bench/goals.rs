@@ -73,8 +73,8 @@ pub const MEMORY: &str = "agent's memory, 1 target, MB";
 pub const MEMORY_OF_MANY: &str = "agent's memory, 100 targets of 32 threads, MB";
 pub const MAPPED: &str = "a hit with 100 processes mapped, over 1";
 pub const NEIGHBOUR: &str = "a process that is not traced, on/off";
-pub const FIRST_EVENT: &str = "1 process: first finding after, ms";
-pub const FIRST_EVENT_OF_MANY: &str = "100 processes: all attached, and a finding, after, ms";
+pub const FIRST_FINDING: &str = "1 process: first finding after, ms";
+pub const FIRST_FINDING_OF_MANY: &str = "100 processes: all attached, and a finding, after, ms";
 pub const DETACH: &str = "100 processes: all disarmed after SIGINT, ms";
 pub const KILLED: &str = "100 processes: all disarmed after SIGKILL, ms";
 pub const EXACT: &str = "full tier: false and missed findings";
@@ -120,8 +120,8 @@ pub const GOALS: [Goal; 24] = [
         name: NEIGHBOUR,
         bound: Bound::NearOne(0.01),
     },
-    at_most(Group::Attach, FIRST_EVENT, 150.0),
-    at_most(Group::Attach, FIRST_EVENT_OF_MANY, 1000.0),
+    at_most(Group::Attach, FIRST_FINDING, 150.0),
+    at_most(Group::Attach, FIRST_FINDING_OF_MANY, 1000.0),
     at_most(Group::Attach, DETACH, 100.0),
     at_most(Group::Attach, KILLED, 500.0),
     at_most(Group::Accuracy, EXACT, 0.0),
